@@ -1,0 +1,65 @@
+"""Errors a person may meet. Each message says what is wrong, where, and what to do now."""
+
+
+class LifecycleError(Exception):
+    """Base of every error that this project raises on purpose."""
+
+
+class SettingsError(LifecycleError):
+    """An address, secret or limit is missing or malformed."""
+
+
+class SpecError(LifecycleError):
+    """A use-case spec or expectation suite is wrong; carries every fault, not the first."""
+
+    def __init__(self, faults: list[str]) -> None:
+        self.faults = list(faults)
+        super().__init__("\n".join(self.faults))
+
+
+class ConfError(LifecycleError):
+    """A run was asked for something its parameters do not allow."""
+
+
+class UnknownPartition(LifecycleError):
+    """A partition key is malformed or lies outside the source's history."""
+
+
+class SourceError(LifecycleError):
+    """An upstream file is missing, truncated, or not of the promised shape."""
+
+
+class MissingPartitions(LifecycleError):
+    """Input partitions are unpublished and nobody is producing them."""
+
+
+class AuditFailed(LifecycleError):
+    """A critical expectation failed: the stage is kept and nothing was published."""
+
+
+class AuditEngineError(LifecycleError):
+    """An expectation could not be evaluated, which says nothing about the data."""
+
+
+class LateAttempt(LifecycleError):
+    """An attempt that was already superseded tried to publish."""
+
+
+class PublishConflict(LifecycleError):
+    """Another writer kept changing the same partitions until the retries ran out."""
+
+
+class TrainingError(LifecycleError):
+    """A model cannot be trained from this data or with these settings."""
+
+
+class DigestMismatch(LifecycleError):
+    """A model's files are not the ones that were registered."""
+
+
+class NoChampion(LifecycleError):
+    """No promoted model may score this partition."""
+
+
+class PromotionConflict(LifecycleError):
+    """The champion changed while a promotion was being decided."""

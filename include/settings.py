@@ -1,0 +1,81 @@
+"""Where this deployment's parts are and how much of the machine they may use.
+
+Read once per task from the environment, never at import. Every way of starting the project (local,
+container, cluster) sets the same names; ``docker/airflow.env`` lists them with their defaults.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from include.errors import SettingsError
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One deployment's addresses and limits.
+
+    Attributes:
+        lake_root: folder or ``s3://`` address that holds every Delta table.
+        reports_root: folder of data docs, drift reports and model cards.
+        online_store: file of the embedded Feast online store.
+        feast_registry: SQLAlchemy address of Feast's registry.
+        optuna_storage: SQLAlchemy address of the Optuna studies.
+        mlflow_tracking_uri: address of the MLflow server, or a local store.
+        source_cache: folder for what source adapters unpack.
+        threads: threads that one task may use for SQL, fitting and scoring.
+        memory_limit: memory that one DuckDB connection may use before it spills to disk.
+        code_version: commit of the running code, recorded with every publish.
+    """
+
+    lake_root: str
+    reports_root: str
+    online_store: str
+    feast_registry: str
+    optuna_storage: str
+    mlflow_tracking_uri: str
+    source_cache: str
+    threads: int = 1
+    memory_limit: str = "2GB"
+    code_version: str = "unknown"
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Read the settings from the environment.
+
+        Raises:
+            SettingsError: a required name is unset or a number is not one; names all of them.
+        """
+        values = os.environ if environ is None else environ
+        faults: list[str] = []
+
+        def required(name: str) -> str:
+            value = values.get(name, "").strip()
+            if not value:
+                faults.append(f"{name} is not set; see docker/airflow.env for what it means")
+            return value
+
+        threads = values.get("LIFECYCLE_THREADS", "1")
+        if not threads.isdigit() or int(threads) < 1:
+            faults.append(f"LIFECYCLE_THREADS is {threads!r}; give a whole number of at least 1")
+            threads = "1"
+        settings = cls(
+            lake_root=required("LIFECYCLE_LAKE_ROOT").rstrip("/"),
+            reports_root=required("LIFECYCLE_REPORTS_ROOT"),
+            online_store=required("LIFECYCLE_ONLINE_STORE"),
+            feast_registry=required("LIFECYCLE_FEAST_REGISTRY"),
+            optuna_storage=required("LIFECYCLE_OPTUNA_STORAGE"),
+            mlflow_tracking_uri=required("MLFLOW_TRACKING_URI"),
+            source_cache=required("LIFECYCLE_SOURCE_CACHE"),
+            threads=int(threads),
+            memory_limit=values.get("LIFECYCLE_MEMORY_LIMIT", "2GB"),
+            code_version=values.get("LIFECYCLE_CODE_VERSION", "unknown"),
+        )
+        if faults:
+            raise SettingsError("; ".join(faults))
+        return settings
