@@ -49,6 +49,10 @@ class PublishConflict(LifecycleError):
     """Another writer kept changing the same partitions until the retries ran out."""
 
 
+class SchemaMismatch(LifecycleError):
+    """Staged rows do not have the columns of the table they are meant for."""
+
+
 class TrainingError(LifecycleError):
     """A model cannot be trained from this data or with these settings."""
 

@@ -1,0 +1,459 @@
+"""The lake: Delta tables that change only by whole, audited partitions.
+
+A table is named ``<use case>/<layer>/<name>`` and partitioned by ``ds``. Rows are first *staged*:
+Parquet files in a folder of their own that no reader sees. ``publish`` moves the staged files into
+the table's folder and makes them visible, all partitions at once, in one Delta commit. A kill
+before that commit leaves invisible files, which ``maintain`` removes; a kill after it leaves a
+finished publish, which the retry recognises by its fingerprint and does not repeat.
+
+Every commit carries a record (``Record``) and one Delta app transaction per partition. The
+transaction's number counts the partition's publishes, which makes two writers of one partition
+conflict while writers of different partitions pass each other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.fs as pafs
+from deltalake import CommitProperties, DeltaTable, Transaction
+from deltalake.exceptions import CommitFailedError
+from deltalake.transaction import AddAction, RemoveAction
+
+from include import fingerprint
+from include.errors import LateAttempt, MissingPartitions, PromotionConflict, PublishConflict, SchemaMismatch
+from include.staging import Stage, StageWriter
+
+TABLE_NAME = re.compile(r"[a-z][a-z0-9_]*/(raw|features|predictions|training|monitoring|ledger|quarantine)/[a-z][a-z0-9_]*")
+RETRIES = 12
+RECORD = "lifecycle"
+# the log holds the records: Delta must never expire them by itself
+TABLE_PROPERTIES = {
+    "delta.enableExpiredLogCleanup": "false",
+    "delta.logRetentionDuration": "interval 36500 days",
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """Who publishes: one attempt of one task of one DAG run."""
+
+    use_case: str
+    dag_id: str
+    run_id: str
+    attempt: int = 1
+    code_version: str = "unknown"
+
+
+@dataclass(frozen=True)
+class Input:
+    """What a run read of one table: the Delta version, the keys, and the fingerprint of those keys."""
+
+    version: int
+    first: str
+    last: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known about the last publish of one partition."""
+
+    table: str
+    key: str
+    version: int
+    fingerprint: str
+    rows: int
+    run: Run
+    inputs: Mapping[str, Input]
+    report: str | None
+    notes: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What one publish did: the partitions that changed, those that already said the same."""
+
+    table: str
+    version: int
+    published: tuple[str, ...]
+    unchanged: tuple[str, ...]
+    rows: int
+
+
+@dataclass(frozen=True)
+class Lake:
+    """Every Delta table under one root, a folder or an ``s3://`` address."""
+
+    root: str
+    storage_options: Mapping[str, str] = field(default_factory=dict)
+
+    # ---- where things are -------------------------------------------------------------------
+
+    def uri(self, table: str) -> str:
+        """The address of ``table``'s Delta log and files."""
+        if not TABLE_NAME.fullmatch(table):
+            raise ValueError(f"{table!r} is no table name; write it as flights/raw/outcomes")
+        return f"{self.root}/{table}"
+
+    def _files(self) -> tuple[pafs.FileSystem, str]:
+        if "://" in self.root:
+            filesystem, base = pafs.FileSystem.from_uri(self.root)
+            return filesystem, base
+        return pafs.LocalFileSystem(), self.root
+
+    def _open(self, table: str, version: int | None = None) -> DeltaTable | None:
+        uri = self.uri(table)
+        options = dict(self.storage_options) or None
+        if not DeltaTable.is_deltatable(uri, storage_options=options):
+            return None
+        return DeltaTable(uri, version=version, storage_options=options)
+
+    # ---- stage --------------------------------------------------------------------------------
+
+    def stage(
+        self,
+        table: str,
+        batches: pa.RecordBatchReader,
+        keys: Sequence[str],
+        run: Run,
+        order: Sequence[str],
+        inputs: Mapping[str, Input] | None = None,
+        notes: Mapping[str, Any] | None = None,
+    ) -> Stage:
+        """Write ``batches`` (sorted by ``ds``) beside the table, invisible to readers.
+
+        Within a partition rows are sorted by ``order``, the table's unique key, so that equal content
+        has an equal fingerprint. ``inputs`` and ``notes`` end up in the publish record.
+        Every key in ``keys`` becomes a staged partition, if need be one without rows. The folder is
+        named by table, run and attempt, so attempts never write over each other.
+
+        Raises:
+            ValueError: a row's ``ds`` is not among ``keys``, or the rows are not sorted by ``ds``.
+        """
+        self.uri(table)
+        filesystem, base = self._files()
+        folder = f"{base}/_stages/{table}/{_slug(run)}-{run.attempt}"
+        read = {name: asdict(value) for name, value in (inputs or {}).items()}
+        writer = StageWriter(filesystem, folder, table, tuple(keys), read, dict(notes or {}))
+        return writer.write(batches, tuple(order))
+
+    def open_stage(self, path: str) -> Stage:
+        """The stage that an earlier task wrote to ``path``."""
+        return Stage.read(self._files()[0], path)
+
+    def discard(self, stage: Stage) -> None:
+        """Delete what a published or superseded stage left behind."""
+        filesystem, _ = self._files()
+        if filesystem.get_file_info(stage.path).type == pafs.FileType.Directory:
+            filesystem.delete_dir(stage.path)
+
+    # ---- publish ------------------------------------------------------------------------------
+
+    def publish(
+        self,
+        stage: Stage,
+        run: Run,
+        report: str | None = None,
+        notes: Mapping[str, Any] | None = None,
+    ) -> Publication:
+        """Make the stage's partitions what readers see, in one commit; skip those that say the same already.
+
+        Raises:
+            LateAttempt: a later attempt of this run has claimed or published the table.
+            PublishConflict: other writers of the same partitions won every retry.
+            SchemaMismatch: the staged columns are not the table's.
+        """
+        self._claim(stage.table, run)
+        meta = {
+            "run": asdict(run),
+            "inputs": stage.inputs,
+            "report": report,
+            "notes": {**stage.notes, **(notes or {})},
+        }
+        delta = self._open(stage.table) or self._create(stage.table, stage.schema())
+        _refuse_other_columns(delta, stage)
+        for retry in range(RETRIES):
+            done = self._publish_once(delta, stage, run, meta)
+            if done is not None:
+                return done
+            time.sleep(random.uniform(0, 0.05 * 2 ** min(retry, 5)))
+            delta.update_incremental()
+        raise PublishConflict(
+            f"{stage.table}: {RETRIES} attempts to publish {_span(stage.keys)} met other writers of the same "
+            "partitions; run the task again when they have finished"
+        )
+
+    def _publish_once(
+        self, delta: DeltaTable, stage: Stage, run: Run, meta: Mapping[str, Any]
+    ) -> Publication | None:
+        """One try; ``None`` when another commit came between and the try must be repeated."""
+        attempt_id = f"run/{run.dag_id}/{run.run_id}"
+        self._refuse_late(delta, stage.table, run, attempt_id)
+        current = {record.key: record.fingerprint for record in self._walk(delta, stage.table, stage.keys)}
+        changed = [key for key in stage.keys if current.get(key) != stage.partitions[key].fingerprint]
+        unchanged = tuple(key for key in stage.keys if key not in set(changed))
+        rows = sum(stage.partitions[key].rows for key in stage.keys)
+        if not changed:
+            return Publication(stage.table, delta.version(), (), unchanged, rows)
+        partitions = {
+            key: {"fingerprint": stage.partitions[key].fingerprint, "rows": stage.partitions[key].rows}
+            for key in changed
+        }
+        numbers = [
+            Transaction(f"partition/{key}", (delta.transaction_version(f"partition/{key}") or 0) + 1)
+            for key in changed
+        ]
+        try:
+            delta.create_write_transaction(
+                [*self._move_in(stage, changed), *_removals(delta, changed)],
+                mode="append",
+                schema=delta.schema(),
+                partition_by=["ds"],
+                commit_properties=CommitProperties(
+                    custom_metadata={RECORD: json.dumps({**meta, "partitions": partitions})},
+                    app_transactions=[*numbers, Transaction(attempt_id, run.attempt)],
+                ),
+            )
+        except CommitFailedError:
+            return None
+        delta.update_incremental()
+        return Publication(stage.table, delta.version(), tuple(changed), unchanged, rows)
+
+    def _create(self, table: str, schema: pa.Schema) -> DeltaTable:
+        options = dict(self.storage_options) or None
+        DeltaTable.create(
+            self.uri(table),
+            schema,
+            mode="ignore",
+            partition_by=["ds"],
+            configuration=TABLE_PROPERTIES,
+            storage_options=options,
+        )
+        return DeltaTable(self.uri(table), storage_options=options)
+
+    def _move_in(self, stage: Stage, keys: Iterable[str]) -> list[AddAction]:
+        """Move staged files under the table; moving again after a lost commit finds them there."""
+        filesystem, base = self._files()
+        actions = []
+        for key in keys:
+            part = stage.partitions[key]
+            if part.rows == 0:
+                continue
+            path = f"ds={key}/{part.fingerprint[:16]}-{hashlib.sha256(stage.path.encode()).hexdigest()[:12]}.parquet"
+            target = f"{base}/{stage.table}/{path}"
+            if filesystem.get_file_info(target).type == pafs.FileType.NotFound:
+                filesystem.create_dir(f"{base}/{stage.table}/ds={key}")
+                filesystem.move(f"{stage.path}/{part.file}", target)
+            actions.append(
+                AddAction(path, part.bytes, {"ds": key}, _now(), True, json.dumps({"numRecords": part.rows}))
+            )
+        return actions
+
+    # ---- fencing ------------------------------------------------------------------------------
+
+    def _claims(self, table: str, run: Run) -> str:
+        return f"{self._files()[1]}/_attempts/{table}/{_slug(run)}"
+
+    def _claim(self, table: str, run: Run) -> None:
+        filesystem, _ = self._files()
+        folder = self._claims(table, run)
+        filesystem.create_dir(folder)
+        with filesystem.open_output_stream(f"{folder}/{run.attempt}"):
+            pass
+
+    def _refuse_late(self, delta: DeltaTable, table: str, run: Run, attempt_id: str) -> None:
+        filesystem, _ = self._files()
+        claimed = filesystem.get_file_info(pafs.FileSelector(self._claims(table, run), allow_not_found=True))
+        latest = max(
+            [int(info.base_name) for info in claimed] + [delta.transaction_version(attempt_id) or 0]
+        )
+        if latest > run.attempt:
+            raise LateAttempt(
+                f"{table}: attempt {run.attempt} of {run.dag_id} {run.run_id} was overtaken by attempt {latest}; "
+                "nothing was published and nothing needs to be done"
+            )
+
+    # ---- read ---------------------------------------------------------------------------------
+
+    def version(self, table: str) -> int | None:
+        """The table's current Delta version; ``None`` before its first publish."""
+        delta = self._open(table)
+        return None if delta is None else delta.version()
+
+    def published(self, table: str, keys: Iterable[str]) -> frozenset[str]:
+        """Those of ``keys`` that have been published, empty partitions included."""
+        delta = self._open(table)
+        if delta is None:
+            return frozenset()
+        return frozenset(key for key in keys if delta.transaction_version(f"partition/{key}"))
+
+    def require(self, table: str, keys: Sequence[str]) -> None:
+        """Raise ``MissingPartitions`` unless every key has been published."""
+        have = self.published(table, keys)
+        missing = [key for key in keys if key not in have]
+        if missing:
+            raise MissingPartitions(f"{table}: {_span(missing)} not published; run the DAG that produces it")
+
+    def dataset(
+        self,
+        table: str,
+        keys: Sequence[str] | None = None,
+        version: int | None = None,
+        as_of: str | None = None,
+    ) -> ds.Dataset:
+        """The table's rows as a pyarrow dataset: all, those of ``keys``, or those known at ``as_of``'s clock.
+
+        A partition holds what became known before its clock, so ``as_of`` keeps the partitions up to
+        that key. ``version`` reads an earlier state of the table.
+
+        Raises:
+            MissingPartitions: the table has never been published.
+        """
+        delta = self._open(table, version)
+        if delta is None:
+            raise MissingPartitions(f"{table} has never been published; run the DAG that produces it")
+        if keys is not None:
+            return delta.to_pyarrow_dataset(file_pruning_predicate=[("ds", "in", list(keys))])
+        if as_of is not None:
+            return delta.to_pyarrow_dataset(file_pruning_predicate=[("ds", "<=", as_of)])
+        return delta.to_pyarrow_dataset()
+
+    def inputs(self, table: str, keys: Sequence[str]) -> Input:
+        """What a run that reads ``keys`` of ``table`` records about it."""
+        delta = self._open(table)
+        if delta is None:
+            raise MissingPartitions(f"{table} has never been published; run the DAG that produces it")
+        found = {record.key: record.fingerprint for record in self._walk(delta, table, keys)}
+        combined = fingerprint.combine(f"{key}={found[key]}" for key in sorted(found))
+        return Input(delta.version(), min(keys), max(keys), combined)
+
+    def records(self, table: str, keys: Iterable[str] | None = None) -> dict[str, Record]:
+        """The last publish of each of ``keys`` (of every partition, when not given)."""
+        delta = self._open(table)
+        return {} if delta is None else {record.key: record for record in self._walk(delta, table, keys)}
+
+    def history(self, table: str) -> list[Record]:
+        """Every publish of every partition, newest first."""
+        delta = self._open(table)
+        if delta is None:
+            return []
+        return [record for commit in delta.history() for record in _records_of(table, commit)]
+
+    def _walk(self, delta: DeltaTable, table: str, keys: Iterable[str] | None) -> Iterator[Record]:
+        """Newest record of each key; reads only as much history as the keys need."""
+        wanted = None if keys is None else {k for k in keys if delta.transaction_version(f"partition/{k}")}
+        seen: set[str] = set()
+        limit, read = 32, 0
+        while wanted is None or not wanted <= seen:
+            commits = delta.history(None if wanted is None else limit)
+            for commit in commits[read:]:
+                for record in _records_of(table, commit):
+                    if record.key not in seen and (wanted is None or record.key in wanted):
+                        seen.add(record.key)
+                        yield record
+            if wanted is None or len(commits) < limit:
+                return
+            limit, read = limit * 4, len(commits)
+
+    # ---- compare and swap ---------------------------------------------------------------------
+
+    def append(self, table: str, rows: pa.Table, key: str, run: Run, expected: int) -> int:
+        """Append ``rows`` as the ``expected + 1``-th entry of a ledger; returns the new count.
+
+        Raises:
+            PromotionConflict: another entry was appended since ``expected`` was read; nothing changed.
+        """
+        delta = self._open(table) or self._create(table, rows.schema.append(pa.field("ds", pa.string())))
+        conflict = PromotionConflict(
+            f"{table}: entry {expected + 1} was written by somebody else; nothing was changed, decide again"
+        )
+        if self.entries(table) != expected:
+            raise conflict
+        sorted_rows = rows.append_column("ds", pa.array([key] * rows.num_rows, pa.string()))
+        stage = self.stage(table, sorted_rows.to_reader(), [key], run, order=())
+        partition = {"fingerprint": stage.partitions[key].fingerprint, "rows": rows.num_rows}
+        record = {"run": asdict(run), "inputs": {}, "report": None, "notes": {}, "partitions": {key: partition}}
+        try:
+            delta.create_write_transaction(
+                self._move_in(stage, [key]),
+                mode="append",
+                schema=delta.schema(),
+                partition_by=["ds"],
+                commit_properties=CommitProperties(
+                    custom_metadata={RECORD: json.dumps(record)},
+                    app_transactions=[Transaction("ledger", expected + 1)],
+                ),
+            )
+        except CommitFailedError as error:
+            raise conflict from error
+        self.discard(stage)
+        return expected + 1
+
+    def entries(self, table: str) -> int:
+        """How many entries ``append`` has written to a ledger."""
+        delta = self._open(table)
+        return 0 if delta is None else delta.transaction_version("ledger") or 0
+
+
+def _now() -> int:
+    """Milliseconds of the wall clock, which Delta's log wants for vacuum; no data depends on it."""
+    return int(time.time() * 1000)
+
+
+def _slug(run: Run) -> str:
+    """A short folder name for a run: run ids hold characters that paths should not."""
+    return hashlib.sha256(f"{run.dag_id}/{run.run_id}".encode()).hexdigest()[:20]
+
+
+def _span(keys: Sequence[str]) -> str:
+    """``keys`` for a message: the first few, and how many in all."""
+    shown = ", ".join(sorted(keys)[:7])
+    return shown if len(keys) <= 7 else f"{shown}, ... ({len(keys)} in all)"
+
+
+def _refuse_other_columns(delta: DeltaTable, stage: Stage) -> None:
+    have = {field.name: field.type for field in pa.schema(delta.schema().to_arrow())}
+    want = {field.name: field.type for field in stage.schema()}
+    faults = [f"{name} is missing" for name in have if name not in want]
+    faults += [f"{name} is new" for name in want if name not in have]
+    faults += [f"{n} is {want[n]}, not {have[n]}" for n in want if n in have and str(want[n]) != str(have[n])]
+    if faults:
+        raise SchemaMismatch(
+            f"{stage.table}: the staged columns are not the table's: {'; '.join(faults)}; give the changed table "
+            f"a new name. The stage is kept at {stage.path}"
+        )
+
+
+def _removals(delta: DeltaTable, keys: Sequence[str]) -> list[RemoveAction]:
+    actions = pa.table(delta.get_add_actions(flatten=True)).select(["path", "size_bytes", "partition.ds"])
+    wanted = set(keys)
+    return [
+        RemoveAction(row["path"], True, _now(), row["size_bytes"], {"ds": row["partition.ds"]})
+        for row in actions.to_pylist()
+        if row["partition.ds"] in wanted
+    ]
+
+
+def _records_of(table: str, commit: Mapping[str, Any]) -> Iterator[Record]:
+    if RECORD not in commit:
+        return
+    meta = json.loads(commit[RECORD])
+    run = Run(**meta["run"])
+    inputs = {name: Input(**value) for name, value in meta["inputs"].items()}
+    for key, part in meta["partitions"].items():
+        yield Record(
+            table, key, commit["version"], part["fingerprint"], part["rows"], run, inputs, meta["report"], meta["notes"]
+        )
+
+
+__all__ = ["Input", "Lake", "Publication", "Record", "Run", "Stage"]

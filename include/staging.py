@@ -1,0 +1,193 @@
+"""Stages: Parquet files that are written but not visible, one file a partition, with a manifest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from include import fingerprint
+
+MANIFEST = "_stage.json"
+AUDIT = "_audit.json"
+SCHEMA = "_schema.parquet"
+
+
+@dataclass(frozen=True)
+class StagedPartition:
+    """One partition's file, its size, its row count and its content fingerprint."""
+
+    file: str
+    rows: int
+    bytes: int
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Everything staged for one table by one attempt of one run.
+
+    Attributes:
+        table: the table the rows are meant for.
+        path: the folder that holds the files.
+        partitions: what was staged for each key; a key without rows has no file.
+        inputs: what was read to make the rows, a table name to a version, a range and a fingerprint.
+        notes: figures about the stage that its publish record should carry.
+    """
+
+    table: str
+    path: str
+    partitions: dict[str, StagedPartition]
+    filesystem: pafs.FileSystem
+    inputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return tuple(sorted(self.partitions))
+
+    @property
+    def rows(self) -> int:
+        return sum(part.rows for part in self.partitions.values())
+
+    def schema(self) -> pa.Schema:
+        """The table's columns, ``ds`` last."""
+        with self.filesystem.open_input_file(f"{self.path}/{SCHEMA}") as file:
+            return pq.read_schema(file).append(pa.field("ds", pa.string()))
+
+    def files(self) -> list[str]:
+        """The Parquet files that hold rows; ``ds`` is in their path, as Hive writes it."""
+        return [f"{self.path}/{part.file}" for _, part in sorted(self.partitions.items()) if part.rows]
+
+    def save_audit(self, audit: Mapping[str, Any]) -> None:
+        """Keep the audit's result beside the files; a stage without one is not published."""
+        _write_json(self.filesystem, f"{self.path}/{AUDIT}", audit)
+
+    def audit(self) -> dict[str, Any] | None:
+        """What ``save_audit`` kept; ``None`` for a stage that nobody audited."""
+        if self.filesystem.get_file_info(f"{self.path}/{AUDIT}").type == pafs.FileType.NotFound:
+            return None
+        return _read_json(self.filesystem, f"{self.path}/{AUDIT}")
+
+    @classmethod
+    def read(cls, filesystem: pafs.FileSystem, path: str) -> Stage:
+        manifest = _read_json(filesystem, f"{path}/{MANIFEST}")
+        partitions = {key: StagedPartition(**part) for key, part in manifest["partitions"].items()}
+        return cls(manifest["table"], path, partitions, filesystem, manifest["inputs"], manifest["notes"])
+
+
+@dataclass(frozen=True)
+class StageWriter:
+    """Splits sorted batches into one Parquet file a partition, holding one partition in memory."""
+
+    filesystem: pafs.FileSystem
+    folder: str
+    table: str
+    keys: tuple[str, ...]
+    inputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+    def write(self, batches: pa.RecordBatchReader, order: tuple[str, ...]) -> Stage:
+        """Write every partition, then the manifest: a folder without one is not a stage.
+
+        Raises:
+            ValueError: a row's ``ds`` is unknown or out of order, or a column's type cannot be stored.
+        """
+        _refuse_types(self.table, batches.schema)
+        if self.filesystem.get_file_info(self.folder).type == pafs.FileType.Directory:
+            self.filesystem.delete_dir(self.folder)
+        self.filesystem.create_dir(self.folder)
+        columns = pa.schema([f for f in batches.schema if f.name != "ds"])
+        self._write_file(SCHEMA, columns.empty_table())
+        partitions: dict[str, StagedPartition] = {}
+        for key, rows in _by_partition(batches):
+            if key in partitions or key not in self.keys:
+                fault = "is not sorted by ds" if key in partitions else "was not asked for"
+                raise ValueError(f"{self.table}: partition {key} {fault}")
+            if order:
+                rows = rows.sort_by([(name, "ascending") for name in order])
+            partitions[key] = self._partition(key, rows)
+        empty = columns.empty_table()
+        for key in self.keys:
+            if key not in partitions:
+                partitions[key] = StagedPartition("", 0, 0, fingerprint.of_table(empty))
+        self._write_manifest(partitions)
+        return Stage(self.table, self.folder, partitions, self.filesystem, self.inputs, self.notes)
+
+    def _partition(self, key: str, rows: pa.Table) -> StagedPartition:
+        name = f"ds={key}/part-0.parquet"
+        self.filesystem.create_dir(f"{self.folder}/ds={key}")
+        self._write_file(name, rows)
+        size = self.filesystem.get_file_info(f"{self.folder}/{name}").size
+        return StagedPartition(name, rows.num_rows, size, fingerprint.of_table(rows))
+
+    def _write_file(self, name: str, rows: pa.Table) -> None:
+        pq.write_table(rows, f"{self.folder}/{name}", filesystem=self.filesystem, compression="zstd")
+
+    def _write_manifest(self, partitions: dict[str, StagedPartition]) -> None:
+        manifest = {
+            "table": self.table,
+            "partitions": {key: asdict(part) for key, part in partitions.items()},
+            "inputs": dict(self.inputs),
+            "notes": dict(self.notes),
+        }
+        _write_json(self.filesystem, f"{self.folder}/{MANIFEST}", manifest)
+
+
+def _by_partition(batches: pa.RecordBatchReader) -> Iterator[tuple[str, pa.Table]]:
+    """Runs of equal ``ds`` in the order they come."""
+    key: str | None = None
+    held: list[pa.RecordBatch] = []
+    for batch in batches:
+        for value, piece in _runs(batch):
+            if value != key and key is not None:
+                yield key, pa.Table.from_batches(held)
+                held = []
+            key = value
+            held.append(piece)
+    if key is not None:
+        yield key, pa.Table.from_batches(held)
+
+
+def _runs(batch: pa.RecordBatch) -> Iterator[tuple[str, pa.RecordBatch]]:
+    if batch.num_rows == 0:
+        return
+    encoded = pc.run_end_encode(batch.column("ds").cast(pa.string()))
+    rows = batch.drop_columns(["ds"])
+    start = 0
+    for end, value in zip(encoded.run_ends.to_pylist(), encoded.values.to_pylist(), strict=True):
+        yield value, rows.slice(start, end - start)
+        start = end
+
+
+def _refuse_types(table: str, schema: pa.Schema) -> None:
+    """Types that Delta would change on the way in, or that a fingerprint does not cover."""
+    faults = [
+        f"{column.name} is {column.type}"
+        for column in schema
+        if pa.types.is_decimal(column.type)
+        or pa.types.is_unsigned_integer(column.type)
+        or pa.types.is_nested(column.type)
+        or (pa.types.is_timestamp(column.type) and str(column.type) != "timestamp[us, tz=UTC]")
+    ]
+    if faults:
+        raise ValueError(
+            f"{table}: {'; '.join(faults)}: cast to a signed integer, double, text, date or UTC timestamp in the SQL"
+        )
+
+
+def _write_json(filesystem: pafs.FileSystem, path: str, value: Mapping[str, Any]) -> None:
+    with filesystem.open_output_stream(path) as stream:
+        stream.write(json.dumps(value).encode())
+
+
+def _read_json(filesystem: pafs.FileSystem, path: str) -> dict[str, Any]:
+    with filesystem.open_input_stream(path) as stream:
+        value: dict[str, Any] = json.loads(stream.read())
+    return value

@@ -1,0 +1,297 @@
+"""The spec of a use case: values only, checked all at once, light enough to be read at every parse."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from include import partitions
+from include.errors import SpecError, UnknownPartition
+from include.monitoring_spec import MonitoringSpec
+from include.training.spec import TrainingSpec
+
+FOLDER = Path(__file__).resolve().parent
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+Column = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Key = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+
+
+class Values(BaseModel):
+    """A group of spec values: immutable, and a name that is not known is a fault."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class History(Values):
+    """The partitions that the source can deliver; ``last`` left out means that it goes on."""
+
+    first: Key
+    last: Key | None = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> History:
+        for key in filter(None, (self.first, self.last)):
+            partitions.parse(key)
+        if self.last is not None and self.last < self.first:
+            raise ValueError(f"last ({self.last}) lies before first ({self.first})")
+        return self
+
+
+class SourceSpec(Values):
+    """The adapter that delivers raw partitions: the folder whose ``source.py`` has it, and its options."""
+
+    adapter: Name
+    replay_weeks: bool = Field(
+        default=False, description="deliver the recorded year again and again by whole weeks, endlessly"
+    )
+
+
+class RawTable(Values):
+    """A raw table's unique key; a reference table has one partition that holds all of it."""
+
+    key: tuple[Column, ...] = Field(min_length=1)
+    reference: bool = False
+
+
+class FeatureSpec(Values):
+    """Which Feast feature service the model reads, and how far back its SQL looks."""
+
+    service: Column
+    lookback_days: int = Field(ge=1, le=400)
+    views: dict[Column, tuple[Column, ...]] = Field(min_length=1, description="each view's entity keys")
+
+
+class PredictionSpec(Values):
+    """The columns that identify one scored row."""
+
+    key: tuple[Column, ...] = Field(min_length=1)
+
+
+class BootstrapSpec(Values):
+    """What the bootstrap loads when its form is left as it is."""
+
+    days: int = Field(default=120, ge=1, description="partitions up to the last one, when no range is given")
+
+
+class PromotionSpec(Values):
+    """How a challenger becomes the champion."""
+
+    mode: Literal["auto"] = "auto"
+    confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
+
+
+class UseCase(Values):
+    """One prediction problem, as values.
+
+    Attributes:
+        name: prefix of its DAG ids, folder of its tables, name of its Feast project and of its model.
+        like: the use case whose values stand where this one names none, and whose SQL, suites and
+            feature definitions it shares.
+        cron: when a partition's run is due; one tick a partition.
+        time_zone: IANA zone in which a partition is a calendar day.
+    """
+
+    name: Name
+    like: Name | None = None
+    title: str
+    description: str
+    owner: str
+    tags: tuple[str, ...] = ()
+    time_zone: str
+    cron: str = "0 0 * * *"
+    paused: bool = False
+    history: History
+    source: SourceSpec
+    raw: dict[Column, RawTable] = Field(min_length=1)
+    features: FeatureSpec
+    predictions: PredictionSpec
+    training: TrainingSpec
+    promotion: PromotionSpec = PromotionSpec()
+    monitoring: MonitoringSpec = MonitoringSpec()
+    bootstrap: BootstrapSpec = BootstrapSpec()
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        from zoneinfo import ZoneInfo, available_timezones
+
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError):
+            raise ValueError(f"no such time zone{nearest(value, available_timezones())}") from None
+        return value
+
+    @field_validator("cron")
+    @classmethod
+    def _one_tick_a_day(cls, value: str) -> str:
+        if value != "0 0 * * *":
+            raise ValueError(
+                "partitions are calendar days that begin at local midnight: only '0 0 * * *' is known"
+            )
+        return value
+
+    # ---- names that follow from the values ----------------------------------------------------
+
+    @property
+    def assets_folder(self) -> Path:
+        """Folder of the SQL, suites and adapter that this use case uses."""
+        return FOLDER / (self.like or self.name)
+
+    @property
+    def partitioned_raw(self) -> tuple[str, ...]:
+        return tuple(name for name, table in self.raw.items() if not table.reference)
+
+    @property
+    def reference_raw(self) -> tuple[str, ...]:
+        return tuple(name for name, table in self.raw.items() if table.reference)
+
+    def table(self, layer: str, name: str) -> str:
+        """The lake's name of one of this use case's tables."""
+        return f"{self.name}/{layer}/{name}"
+
+    # ---- partitions -----------------------------------------------------------------------------
+
+    def check_keys(self, first: str, last: str) -> tuple[str, ...]:
+        """The keys from ``first`` to ``last``.
+
+        Raises:
+            UnknownPartition: a key is malformed or outside the source's history.
+        """
+        keys = partitions.key_range(first, last)
+        end = self.history.last
+        if keys[0] < self.history.first or (end is not None and keys[-1] > end):
+            until = end or "now"
+            raise UnknownPartition(
+                f"{self.name}: {first}..{last} is outside the source's history {self.history.first}..{until}; "
+                "ask for partitions inside it"
+            )
+        return keys
+
+    def lookback(self, first: str, last: str) -> tuple[str, ...]:
+        """The raw partitions that the features of ``first``..``last`` read, cut off where history begins."""
+        begin = max(partitions.shift(first, 1 - self.features.lookback_days), self.history.first)
+        return partitions.key_range(begin, last)
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A spec that could not be loaded, kept so that the other use cases go on."""
+
+    name: str
+    error: SpecError
+
+
+def load_use_cases(folder: Path = FOLDER) -> Iterator[UseCase]:
+    """Every use case whose spec is sound, by name. Broken ones are reported by ``broken_use_cases``."""
+    yield from (case for case in _load_all(folder) if isinstance(case, UseCase))
+
+
+def broken_use_cases(folder: Path = FOLDER) -> list[Broken]:
+    """Every use case whose spec is not sound, with all its faults."""
+    return [case for case in _load_all(folder) if isinstance(case, Broken)]
+
+
+def load_use_case(name: str, folder: Path = FOLDER) -> UseCase:
+    """The use case called ``name``.
+
+    Raises:
+        SpecError: there is none, or its spec has faults; names all of them.
+    """
+    known = [path.parent.name for path in _spec_files(folder)]
+    if name not in known:
+        raise SpecError([f"use case {name!r} unknown{nearest(name, known)}"])
+    return _load(folder / name / f"{name}.yaml", folder)
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of a spec file, for editors."""
+    return UseCase.model_json_schema()
+
+
+def nearest(word: str, known: Any) -> str:
+    """``; did you mean "x"?`` for the closest of ``known``, or nothing."""
+    close = difflib.get_close_matches(str(word), list(known), n=1)
+    return f'; did you mean "{close[0]}"?' if close else ""
+
+
+def _spec_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*/*.yaml") if path.stem == path.parent.name)
+
+
+def _load_all(folder: Path) -> Iterator[UseCase | Broken]:
+    for path in _spec_files(folder):
+        try:
+            yield _load(path, folder)
+        except SpecError as error:
+            yield Broken(path.stem, error)
+
+
+def _load(path: Path, folder: Path) -> UseCase:
+    values = _read(path)
+    like = values.get("like")
+    if like is not None:
+        base = folder / str(like) / f"{like}.yaml"
+        if not base.is_file():
+            known = [p.stem for p in _spec_files(folder)]
+            raise SpecError([f'{path.name}: like "{like}" unknown{nearest(str(like), known)}'])
+        values = _over(_read(base), values)
+    try:
+        case = UseCase.model_validate(values)
+    except ValidationError as error:
+        raise SpecError([_fault(path.name, fault) for fault in error.errors()]) from error
+    if case.name != path.stem:
+        raise SpecError(
+            [f'{path.name}: name is "{case.name}"; it must be that of the file and folder, "{path.stem}"']
+        )
+    return case
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SpecError([f"{path.name}: not readable as YAML: {' '.join(str(error).split())}"]) from error
+    if not isinstance(values, dict):
+        raise SpecError(
+            [f"{path.name}: holds {type(values).__name__}; a spec is a mapping of names to values"]
+        )
+    return values
+
+
+def _over(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """``values`` laid over ``base``, groups merged, lists replaced."""
+    merged = dict(base)
+    for name, value in values.items():
+        below = merged.get(name)
+        merged[name] = _over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _fault(file: str, fault: Any) -> str:
+    where = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        return f"{file}: {where} unknown{nearest(str(fault['loc'][-1]), _fields_at(fault['loc'][:-1]))}"
+    shown = (
+        ""
+        if fault["type"] == "missing" or isinstance(fault.get("input"), dict)
+        else f' "{fault.get("input")}"'
+    )
+    return f"{file}: {where}{shown}: {fault['msg'].removeprefix('Value error, ')}"
+
+
+def _fields_at(location: tuple[Any, ...]) -> list[str]:
+    model: Any = UseCase
+    for part in location:
+        field = getattr(model, "model_fields", {}).get(part)
+        model = getattr(field, "annotation", None)
+    return list(getattr(model, "model_fields", {}))
+
+
+__all__ = ["Broken", "UnknownPartition", "UseCase", "broken_use_cases", "load_use_case", "load_use_cases"]

@@ -1,0 +1,189 @@
+"""The lake publishes whole partitions once, in one commit, and refuses whoever comes late."""
+
+from __future__ import annotations
+
+import multiprocessing as mp
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from include.errors import LateAttempt, MissingPartitions, PromotionConflict, SchemaMismatch
+from include.lake import Lake, Run
+
+TABLE = "flights/raw/outcomes"
+DAY, NEXT = "2013-11-02", "2013-11-03"
+
+
+def rows(**days: list[int]) -> pa.RecordBatchReader:
+    """A reader with one ``value`` row for each number, under keys written as ``d2013_11_02``."""
+    keys = [(name[1:].replace("_", "-"), value) for name, values in days.items() for value in values]
+    table = pa.table(
+        {"value": pa.array([v for _, v in keys], pa.int64()), "ds": pa.array([k for k, _ in keys], pa.string())}
+    )
+    return table.to_reader()
+
+
+def run(name: str = "r1", attempt: int = 1) -> Run:
+    return Run("flights", "flights_ingest", name, attempt)
+
+
+def values(lake: Lake, key: str, version: int | None = None) -> list[int]:
+    return sorted(lake.dataset(TABLE, [key], version).to_table()["value"].to_pylist())
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake(str(tmp_path))
+
+
+def put(lake: Lake, reader: pa.RecordBatchReader, keys: list[str], by: Run):
+    return lake.publish(lake.stage(TABLE, reader, keys, by, order=("value",)), by)
+
+
+def test_a_stage_is_invisible_until_it_is_published(lake: Lake) -> None:
+    stage = lake.stage(TABLE, rows(d2013_11_02=[1, 2]), [DAY], run(), order=("value",))
+    assert lake.published(TABLE, [DAY]) == frozenset()
+    lake.publish(stage, run())
+    assert values(lake, DAY) == [1, 2]
+
+
+def test_publishing_the_same_content_again_makes_no_version(lake: Lake) -> None:
+    first = put(lake, rows(d2013_11_02=[1, 2]), [DAY], run())
+    again = put(lake, rows(d2013_11_02=[2, 1]), [DAY], run("r2"))
+    assert (again.version, again.published, again.unchanged) == (first.version, (), (DAY,))
+
+
+def test_a_correction_replaces_only_its_partition(lake: Lake) -> None:
+    put(lake, rows(d2013_11_02=[1], d2013_11_03=[5]), [DAY, NEXT], run())
+    before = lake.version(TABLE)
+    done = put(lake, rows(d2013_11_02=[9], d2013_11_03=[5]), [DAY, NEXT], run("r2"))
+    assert done.published == (DAY,)
+    assert (values(lake, DAY), values(lake, NEXT)) == ([9], [5])
+    assert values(lake, DAY, version=before) == [1]
+
+
+def test_a_partition_without_rows_counts_as_published(lake: Lake) -> None:
+    put(lake, rows(d2013_11_03=[5]), [DAY, NEXT], run())
+    assert lake.published(TABLE, [DAY, NEXT, "2013-11-04"]) == {DAY, NEXT}
+    assert lake.records(TABLE, [DAY])[DAY].rows == 0
+
+
+def test_a_partition_can_become_empty(lake: Lake) -> None:
+    put(lake, rows(d2013_11_02=[1]), [DAY], run())
+    put(lake, rows(), [DAY], run("r2"))
+    assert values(lake, DAY) == []
+
+
+def test_records_say_who_published_what_from_which_inputs(lake: Lake) -> None:
+    put(lake, rows(d2013_11_02=[1]), [DAY], run())
+    source = lake.inputs(TABLE, [DAY])
+    stage = lake.stage(
+        "flights/features/carrier", rows(d2013_11_02=[3]), [DAY], run("f"), order=(), inputs={TABLE: source}
+    )
+    lake.publish(stage, run("f"), report="data_docs/x.html")
+    record = lake.records("flights/features/carrier")[DAY]
+    assert (record.run.run_id, record.inputs, record.report) == ("f", {TABLE: source}, "data_docs/x.html")
+
+
+def test_inputs_change_only_when_the_keys_read_change(lake: Lake) -> None:
+    put(lake, rows(d2013_11_02=[1]), [DAY], run())
+    before = lake.inputs(TABLE, [DAY])
+    put(lake, rows(d2013_11_03=[1]), [NEXT], run("r2"))
+    assert lake.inputs(TABLE, [DAY]).fingerprint == before.fingerprint
+    put(lake, rows(d2013_11_02=[2]), [DAY], run("r3"))
+    assert lake.inputs(TABLE, [DAY]).fingerprint != before.fingerprint
+
+
+def test_a_late_attempt_publishes_nothing(lake: Lake) -> None:
+    late = lake.stage(TABLE, rows(d2013_11_02=[1]), [DAY], run(attempt=1), order=())
+    put(lake, rows(d2013_11_02=[2]), [DAY], run(attempt=2))
+    with pytest.raises(LateAttempt, match="attempt 1 .* overtaken by attempt 2"):
+        lake.publish(late, run(attempt=1))
+    assert values(lake, DAY) == [2]
+
+
+def test_a_late_attempt_is_refused_before_its_successor_has_committed(lake: Lake) -> None:
+    late = lake.stage(TABLE, rows(d2013_11_02=[1]), [DAY], run(attempt=1), order=())
+    lake._claim(TABLE, run(attempt=2))
+    with pytest.raises(LateAttempt):
+        lake.publish(late, run(attempt=1))
+
+
+def test_records_are_found_behind_long_history(lake: Lake) -> None:
+    put(lake, rows(d2013_11_02=[1]), [DAY], run())
+    for n in range(40):
+        put(lake, rows(d2013_11_03=[n]), [NEXT], run(f"n{n}"))
+    assert lake.records(TABLE, [DAY])[DAY].run.run_id == "r1"
+
+
+def test_as_of_a_clock_reads_what_was_known_then(lake: Lake) -> None:
+    put(lake, rows(d2013_11_02=[1], d2013_11_03=[5]), [DAY, NEXT], run())
+    assert lake.dataset(TABLE, as_of=DAY).to_table()["value"].to_pylist() == [1]
+
+
+def test_other_columns_are_refused_by_name(lake: Lake) -> None:
+    put(lake, rows(d2013_11_02=[1]), [DAY], run())
+    other = pa.table({"worth": pa.array([1.0]), "ds": pa.array([DAY])}).to_reader()
+    with pytest.raises(SchemaMismatch, match="value is missing; worth is new"):
+        lake.publish(lake.stage(TABLE, other, [DAY], run("r2"), order=()), run("r2"))
+    assert values(lake, DAY) == [1]
+
+
+def test_rows_of_a_partition_that_was_not_asked_for_are_refused(lake: Lake) -> None:
+    with pytest.raises(ValueError, match="2013-11-03 was not asked for"):
+        lake.stage(TABLE, rows(d2013_11_03=[1]), [DAY], run(), order=())
+
+
+def test_require_names_what_is_missing(lake: Lake) -> None:
+    put(lake, rows(d2013_11_02=[1]), [DAY], run())
+    with pytest.raises(MissingPartitions, match="flights/raw/outcomes: 2013-11-03 not published"):
+        lake.require(TABLE, [DAY, NEXT])
+
+
+@pytest.mark.parametrize("name", ["flights/raw/../x", "flights/outcomes", "/etc/passwd", "flights/raw/a b"])
+def test_hostile_table_names_are_refused(lake: Lake, name: str) -> None:
+    with pytest.raises(ValueError, match="no table name"):
+        lake.uri(name)
+
+
+def test_of_two_ledger_entries_that_race_one_wins(lake: Lake) -> None:
+    entry = pa.table({"version": ["3"]})
+    assert lake.append("flights/ledger/promotions", entry, DAY, run(), expected=0) == 1
+    with pytest.raises(PromotionConflict):
+        lake.append("flights/ledger/promotions", entry, DAY, run("r2"), expected=0)
+    assert lake.dataset("flights/ledger/promotions").to_table().num_rows == 1
+
+
+def _publish_in_process(root: str, key: str, value: int, barrier) -> None:
+    lake, by = Lake(root), run(f"{key}-{value}")
+    stage = lake.stage(TABLE, rows(**{"d" + key.replace("-", "_"): [value]}), [key], by, order=())
+    barrier.wait()
+    lake.publish(stage, by)
+
+
+@pytest.mark.parametrize(
+    ("keys", "partitions"),
+    [(["2013-11-01", "2013-11-02", "2013-11-03", "2013-11-04"], 4), (["2013-11-01"] * 4, 1)],
+    ids=["different partitions", "one partition"],
+)
+def test_concurrent_publishers_do_not_fail_each_other(lake: Lake, keys: list[str], partitions: int) -> None:
+    put(lake, rows(d2013_10_31=[0]), ["2013-10-31"], run())
+    context = mp.get_context("spawn")
+    barrier = context.Barrier(len(keys))
+    workers = [
+        context.Process(target=_publish_in_process, args=(lake.root, key, n, barrier)) for n, key in enumerate(keys)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert [worker.exitcode for worker in workers] == [0] * len(keys)
+    table = lake.dataset(TABLE).to_table()
+    assert table.num_rows == partitions + 1
+
+
+def test_types_that_delta_would_change_are_refused_by_column(lake: Lake) -> None:
+    unsigned = pa.table({"value": pa.array([1], pa.uint64()), "ds": [DAY]}).to_reader()
+    with pytest.raises(ValueError, match="value is uint64"):
+        lake.stage(TABLE, unsigned, [DAY], run(), order=())
