@@ -1,0 +1,74 @@
+"""What a use case may choose about watching its model: thresholds, the shape of a window, when to retrain."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class _Values(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DriftSpec(_Values):
+    """When a column, and when a whole window, counts as drifted.
+
+    The defaults are Evidently's, so that the decision and its report judge by the same rule.
+
+    Attributes:
+        distance_threshold: least distance that counts as drift where the reference has more than 1,000
+            values (Wasserstein distance in reference standard deviations, or Jensen-Shannon distance).
+        p_value_threshold: p-value below which a smaller reference counts as drifted.
+        drift_share: share of drifted columns from which the window drifts.
+        exclude: columns left out of the decision because they always differ from a reference that is
+            another season (day of year, month).
+    """
+
+    distance_threshold: float = Field(default=0.1, gt=0.0)
+    p_value_threshold: float = Field(default=0.05, gt=0.0, lt=1.0)
+    drift_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
+    exclude: tuple[str, ...] = ()
+
+
+class QualitySpec(_Values):
+    """When the model's past predictions, judged by their outcomes, count as bad.
+
+    Attributes:
+        window_days: days of predictions whose outcomes one window judges; one day is too few for an AUC.
+        min_rows: fewer judged rows than this give figures but no violation.
+        max_calibration_gap: largest accepted difference of predicted and observed share, either way.
+        min_auc: smallest accepted area under the ROC curve.
+        beat_constant: whether a log loss above that of the training set's constant rate is a violation.
+    """
+
+    window_days: int = Field(default=14, ge=1)
+    min_rows: int = Field(default=500, ge=1)
+    max_calibration_gap: Share = 0.15
+    min_auc: Share = 0.55
+    beat_constant: bool = True
+
+
+class RetrainingRule(_Values):
+    """When violated windows ask for a new training.
+
+    Attributes:
+        windows: how many of the newest windows are looked at, one partition each.
+        violations: how many of them must violate; the newest always must.
+        cooldown_days: partitions that must lie between the newest window and both the last request and the
+            end of the champion's training data.
+    """
+
+    windows: int = Field(default=5, ge=1)
+    violations: int = Field(default=2, ge=1)
+    cooldown_days: int = Field(default=14, ge=0)
+
+
+class MonitoringSpec(_Values):
+    """Everything the monitor of one use case may choose."""
+
+    drift: DriftSpec = DriftSpec()
+    quality: QualitySpec = QualitySpec()
+    retraining: RetrainingRule = RetrainingRule()
