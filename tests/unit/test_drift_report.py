@@ -1,0 +1,75 @@
+"""The Evidently page is bounded, repeatable, and says where its sample judges otherwise."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from include import drift, drift_report
+from include.errors import LifecycleError
+from include.monitoring_spec import DriftSpec
+
+
+def frames(rows: int, columns: int, shift: float) -> tuple[pd.DataFrame, pd.DataFrame]:
+    rng = np.random.default_rng(3)
+    old = {f"n{i}": rng.normal(size=rows) for i in range(columns)} | {"c": rng.choice(["a", "b", None], rows)}
+    new = {f"n{i}": rng.normal(shift, 1, rows) for i in range(columns)} | {"c": rng.choice(["a", "b"], rows)}
+    return pd.DataFrame(old), pd.DataFrame(new)
+
+
+def decided(old: pd.DataFrame, new: pd.DataFrame) -> list[drift.ColumnDrift]:
+    numeric = tuple(name for name in old if name != "c")
+    profile = drift.profile(pa.Table.from_pandas(old), numeric, ("c",))
+    return drift.decide(profile, pa.Table.from_pandas(new), DriftSpec())
+
+
+def test_a_page_of_many_columns_stays_under_six_megabytes(tmp_path: Path) -> None:
+    old, new = frames(6_000, 34, 0.5)
+    decision = decided(old, new)
+    report = drift_report.write(old, new, decision, tmp_path / "flights", categorical=["c"])
+    assert Path(report.html).stat().st_size < 6_000_000
+    assert len(report.left_out) == 35 - drift_report.MAX_COLUMNS
+    assert report.disagreeing == {}
+    record = json.loads(Path(report.json).read_text())
+    assert record["sample_rows"] == {"reference": 5_000, "current": 5_000}
+    assert {entry["column"] for entry in record["decision_on_all_rows"]} == set(old)
+    assert sorted(path.name for path in (tmp_path / "flights").iterdir()) == ["report.html", "report.json"]
+
+
+def test_a_sample_that_judges_otherwise_is_named(tmp_path: Path) -> None:
+    old, new = frames(2_000, 1, 0.0)
+    decision = decided(old, new)
+    other = [
+        drift.ColumnDrift(v.column, v.method, 0.2, v.threshold, v.column == "n0", v.n_reference, v.n_current)
+        for v in decision
+    ]
+    report = drift_report.write(old, new, other, tmp_path, categorical=["c"])
+    assert list(report.disagreeing) == ["n0"]
+    assert "all 2000 and 2000 values give 0.2000" in report.disagreeing["n0"]
+
+
+def test_writing_again_replaces_the_page_by_the_same_one(tmp_path: Path) -> None:
+    old, new = frames(7_000, 2, 0.2)
+    first = drift_report.write(old, new, decided(old, new), tmp_path, categorical=["c"])
+    before = json.loads(Path(first.json).read_text())
+    drift_report.write(old, new, decided(old, new), tmp_path, categorical=["c"])
+    assert json.loads(Path(first.json).read_text()) == before
+
+
+def test_a_column_without_values_is_left_out_of_the_page(tmp_path: Path) -> None:
+    old, new = frames(1_500, 2, 0.0)
+    new["n1"] = np.nan
+    report = drift_report.write(old, new, decided(old, new), tmp_path, categorical=["c"])
+    assert report.left_out == ("n1",)
+
+
+def test_a_sample_without_a_decided_column_is_refused(tmp_path: Path) -> None:
+    old, new = frames(1_500, 2, 0.0)
+    with pytest.raises(LifecycleError, match="lacks n1"):
+        drift_report.write(old, new.drop(columns="n1"), decided(old, new), tmp_path, categorical=["c"])
+    assert not list(tmp_path.iterdir())
