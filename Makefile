@@ -1,0 +1,102 @@
+# The life of batch models on Apache Airflow. `make` lists what there is; `make demo` shows all of it.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+STACK := PYTHONPATH=. $(BIN)/python -m include.stack
+PYTEST := PYTHONPATH=.:plugins $(BIN)/pytest
+CODE := $(wildcard dags plugins include feast_repo tests)
+TYPED := $(wildcard include plugins/lifecycle plugins/operators plugins/views)
+
+# find-links of pip are handed to uv, which does not read pip's settings: there a machine may offer
+# builds of its own, such as a small CPU build of torch
+FIND_LINKS = links="$${UV_FIND_LINKS:-$${PIP_FIND_LINKS:-$$($(BIN)/pip config get global.find-links 2>/dev/null || true)}}"; \
+  UV_FIND_LINKS="$$(echo $$links | tr ' ' ',')"
+UV_VERSION := $(shell sed -n 's/^uv==//p' requirements.txt)
+
+##@ Use it
+.PHONY: demo up down status passwords shell
+demo: setup ## the whole chain on real flights, with progress and a summary; leaves the services up
+	@$(STACK) demo
+
+up: setup ## start PostgreSQL, Airflow and MLflow; what runs already is left alone
+	@$(STACK) up
+
+down: ## stop them all; what is stored stays
+	@if [ -e $(STAMP) ]; then $(STACK) down; else echo "nothing is installed, so nothing runs"; fi
+
+status: setup ## what runs, where it listens, where its log is
+	@$(STACK) status
+
+passwords: setup ## print the generated logins
+	@$(STACK) passwords
+
+shell: setup ## a shell in which `airflow` and `mlflow` act on this stack (make shell ARGS="airflow dags list")
+	@$(STACK) shell $(ARGS)
+
+##@ Change it
+.PHONY: test test-unit test-dags test-e2e lint format types
+test: setup ## every test, the end-to-end ones included
+	@$(PYTEST) $(ARGS)
+
+test-unit: setup ## what needs no Airflow and no server
+	@$(PYTEST) $(wildcard tests/unit tests/sql) $(ARGS)
+
+test-dags: setup ## DAGs load, operators execute
+	@$(PYTEST) $(wildcard tests/dags tests/operators) $(ARGS)
+
+test-e2e: setup ## a real scheduler on an embedded stack of its own
+	@$(PYTEST) $(wildcard tests/e2e) $(ARGS)
+
+lint: setup ## ruff (style, layers, security), formatting, types
+	@$(BIN)/ruff check $(CODE)
+	@$(BIN)/ruff format --check $(CODE)
+	@$(MAKE) types
+
+format: setup ## let ruff repair what it can
+	@$(BIN)/ruff check --fix $(CODE)
+	@$(BIN)/ruff format $(CODE)
+
+types: setup ## mypy --strict
+	@$(if $(TYPED),$(BIN)/mypy $(TYPED),true)
+
+##@ Set it up
+.PHONY: setup lock clean purge help
+setup: $(STAMP) ## the virtual environment with every pinned package
+
+# Bytecode is compiled now, once: otherwise each
+# of the many short processes would compile the same libraries again.
+$(STAMP): requirements.txt
+	@command -v $(PYTHON) >/dev/null && $(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
+	  || { echo "Python 3.11 is needed and '$(PYTHON)' is not it; install python3.11 with its venv module, or: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV) \
+	  || { rm -rf $(VENV); echo "the venv module is missing; install it (Debian, Ubuntu: python3.11-venv)" >&2; exit 1; }
+	@$(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@$(FIND_LINKS) $(BIN)/uv pip install --python $(BIN)/python --compile-bytecode -r requirements.txt
+	@$(BIN)/python -c 'import ctypes; ctypes.CDLL("libgomp.so.1")' 2>/dev/null \
+	  || echo "warning: libgomp.so.1 is missing and LightGBM needs it (Debian, Ubuntu: apt-get install libgomp1)" >&2
+	@touch $@
+
+lock: setup ## resolve requirements.in again into requirements.txt
+	@# the old pin would be preferred, and with it the CUDA build of the same version
+	@sed -i '/^torch==/d' requirements.txt
+	@$(FIND_LINKS) UV_CUSTOM_COMPILE_COMMAND="make lock" \
+	  $(BIN)/uv pip compile --quiet --python-version 3.11 requirements.in -o requirements.txt
+	@sed -i 's/^\(torch==[0-9.]*\)+cpu/\1/' requirements.txt
+	@! grep -q '^nvidia-' requirements.txt || echo "warning: no CPU build of torch was found, so the lock holds CUDA" >&2
+
+clean: ## remove caches; keeps the environment and all state
+	@rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	@find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+purge: down ## stop everything and delete all state (lake, databases, models, secrets) after asking
+	@if [ "$${YES:-}" != 1 ]; then read -rp "delete $${LIFECYCLE_HOME:-var}, with the lake, models and databases? [y/N] " answer; [ "$$answer" = y ]; fi
+	@rm -rf "$${LIFECYCLE_HOME:-var}"
+
+help: ## this list
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

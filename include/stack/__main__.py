@@ -1,0 +1,130 @@
+"""``python -m include.stack``: start, stop and use the embedded stack."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+import time
+
+from rich.console import Console
+from rich.table import Table
+
+from include.errors import LifecycleError
+from include.stack.layout import Layout
+from include.stack.pools import ensure_pools
+from include.stack.progress import PartsProgress
+from include.stack.secrets import load_or_create
+from include.stack.stack import Stack
+
+_EPILOG = """\
+settings (environment):
+  LIFECYCLE_HOME          folder of all state, default ./var
+  LIFECYCLE_AIRFLOW_PORT  default 8080
+  LIFECYCLE_MLFLOW_PORT   default 5000
+  LIFECYCLE_BIND          address to listen on, default 127.0.0.1
+  any LIFECYCLE_* of docker/airflow.env; var/overrides.env wins over all
+"""
+console = Console()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m include.stack",
+        description="The embedded stack: PostgreSQL, Airflow and MLflow on this machine.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, run, told in (
+        ("up", _up, "start what does not run and wait until all is healthy"),
+        ("down", _down, "stop everything; what is stored stays"),
+        ("status", _status, "what runs, where it listens, where its log is"),
+        ("passwords", _passwords, "print the logins of Airflow and MLflow"),
+        ("env", _env, "print `export` lines for a shell's eval; they hold secrets"),
+        ("demo", _demo, "bootstrap, train, promote and backfill the flights use case"),
+    ):
+        commands.add_parser(name, help=told, description=told).set_defaults(run=run)
+    shell = commands.add_parser("shell", help="a shell, or a command, in which `airflow` acts on this stack")
+    shell.add_argument("argv", nargs=argparse.REMAINDER, metavar="COMMAND", help="default: your $SHELL")
+    shell.set_defaults(run=_shell)
+    options = parser.parse_args(arguments)
+    try:
+        return int(options.run(Layout.from_environ(), options))
+    except LifecycleError as error:
+        console.print(f"[bold red]{options.command} failed:[/] ", end="")
+        console.print(str(error), markup=False, highlight=False)
+        return 1
+
+
+def _up(layout: Layout, options: argparse.Namespace) -> int:
+    began = time.monotonic()
+    with PartsProgress(console) as progress:
+        stack = Stack(layout, progress.report)
+        created = stack.up()
+        ensure_pools(layout)
+    seconds = time.monotonic() - began
+    console.print(f"up in {seconds:.0f} s: Airflow {layout.airflow_url}, MLflow {layout.mlflow_url}")
+    if created:
+        _passwords(layout, options)
+    console.print(f"[dim]logins: make passwords ({layout.secrets_file})[/]", highlight=False)
+    return 0
+
+
+def _down(layout: Layout, options: argparse.Namespace) -> int:
+    with PartsProgress(console) as progress:
+        stopped = Stack(layout, progress.report).down()
+    console.print(f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
+    return 0
+
+
+def _status(layout: Layout, options: argparse.Namespace) -> int:
+    states = Stack(layout).status()
+    table = Table("part", "state", "pid", "log")
+    for state in states:
+        word = "[green]healthy" if state.healthy else "[yellow]not healthy" if state.pid else "[red]down"
+        table.add_row(state.name, word, str(state.pid or ""), state.log)
+    console.print(table)
+    console.print(f"Airflow {layout.airflow_url}   MLflow {layout.mlflow_url}   state {layout.home}")
+    return 0 if all(state.healthy for state in states) else 1
+
+
+def _env(layout: Layout, options: argparse.Namespace) -> int:
+    for name, value in sorted(Stack(layout).environ().items()):
+        if os.environ.get(name) != value and name.isidentifier():
+            sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
+    return 0
+
+
+def _passwords(layout: Layout, options: argparse.Namespace) -> int:
+    Stack(layout).environ()
+    known, _ = load_or_create(layout.secrets_file)
+    table = Table("where", "user", "password", title="logins")
+    table.add_row(f"Airflow {layout.airflow_url}", "admin", known["LIFECYCLE_ADMIN_PASSWORD"])
+    table.add_row("", "viewer (looks only)", known["LIFECYCLE_VIEWER_PASSWORD"])
+    table.add_row(f"MLflow {layout.mlflow_url}", "admin", known["MLFLOW_TRACKING_PASSWORD"])
+    console.print(table)
+    return 0
+
+
+def _shell(layout: Layout, options: argparse.Namespace) -> int:
+    environ = Stack(layout).environ()
+    command = [word for word in options.argv if word != "--"] or [environ.get("SHELL", "/bin/sh")]
+    sys.stdout.flush()
+    try:
+        os.execvpe(command[0], command, environ)  # noqa: S606 - the person's own command, no shell between
+    except OSError as error:
+        console.print(f"[red]{command[0]}: {error.strerror}[/]")
+        return 127
+
+
+def _demo(layout: Layout, options: argparse.Namespace) -> int:
+    from include.stack.demo import run_demo
+
+    return run_demo(layout, console)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

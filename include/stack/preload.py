@@ -1,0 +1,45 @@
+"""Import what tasks use, once, in the parent that every task is forked from.
+
+Only imports, never a computation: after an OpenMP region has run in the parent, torch, LightGBM and
+scikit-learn hang in the children. A missing library is left for the task that needs it to report.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+
+LIBRARIES = (
+    "pandas",
+    "pyarrow.dataset",
+    "pyarrow.parquet",
+    "duckdb",
+    "deltalake",
+    "sqlalchemy.dialects.postgresql.psycopg2",
+    "sklearn.linear_model",
+    "sklearn.preprocessing",
+    "sklearn.isotonic",
+    "lightgbm",
+    "optuna",
+    "mlflow",
+    "mlflow.tracking",
+    "great_expectations",
+    "feast",
+    "evidently",
+    "evidently.presets",
+)
+
+
+def import_libraries(names: tuple[str, ...] = LIBRARIES) -> list[str]:
+    """Import ``names`` in order; the names that could not be imported are logged and returned."""
+    missing = []
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            logging.getLogger(__name__).warning("not preloaded: %s (%s)", name, error)
+            missing.append(name)
+    return missing
+
+
+import_libraries()

@@ -1,0 +1,79 @@
+"""The stack's secrets: generated once, kept in one file that only its owner can read."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+from include.errors import SettingsError
+from include.stack.envfile import parse_env
+
+_GENERATORS: dict[str, Callable[[], str]] = {
+    # signs the tokens of users and of tasks
+    "AIRFLOW__API_AUTH__JWT_SECRET": lambda: secrets.token_urlsafe(48),
+    # signs the sessions of Airflow's UI
+    "AIRFLOW__API__SECRET_KEY": lambda: secrets.token_urlsafe(48),
+    # encrypts connections and variables in the metadata database: 32 bytes, base64
+    "AIRFLOW__CORE__FERNET_KEY": lambda: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+    # signs the sessions of MLflow's UI
+    "MLFLOW_FLASK_SERVER_SECRET_KEY": lambda: secrets.token_urlsafe(48),
+    # MLflow's `admin`
+    "MLFLOW_TRACKING_PASSWORD": lambda: secrets.token_urlsafe(15),
+    # Airflow's `admin` and `viewer`
+    "LIFECYCLE_ADMIN_PASSWORD": lambda: secrets.token_urlsafe(15),
+    "LIFECYCLE_VIEWER_PASSWORD": lambda: secrets.token_urlsafe(15),
+}
+
+# tasks inherit the services' environment and have no business logging in to Airflow as a person
+FOR_PEOPLE = frozenset({"LIFECYCLE_ADMIN_PASSWORD", "LIFECYCLE_VIEWER_PASSWORD"})
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write ``text`` so that no moment exists at which another user could read it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    draft.unlink(missing_ok=True)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+def load_or_create(path: Path) -> tuple[dict[str, str], bool]:
+    """The secrets in ``path`` and whether this call created the file.
+
+    A secret that an older file lacks is added; one that exists is never changed.
+
+    Raises:
+        SettingsError: the file can be read by other users.
+    """
+    known: dict[str, str] = {}
+    created = not path.exists()
+    if not created:
+        if path.stat().st_mode & 0o077:
+            raise SettingsError(f"{path} can be read by other users; run: chmod 600 {path}")
+        known = parse_env(path.read_text(encoding="utf-8"), str(path))
+    missing = {name: make() for name, make in _GENERATORS.items() if name not in known}
+    if missing:
+        known |= missing
+        lines = ["# Generated once. Deleting it makes stored connections unreadable and logs everyone out."]
+        write_private(path, "\n".join(lines + [f"{name}={value}" for name, value in known.items()]) + "\n")
+    return known, created
+
+
+def write_airflow_passwords(path: Path, known: dict[str, str]) -> None:
+    """Hand Airflow's simple auth manager the passwords of ``admin`` and ``viewer``."""
+    passwords = {
+        "admin": known["LIFECYCLE_ADMIN_PASSWORD"],
+        "viewer": known["LIFECYCLE_VIEWER_PASSWORD"],
+    }
+    text = json.dumps(passwords) + "\n"
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_private(path, text)
+    path.chmod(0o600)
