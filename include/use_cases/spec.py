@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from include import partitions
 from include.errors import SpecError, UnknownPartition
 from include.monitoring_spec import MonitoringSpec
-from include.training.spec import TrainingSpec
+from include.training.spec import ModelSettings
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -112,7 +112,7 @@ class UseCase(Values):
     raw: dict[Column, RawTable] = Field(min_length=1)
     features: FeatureSpec
     predictions: PredictionSpec
-    training: TrainingSpec
+    training: ModelSettings
     promotion: PromotionSpec = PromotionSpec()
     monitoring: MonitoringSpec = MonitoringSpec()
     bootstrap: BootstrapSpec = BootstrapSpec()

