@@ -1,0 +1,139 @@
+"""Run a suite over staged rows: many partitions in one pass, one DuckDB connection, SQL only."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import duckdb
+import pyarrow as pa
+import pyarrow.dataset as pads
+
+from include.quality import catalog, columns, docs, validation
+from include.quality.evidence import Evidence
+from include.quality.report import AuditReport
+from include.quality.suites import Suite
+
+Rows: TypeAlias = "Sequence[str | Path] | pads.Dataset | pa.Table | str"
+
+
+@dataclass(frozen=True)
+class AuditPlace:
+    """Where an audit runs and where its report goes.
+
+    Attributes:
+        run: the run's name as a folder name: letters, digits, ``.``, ``_`` and ``-``.
+        reports_root: folder of the reports.
+        first_partition: the first key of the use case's history, which some tables may leave empty.
+    """
+
+    use_case: str
+    run: str
+    reports_root: str
+    threads: int = 1
+    memory_limit: str = "2GB"
+    first_partition: str | None = None
+
+
+def audit(
+    suite: Suite,
+    rows: Rows,
+    partitions: Sequence[str],
+    place: AuditPlace,
+    views: Mapping[str, Rows] | None = None,
+    connection: duckdb.DuckDBPyConnection | None = None,
+) -> AuditReport:
+    """Check staged rows and keep an HTML report.
+
+    Args:
+        rows: local Parquet files (Hive-partitioned by ``ds``; none means no rows), a pyarrow dataset
+            or table, or the name of a relation that ``connection`` knows.
+        partitions: the keys that are to be published; each must have rows unless the suite excuses it.
+        views: the other tables that the suite ``reads``, by name.
+        connection: an open connection to use instead of a new one; it must not be in a transaction.
+
+    Raises:
+        AuditEngineError: an expectation could not be evaluated. Nothing is known about the data then.
+        ValueError: a table that the suite reads was not given.
+    """
+    absent = sorted(set(suite.reads) - set(views or {}))
+    if absent:
+        raise ValueError(f"the suite of {suite.table} reads {', '.join(absent)}; pass them in `views`")
+    with _connection(place, connection) as session:
+        names = [catalog.STAGED, catalog.PARTITIONS, *(views or {})]
+        try:
+            _register(session, suite, rows, partitions, views or {})
+            return _audit(session, suite, tuple(partitions), place)
+        finally:
+            for name in names:
+                session.execute(f'DROP VIEW IF EXISTS "{name}"')
+                session.unregister(f"_{name}")
+
+
+def _audit(
+    session: duckdb.DuckDBPyConnection, suite: Suite, partitions: tuple[str, ...], place: AuditPlace
+) -> AuditReport:
+    checks = columns.check(session, catalog.STAGED, suite)
+    validated = [docs.column_validation(check) for check in checks]
+    results = [validation.column_result(check) for check in checks]
+    if all(check.success for check in checks):
+        # with a column missing, what would follow are engine errors and not findings
+        evidence = Evidence(session, suite)
+        for one in validation.validate(session, suite, place.first_partition):
+            results.append(validation.result_of(one, evidence))
+            validated.append(one)
+    (count,) = session.execute(f"SELECT count(*) FROM {catalog.STAGED}").fetchall()[0]
+    folder = docs.folder(place.reports_root, place.use_case, suite.table, place.run)
+    report = AuditReport(
+        place.use_case, suite.table, partitions, count, tuple(results), str(folder / docs.PAGE)
+    )
+    docs.write(folder, report, validated)
+    return report
+
+
+def _register(
+    session: duckdb.DuckDBPyConnection,
+    suite: Suite,
+    rows: Rows,
+    partitions: Sequence[str],
+    views: Mapping[str, Rows],
+) -> None:
+    keys = pa.table({"ds": pa.array(list(partitions), pa.string())})
+    _view(session, catalog.STAGED, rows, catalog.empty_rows(suite))
+    _view(session, catalog.PARTITIONS, keys, "")
+    for name, other in views.items():
+        _view(session, name, other, "")
+
+
+def _view(session: duckdb.DuckDBPyConnection, name: str, rows: Rows, empty: str) -> None:
+    if isinstance(rows, str):
+        query = f"FROM {rows}"
+    elif isinstance(rows, pads.Dataset | pa.Table):
+        session.register(f"_{name}", rows)
+        query = f'FROM "_{name}"'
+    elif not rows:
+        query = empty
+    else:
+        files = ", ".join("'" + str(path).replace("'", "''") + "'" for path in rows)
+        query = f"FROM read_parquet([{files}], hive_partitioning = true, hive_types = {{'ds': VARCHAR}})"
+    session.execute(f'CREATE OR REPLACE TEMP VIEW "{name}" AS {query}')
+
+
+@contextmanager
+def _connection(
+    place: AuditPlace, given: duckdb.DuckDBPyConnection | None
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    if given is not None:
+        yield given
+        return
+    # DuckDB would otherwise spill into a folder of the working directory
+    with tempfile.TemporaryDirectory(prefix="audit-") as spill, duckdb.connect() as session:
+        session.execute(f"SET threads = {place.threads}")
+        session.execute(f"SET memory_limit = '{place.memory_limit}'")
+        session.execute(f"SET temp_directory = '{spill}'")
+        session.execute("SET TimeZone = 'UTC'")
+        yield session

@@ -1,0 +1,55 @@
+"""Which rows broke an expectation, and in which partitions; asked only after it failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+
+from include.quality import catalog
+from include.quality.suites import Suite
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Queries over the staged rows of one audit."""
+
+    session: duckdb.DuckDBPyConnection
+    suite: Suite
+
+    def examples(
+        self, config: ExpectationConfiguration, found: Mapping[str, Any], limit: int
+    ) -> tuple[dict[str, str], ...]:
+        """A few of the broken rows, values as text."""
+        if config.type != "unexpected_row_count":
+            return tuple(_as_text(row) for row in found.get("partial_unexpected_index_list") or [])
+        cursor = self.session.execute(f"SELECT * FROM ({catalog.rows_query(config.kwargs)}) LIMIT {limit}")
+        names = [column[0] for column in cursor.description or []]
+        return tuple(_as_text(dict(zip(names, row, strict=True))) for row in cursor.fetchall())
+
+    def partitions(self, config: ExpectationConfiguration, found: Mapping[str, Any]) -> dict[str, int]:
+        """Broken rows by partition.
+
+        Empty for expectations about one value of the whole table, which would have to be evaluated
+        again for each partition, and for SQL rules whose rows carry no ``ds``.
+        """
+        if config.type == "unexpected_row_count":
+            query = catalog.rows_query(config.kwargs)
+        else:
+            query = str(found.get("unexpected_index_query") or "").rstrip("; \n")
+        if not query:
+            return {}
+        try:
+            rows = self.session.execute(
+                f"SELECT ds::VARCHAR, count(*) FROM ({query}) WHERE ds IS NOT NULL GROUP BY 1 ORDER BY 1"
+            ).fetchall()
+        except duckdb.BinderException:  # the rule's query has no ds
+            return {}
+        return dict(rows)
+
+
+def _as_text(row: Mapping[str, Any]) -> dict[str, str]:
+    return {name: "" if value is None else str(value) for name, value in row.items()}

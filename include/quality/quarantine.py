@@ -1,0 +1,47 @@
+"""Rows that can never be used: split off before the audit, kept with the rule that sent them there."""
+
+from __future__ import annotations
+
+import duckdb
+
+from include.errors import AuditFailed
+from include.quality import columns
+from include.quality.suites import Suite
+
+
+def split_quarantine(connection: duckdb.DuckDBPyConnection, relation: str, suite: Suite) -> tuple[str, str]:
+    """Two queries that share out the rows of ``relation``, which is a query itself.
+
+    The first gives the rows that no rule of the suite names, with the columns they had. The second
+    gives the others as ``ds``, ``rule`` (the first that holds), ``reason`` and ``row`` (all columns as
+    JSON text). Together they give every row once.
+
+    Raises:
+        AuditFailed: a column that the suite names is missing or of another type.
+    """
+    checks = columns.check(connection, f"({relation})", suite)
+    faults = "; ".join(check.message for check in checks if not check.success)
+    if faults:
+        raise AuditFailed(f"{suite.table}: {faults}. Nothing was published; mend the source or its adapter")
+    rule, reason = _cases(suite)
+    # the verdict is computed in a select list, where a predicate may use window functions
+    judged = f"SELECT t AS kept, {rule} AS rule FROM ({relation}) AS t"
+    clean = f"SELECT unnest(kept) FROM ({judged}) WHERE rule IS NULL" if suite.quarantine else relation
+    rejected = (
+        f"SELECT kept.ds AS ds, rule, {reason} AS reason, to_json(kept)::VARCHAR AS row "
+        f"FROM ({judged}) WHERE rule IS NOT NULL"
+    )
+    return clean, rejected
+
+
+def _cases(suite: Suite) -> tuple[str, str]:
+    """SQL for the first rule that names a row, and for that rule's reason."""
+    if not suite.quarantine:
+        return "NULL::VARCHAR", "NULL::VARCHAR"
+    rules = " ".join(f"WHEN ({rule.when}) THEN {_text(rule.name)}" for rule in suite.quarantine)
+    reasons = " ".join(f"WHEN {_text(rule.name)} THEN {_text(rule.reason)}" for rule in suite.quarantine)
+    return f"CASE {rules} END", f"CASE rule {reasons} END"
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"

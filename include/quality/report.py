@@ -1,0 +1,118 @@
+"""What an audit found, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from include.errors import AuditFailed
+from include.quality.suites import Severity
+
+Verdict = Literal["passed", "warned", "failed"]
+NAMED_PARTITIONS = 7
+
+
+@dataclass(frozen=True)
+class ExpectationResult:
+    """One expectation's result.
+
+    Attributes:
+        subject: the column or columns it is about; empty for the table as a whole.
+        observed: the value found, for expectations about one value; else the share of rows.
+        unexpected: how many rows broke it; ``None`` where rows are not counted.
+        examples: a few of those rows: their ``ds``, key and offending values, as text.
+        partitions: broken rows by partition; empty where that cannot be told cheaply.
+    """
+
+    type: str
+    subject: str
+    severity: Severity
+    success: bool
+    why: str
+    observed: str
+    unexpected: int | None = None
+    examples: tuple[Mapping[str, str], ...] = ()
+    partitions: Mapping[str, int] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        count = "" if self.unexpected is None else f", {self.unexpected} rows"
+        return (
+            f"{self.type}({self.subject}): {self.why} (found {self.observed}{count}{span(self.partitions)})"
+        )
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    """One audit of one table's staged rows.
+
+    Attributes:
+        partitions: the keys that were audited.
+        rows: how many rows were audited.
+        docs: path of the HTML page.
+    """
+
+    use_case: str
+    table: str
+    partitions: tuple[str, ...]
+    rows: int
+    results: tuple[ExpectationResult, ...]
+    docs: str
+
+    @property
+    def checked(self) -> int:
+        return len(self.results)
+
+    @property
+    def failures(self) -> tuple[ExpectationResult, ...]:
+        """Failed critical expectations."""
+        return self._failed("critical")
+
+    @property
+    def warnings(self) -> tuple[ExpectationResult, ...]:
+        """Failed expectations that do not stop the publish."""
+        return self._failed("warning")
+
+    @property
+    def verdict(self) -> Verdict:
+        if self.failures:
+            return "failed"
+        return "warned" if self.warnings else "passed"
+
+    @property
+    def failing_partitions(self) -> tuple[str, ...]:
+        """The partitions in which a critical expectation failed, as far as that is known."""
+        return tuple(sorted({key for failure in self.failures for key in failure.partitions}))
+
+    def raise_for_verdict(self, stage: str) -> None:
+        """Return when the rows may be published.
+
+        Args:
+            stage: where the rows are kept, for the message.
+
+        Raises:
+            AuditFailed: naming every failed critical expectation, the stage and the report.
+        """
+        if not self.failures:
+            return
+        named = "\n".join(f"  - {failure}" for failure in self.failures)
+        raise AuditFailed(
+            f"{self.use_case}/{self.table}: {len(self.failures)} of {self.checked} expectations failed"
+            f"{span(dict.fromkeys(self.failing_partitions, 0))}; nothing was published\n{named}\n"
+            f"The stage is kept in {stage}; the report is {self.docs}"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report for JSON, with its verdict and counts."""
+        counts = {"checked": self.checked, "failed": len(self.failures), "warned": len(self.warnings)}
+        return {"verdict": self.verdict, **counts, **asdict(self)}
+
+    def _failed(self, severity: Severity) -> tuple[ExpectationResult, ...]:
+        return tuple(r for r in self.results if not r.success and r.severity == severity)
+
+
+def span(partitions: Mapping[str, int]) -> str:
+    """`` in 2013-02-08, 2013-02-09``, shortened when they are many."""
+    keys = sorted(partitions)
+    more = f" and {len(keys) - NAMED_PARTITIONS} more" if len(keys) > NAMED_PARTITIONS else ""
+    return f" in {', '.join(keys[:NAMED_PARTITIONS])}{more}" if keys else ""
