@@ -9,13 +9,13 @@ import sys
 import time
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from include.errors import LifecycleError
 from include.stack.layout import Layout
+from include.stack.logins import print_logins
 from include.stack.pools import ensure_pools
 from include.stack.progress import PartsProgress
-from include.stack.secrets import load_or_create
 from include.stack.stack import Stack
 
 _EPILOG = """\
@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
         return int(options.run(Layout.from_environ(), options))
     except LifecycleError as error:
         console.print(f"[bold red]{options.command} failed:[/] ", end="")
-        console.print(str(error), markup=False, highlight=False)
+        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
         return 1
 
 
@@ -68,8 +68,9 @@ def _up(layout: Layout, options: argparse.Namespace) -> int:
     seconds = time.monotonic() - began
     console.print(f"up in {seconds:.0f} s: Airflow {layout.airflow_url}, MLflow {layout.mlflow_url}")
     if created:
-        _passwords(layout, options)
-    console.print(f"[dim]logins: make passwords ({layout.secrets_file})[/]", highlight=False)
+        print_logins(layout, console)
+    else:
+        console.print("logins: make passwords", style="dim")
     return 0
 
 
@@ -82,12 +83,14 @@ def _down(layout: Layout, options: argparse.Namespace) -> int:
 
 def _status(layout: Layout, options: argparse.Namespace) -> int:
     states = Stack(layout).status()
-    table = Table("part", "state", "pid", "log")
+    table = Table("part", "state", "pid", Column("log", overflow="fold"))
     for state in states:
         word = "[green]healthy" if state.healthy else "[yellow]not healthy" if state.pid else "[red]down"
         table.add_row(state.name, word, str(state.pid or ""), state.log)
     console.print(table)
-    console.print(f"Airflow {layout.airflow_url}   MLflow {layout.mlflow_url}   state {layout.home}")
+    console.print(
+        f"Airflow {layout.airflow_url}   MLflow {layout.mlflow_url}   state {layout.home}", soft_wrap=True
+    )
     return 0 if all(state.healthy for state in states) else 1
 
 
@@ -100,12 +103,7 @@ def _env(layout: Layout, options: argparse.Namespace) -> int:
 
 def _passwords(layout: Layout, options: argparse.Namespace) -> int:
     Stack(layout).environ()
-    known, _ = load_or_create(layout.secrets_file)
-    table = Table("where", "user", "password", title="logins")
-    table.add_row(f"Airflow {layout.airflow_url}", "admin", known["LIFECYCLE_ADMIN_PASSWORD"])
-    table.add_row("", "viewer (looks only)", known["LIFECYCLE_VIEWER_PASSWORD"])
-    table.add_row(f"MLflow {layout.mlflow_url}", "admin", known["MLFLOW_TRACKING_PASSWORD"])
-    console.print(table)
+    print_logins(layout, console)
     return 0
 
 

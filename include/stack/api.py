@@ -124,6 +124,15 @@ class AirflowApi:
         """Asset events, newest first."""
         return self._all("/assets/events", "asset_events", **{"order_by": "-timestamp", **query})
 
+    def clear(self, dag_id: str, run_id: str) -> None:
+        """Run the failed tasks of a run again, and what they kept from running."""
+        body: Json = {"dry_run": False, "only_failed": True}
+        self.call("POST", f"/dags/{dag_id}/dagRuns/{_quote(run_id)}/clear", body)
+
+    def backfills(self, dag_id: str) -> list[Json]:
+        """The backfills of a DAG; ``completed_at`` is None while one is active."""
+        return self._all("/backfills", "backfills", dag_id=dag_id)
+
     def create_pool(self, name: str, slots: int, description: str) -> bool:
         """Create a pool; false, and nothing changes, when one of that name exists."""
         try:

@@ -98,6 +98,16 @@ class Stack:
             self.report("postgres", "stopped")
         return stopped
 
+    def require_running(self) -> None:
+        """Check that no process of the stack has ended.
+
+        Raises:
+            StackError: one has; names its log.
+        """
+        for part in self.components:
+            if part.service.process() is None:
+                raise StackError(_epitaph(part.service, "has ended; run: make up"))
+
     def status(self) -> list[PartState]:
         """The state of every part, PostgreSQL first."""
         database = PartState(
