@@ -1,0 +1,103 @@
+"""Names that a spec may use: metrics, model families and their search spaces.
+
+Values only, so that a spec can be checked without importing a machine-learning library. The code
+behind a metric is in ``metrics``, behind a family in ``families``; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+
+@dataclass(frozen=True)
+class MetricInfo:
+    """What a metric is for and which way is better."""
+
+    tasks: frozenset[str]
+    maximize: bool = False
+
+
+@dataclass(frozen=True)
+class Span:
+    """A searched number between ``low`` and ``high``, both included; ``start`` is tried first."""
+
+    low: float
+    high: float
+    start: float
+    log: bool = False
+    integer: bool = False
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of ``options``; the first is tried first."""
+
+    options: tuple[str | int | float | bool, ...]
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A value that is not searched but may be overridden in a spec."""
+
+    value: str | int | float | bool
+
+
+Dimension = Span | Choice | Fixed
+Space = Mapping[str, Dimension]
+
+
+@dataclass(frozen=True)
+class FamilyInfo:
+    """Where a family's code lives, the tasks it can do and what is searched by default."""
+
+    module: str
+    tasks: frozenset[str]
+    space: Space
+
+
+BINARY = frozenset({"binary"})
+REGRESSION = frozenset({"regression"})
+TASKS = ("binary", "regression")
+
+METRICS: Mapping[str, MetricInfo] = {
+    "log_loss": MetricInfo(BINARY),
+    "brier": MetricInfo(BINARY),
+    "auc": MetricInfo(BINARY, maximize=True),
+    "calibration_error": MetricInfo(BINARY),
+    "rmse": MetricInfo(REGRESSION),
+    "mae": MetricInfo(REGRESSION),
+}
+
+# Rates and leaf counts are modest on purpose: the default budget is a dozen trials on two cores.
+_BOOSTING: Space = {
+    "num_leaves": Span(8, 48, start=20, log=True, integer=True),
+    "learning_rate": Span(0.03, 0.2, start=0.06, log=True),
+    "min_data_in_leaf": Span(50, 1000, start=200, log=True, integer=True),
+    "feature_fraction": Span(0.2, 0.8, start=0.4),
+    "bagging_fraction": Span(0.5, 0.9, start=0.7),
+    "lambda_l2": Span(0.01, 30.0, start=1.0, log=True),
+    "rounds": Fixed(200),
+    "early_stopping": Fixed(25),
+    "max_bin": Fixed(63),
+}
+
+FAMILIES: Mapping[str, FamilyInfo] = {
+    "lightgbm": FamilyInfo("include.training.families.boosting", BINARY | REGRESSION, _BOOSTING),
+    "logistic": FamilyInfo(
+        "include.training.families.logistic",
+        BINARY,
+        {"C": Span(1e-6, 0.1, start=1e-4, log=True), "max_iter": Fixed(60)},
+    ),
+    "ridge": FamilyInfo(
+        "include.training.families.ridge", REGRESSION, {"alpha": Span(0.1, 1e4, start=10.0, log=True)}
+    ),
+}
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A clause that helps after an unknown ``name``: the closest known one, else all of them."""
+    names = sorted(known)
+    close = get_close_matches(name, names, n=1, cutoff=0.5)
+    return f'did you mean "{close[0]}"?' if close else f"known are {', '.join(names)}"

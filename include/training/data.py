@@ -1,0 +1,216 @@
+"""From a frozen training set to matrices: roles of columns, split by day, encoding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from include.errors import TrainingError
+from include.training.spec import ModelSettings
+
+Floats = NDArray[np.float64]
+Matrix = NDArray[np.float32]
+
+
+class Feature(BaseModel):
+    """One model input. ``categories`` is None for a number, else the strings seen in training."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    categories: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """Turns named columns into the float32 matrix that models read.
+
+    Numbers stay as they are, null becomes NaN. A category becomes its position in the stored list;
+    null and strings never seen in training become NaN.
+    """
+
+    features: tuple[Feature, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Feature names in the matrix's column order."""
+        return tuple(feature.name for feature in self.features)
+
+    @property
+    def categorical(self) -> tuple[int, ...]:
+        """Positions of the categorical features."""
+        return tuple(i for i, feature in enumerate(self.features) if feature.categories is not None)
+
+    def encode(self, table: pa.Table | pa.RecordBatch) -> Matrix:
+        """Rows of ``table`` as a C-ordered matrix, shape (rows, features)."""
+        matrix = np.empty((table.num_rows, len(self.features)), dtype=np.float32)
+        for i, feature in enumerate(self.features):
+            matrix[:, i] = _column(table, feature)
+        return matrix
+
+
+def _column(table: pa.Table | pa.RecordBatch, feature: Feature) -> NDArray[np.generic]:
+    column = table.column(feature.name)
+    if feature.categories is not None:
+        known = pa.array(feature.categories, pa.string())
+        column = pc.index_in(column.cast(pa.string()), value_set=known, skip_nulls=True)
+    filled = pc.fill_null(column.cast(pa.float64()), float("nan"))
+    values: NDArray[np.generic] = filled.to_numpy(zero_copy_only=False)
+    return values
+
+
+@dataclass(frozen=True)
+class Window:
+    """Consecutive days of a training set.
+
+    Attributes:
+        name: ``train``, ``valid`` or ``test``.
+        table: every column of the window's rows.
+        y: labels, shape (rows,).
+        day_names: days that occur, ascending.
+        days: each row's position in ``day_names``.
+    """
+
+    name: str
+    table: pa.Table
+    encoding: Encoding
+    y: Floats
+    day_names: tuple[str, ...]
+    days: NDArray[np.int64]
+
+    @cached_property
+    def x(self) -> Matrix:
+        """The encoded rows, made on first use: a worker never needs the test window's."""
+        return self.encoding.encode(self.table)
+
+    @property
+    def span(self) -> dict[str, str | int]:
+        """First and last day, days and rows, for the record."""
+        return {
+            "first": self.day_names[0],
+            "last": self.day_names[-1],
+            "days": len(self.day_names),
+            "rows": self.table.num_rows,
+        }
+
+
+@dataclass(frozen=True)
+class Windows:
+    """A training set cut by time; the encoding knows the train window only."""
+
+    train: Window
+    valid: Window
+    test: Window
+
+    @property
+    def encoding(self) -> Encoding:
+        """How each window's rows become numbers."""
+        return self.train.encoding
+
+
+def split(table: pa.Table, settings: ModelSettings) -> Windows:
+    """Cut ``table`` into train, valid and test by calendar day.
+
+    The last ``test_days`` calendar days before and including the newest row are test, the
+    ``valid_days`` before them valid, all earlier ones train.
+
+    Raises:
+        TrainingError: a column is missing or of a wrong type, a label is null or not finite, a
+            window is empty, or a binary label has one class only in a window; names the window.
+    """
+    features = _feature_columns(table, settings)
+    days = _days(table, settings)
+    last = date.fromisoformat(pc.max(days).as_py())
+    test_from = (last - timedelta(days=settings.test_days - 1)).isoformat()
+    valid_from = (last - timedelta(days=settings.test_days + settings.valid_days - 1)).isoformat()
+    parts = {
+        "train": table.filter(pc.less(days, valid_from)),
+        "valid": table.filter(pc.and_(pc.greater_equal(days, valid_from), pc.less(days, test_from))),
+        "test": table.filter(pc.greater_equal(days, test_from)),
+    }
+    for name, part in parts.items():
+        if not part.num_rows:
+            raise TrainingError(
+                f"{name} window is empty: rows span {pc.min(days)}..{pc.max(days)}, valid begins "
+                f"{valid_from}, test {test_from}; freeze more days or lower valid_days and test_days"
+            )
+    encoding = _learn_encoding(parts["train"], features, settings)
+    windows = {name: _window(name, part, encoding, settings) for name, part in parts.items()}
+    return Windows(windows["train"], windows["valid"], windows["test"])
+
+
+def _feature_columns(table: pa.Table, settings: ModelSettings) -> list[str]:
+    needed = [settings.day_column, settings.label, *settings.keys, *settings.categorical, *settings.slices]
+    needed += [column for baseline in settings.baselines for column in getattr(baseline, "by", [])]
+    missing = sorted(set(needed) - set(table.column_names))
+    if missing:
+        raise TrainingError(f"training set lacks columns {', '.join(missing)} that the spec names")
+    apart = {settings.day_column, settings.label, *settings.keys, *settings.ignore} - set(
+        settings.categorical
+    )
+    features = [name for name in table.column_names if name not in apart]
+    wrong = [name for name in features if not _usable(table.schema.field(name).type, name, settings)]
+    if wrong:
+        listed = ", ".join(f"{name} ({table.schema.field(name).type})" for name in wrong)
+        raise TrainingError(f"columns are not numbers: {listed}; list them under categorical, keys or ignore")
+    if not features:
+        raise TrainingError("training set has no feature column; check keys, ignore and categorical")
+    return features
+
+
+def _usable(kind: pa.DataType, name: str, settings: ModelSettings) -> bool:
+    if name in settings.categorical:
+        return not (pa.types.is_floating(kind) or pa.types.is_nested(kind))
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind))
+
+
+def _days(table: pa.Table, settings: ModelSettings) -> pa.ChunkedArray:
+    days = table.column(settings.day_column).cast(pa.string())
+    if not table.num_rows:
+        raise TrainingError("training set has no rows; freeze a wider range")
+    if days.null_count:
+        raise TrainingError(f"training set has {days.null_count} rows without {settings.day_column}")
+    return days
+
+
+def _learn_encoding(train: pa.Table, features: Sequence[str], settings: ModelSettings) -> Encoding:
+    def categories(name: str) -> tuple[str, ...] | None:
+        if name not in settings.categorical:
+            return None
+        seen = pc.unique(train.column(name).cast(pa.string()))
+        return tuple(sorted(value for value in seen.to_pylist() if value is not None))
+
+    return Encoding(tuple(Feature(name=name, categories=categories(name)) for name in features))
+
+
+def _window(name: str, part: pa.Table, encoding: Encoding, settings: ModelSettings) -> Window:
+    column = part.column(settings.label).cast(pa.float64())
+    y: Floats = pc.fill_null(column, float("nan")).to_numpy()
+    bad = int(np.count_nonzero(~np.isfinite(y)))
+    if bad:
+        raise TrainingError(f"{name} window: label {settings.label} is null or not finite in {bad} rows")
+    if settings.task == "binary":
+        _check_classes(name, y, settings.label)
+    names, codes = np.unique(
+        part.column(settings.day_column).cast(pa.string()).to_numpy(), return_inverse=True
+    )
+    return Window(name, part, encoding, y, tuple(str(day) for day in names), codes.astype(np.int64))
+
+
+def _check_classes(name: str, y: Floats, label: str) -> None:
+    classes = np.unique(y)
+    if not np.isin(classes, (0.0, 1.0)).all():
+        raise TrainingError(f"{name} window: label {label} holds {classes[:4]}; a binary label is 0 or 1")
+    if len(classes) < 2:
+        raise TrainingError(
+            f"{name} window: label {label} is {classes[0]:.0f} in all {len(y)} rows; one class cannot be "
+            "learnt or judged, use a wider window"
+        )

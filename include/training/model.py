@@ -1,0 +1,207 @@
+"""A model directory: what is in it, that it is untouched, and how it predicts.
+
+manifest.json      what the model is and where it comes from
+model/             the family's own files
+calibration.json   only when the model is calibrated
+evidence.json      how it did on the test window
+reference.*        what monitoring compares later days with, written by the caller
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from include.errors import DigestMismatch, SourceError, TrainingError
+from include.training.calibration import Isotonic
+from include.training.catalog import FAMILIES, nearest
+from include.training.data import Encoding, Feature, Floats
+from include.training.families import family
+from include.training.families.base import Model
+
+MANIFEST = "manifest.json"
+EVIDENCE = "evidence.json"
+_CALIBRATION = "calibration.json"
+_MODEL = "model"
+
+
+class TrainingSetRecord(BaseModel):
+    """Which rows a model was made from; ``windows`` has first and last day, days and rows of each."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    fingerprint: str
+    uri: str
+    version: int | None
+    windows: dict[str, dict[str, str | int]]
+
+
+class Manifest(BaseModel):
+    """What a model is and everything needed to make it again.
+
+    Attributes:
+        trained_through: last day whose outcome the model or its judgement has seen. It may score
+            days after it without knowing their answers.
+        search_value: the metric of the winning trial; ``fit_value`` that of this fit of it.
+        evidence: name of the file with the test metrics.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: int = 1
+    use_case: str
+    task: str
+    label: str
+    family: str
+    params: dict[str, Any]
+    features: tuple[Feature, ...]
+    calibration: str
+    training_set: TrainingSetRecord
+    trained_through: str
+    seed: int
+    threads: int
+    study: str
+    trial: int
+    metric: str
+    search_value: float
+    fit_value: float
+    evidence: str | None = EVIDENCE
+    libraries: dict[str, str]
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model read from its directory, or just fitted; predicts from named columns."""
+
+    manifest: Manifest
+    model: Model
+    calibrator: Isotonic | None
+
+    @property
+    def encoding(self) -> Encoding:
+        """How columns become the model's matrix."""
+        return Encoding(self.manifest.features)
+
+    def predict(self, rows: pa.Table | pa.RecordBatch, threads: int = 1) -> Floats:
+        """Probabilities of 1 (binary) or values (regression), one per row, in row order.
+
+        Raises:
+            SourceError: the rows lack features, or one has another type than in training.
+        """
+        raw = self.predict_raw(rows, threads)
+        return raw if self.calibrator is None else self.calibrator.apply(raw)
+
+    def predict_raw(self, rows: pa.Table | pa.RecordBatch, threads: int = 1) -> Floats:
+        """Predictions before calibration; raises like :meth:`predict`."""
+        self._check(rows.schema)
+        return self.model.predict(self.encoding.encode(rows), threads)
+
+    def predict_batches(
+        self, batches: Iterable[pa.RecordBatch], threads: int = 1
+    ) -> Iterator[tuple[pa.RecordBatch, Floats]]:
+        """Each batch with its predictions, one at a time, so that memory stays flat."""
+        for batch in batches:
+            yield batch, self.predict(batch, threads)
+
+    def importance(self) -> dict[str, float]:
+        """Each feature's importance in the family's unit, largest first."""
+        pairs = zip(self.encoding.names, self.model.importance().tolist(), strict=True)
+        return dict(sorted(pairs, key=lambda pair: (-pair[1], pair[0])))
+
+    def _check(self, schema: pa.Schema) -> None:
+        label = f"model of study {self.manifest.study}, trial {self.manifest.trial}"
+        missing = [name for name in self.encoding.names if name not in schema.names]
+        if missing:
+            raise SourceError(
+                f"{label} needs features {', '.join(missing)}, which the rows lack; build the features "
+                "of the version it was trained with, or score with another model"
+            )
+        for feature in self.manifest.features:
+            kind = schema.field(feature.name).type
+            text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_dictionary(kind)
+            if feature.categories is None and text:
+                raise SourceError(
+                    f"{label}: feature {feature.name} was a number in training, here it is {kind}"
+                )
+            if feature.categories is not None and pa.types.is_floating(kind):
+                raise SourceError(
+                    f"{label}: feature {feature.name} was a category in training, here it is {kind}"
+                )
+
+
+def save_model(model: LoadedModel, folder: Path) -> None:
+    """Write manifest, model and calibration into ``folder``, which must not hold a model yet."""
+    if (folder / MANIFEST).exists():
+        raise TrainingError(f"{folder} already holds a model; a model directory is written once")
+    (folder / _MODEL).mkdir(parents=True, exist_ok=True)
+    model.model.save(folder / _MODEL)
+    if model.calibrator is not None:
+        model.calibrator.save(folder / _CALIBRATION)
+    (folder / MANIFEST).write_text(model.manifest.model_dump_json(indent=2) + "\n")
+
+
+def load_model(folder: Path | str, expected_digest: str | None = None) -> LoadedModel:
+    """Read a model directory; nothing in it is executed or unpickled.
+
+    Args:
+        folder: a model directory.
+        expected_digest: the digest stored at registration; checked before any file is parsed.
+
+    Raises:
+        DigestMismatch: the files are not the registered ones.
+        TrainingError: the directory is no model directory of a known format.
+    """
+    folder = Path(folder)
+    if expected_digest is not None:
+        verify(folder, expected_digest)
+    manifest = _read_manifest(folder)
+    kind = family(manifest.family)
+    calibrator = Isotonic.load(folder / _CALIBRATION) if manifest.calibration != "none" else None
+    return LoadedModel(manifest, kind.load(folder / _MODEL, Encoding(manifest.features)), calibrator)
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise TrainingError(f"{folder} holds no {MANIFEST}; it is not a model directory")
+    try:
+        manifest = Manifest.model_validate_json(path.read_text())
+    except ValidationError as error:
+        raise TrainingError(f"{path} is not a manifest of this version: {error}") from error
+    if manifest.family not in FAMILIES:
+        raise TrainingError(
+            f'{path}: family "{manifest.family}" unknown; {nearest(manifest.family, FAMILIES)}'
+        )
+    return manifest
+
+
+def digest(folder: Path | str) -> str:
+    """sha256 over every file's relative path and contents, sorted by path (64 hex digits)."""
+    folder = Path(folder)
+    total = hashlib.sha256()
+    paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    for name in sorted(paths):
+        contents = hashlib.sha256(paths[name].read_bytes()).hexdigest()
+        total.update(f"{name}\0{contents}\n".encode())
+    return total.hexdigest()
+
+
+def verify(folder: Path | str, expected: str) -> None:
+    """Refuse a model directory whose files are not those of ``expected``.
+
+    Raises:
+        DigestMismatch: a file was changed, added or removed since registration.
+    """
+    found = digest(folder)
+    if found != expected:
+        raise DigestMismatch(
+            f"model files in {folder} have digest {found[:12]}, registered was {expected[:12]}: they were "
+            "changed after registration; download them again or roll back to another version"
+        )

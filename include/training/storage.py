@@ -1,0 +1,106 @@
+"""Where studies live, and the lock that lets workers share one budget."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+import sqlalchemy as sa
+from optuna.exceptions import ExperimentalWarning
+from optuna.storages import RDBStorage
+
+from include.errors import TrainingError
+
+
+@dataclass(frozen=True)
+class StudyStore:
+    """Optuna's tables plus a lock over each study that is freed when its holder dies."""
+
+    storage: RDBStorage
+    url: str
+
+    @contextmanager
+    def lock(self, study: str) -> Iterator[None]:
+        """Hold the only right to claim or settle trials of ``study``."""
+        with _lock(self.storage.engine, study):
+            yield
+
+
+def open_store(
+    url: str, heartbeat_seconds: int | None = None, grace_seconds: int | None = None
+) -> StudyStore:
+    """Open the study database, creating its tables when they are missing.
+
+    Args:
+        url: SQLAlchemy address; PostgreSQL, or an SQLite file for tests.
+        heartbeat_seconds: how often running trials sign on; None only reads.
+        grace_seconds: silence after which a running trial counts as lost.
+
+    Raises:
+        TrainingError: another kind of database, or it does not answer.
+    """
+    engine_args = _engine_args(url)
+    engine = sa.create_engine(url, **engine_args)
+    try:
+        # two workers that create the tables at the same moment would fail each other
+        with _lock(engine, "schema"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            storage = RDBStorage(
+                url,
+                engine_kwargs=engine_args,
+                heartbeat_interval=heartbeat_seconds,
+                grace_period=grace_seconds,
+            )
+    except sa.exc.OperationalError as error:
+        address = sa.make_url(url).render_as_string(hide_password=True)
+        raise TrainingError(f"study database {address} does not answer: {error.orig}; start it") from error
+    finally:
+        engine.dispose()
+    return StudyStore(storage, url)
+
+
+def _engine_args(url: str) -> dict[str, object]:
+    backend = sa.make_url(url).get_backend_name()
+    if backend == "postgresql":
+        # heartbeats are compared as local times, so every session must have the same zone
+        return {
+            "pool_size": 3,
+            "pool_pre_ping": True,
+            "connect_args": {"options": "-c timezone=UTC"},
+        }
+    if backend == "sqlite" and sa.make_url(url).database not in (None, "", ":memory:"):
+        return {"connect_args": {"timeout": 60}}
+    raise TrainingError(
+        f"studies need PostgreSQL or an SQLite file, not {backend}; check the storage address"
+    )
+
+
+@contextmanager
+def _lock(engine: sa.Engine, name: str) -> Iterator[None]:
+    if engine.dialect.name == "postgresql":
+        key = int.from_bytes(hashlib.sha256(f"training:{name}".encode()).digest()[:8], "big", signed=True)
+        with engine.begin() as connection:
+            connection.execute(sa.text("select pg_advisory_xact_lock(:key)"), {"key": key})
+            yield
+        return
+    with Path(f"{engine.url.database}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def find_study(store: StudyStore, name: str) -> optuna.Study:
+    """The study called ``name``, for reading.
+
+    Raises:
+        TrainingError: there is none.
+    """
+    try:
+        return optuna.load_study(study_name=name, storage=store.storage)
+    except KeyError:
+        raise TrainingError(f"study {name} does not exist; run the search first") from None
