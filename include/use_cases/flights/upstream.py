@@ -11,7 +11,6 @@ import csv
 import hashlib
 import importlib.util
 import io
-import os
 import re
 import shutil
 import uuid
@@ -159,7 +158,7 @@ def _unpack(data: Path, target: Path) -> None:
                 con.execute(f"COPY ({query}) TO '{_quoted(partial / f'{table}.parquet')}' (FORMAT parquet)")
         for leftover in partial.glob("*.csv"):
             leftover.unlink()
-        os.rename(partial, target)
+        partial.rename(target)
     except OSError:
         # a folder cannot be renamed onto a full one: another process has finished the same work
         if not target.is_dir():
