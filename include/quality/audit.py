@@ -50,8 +50,8 @@ def audit(
     """Check staged rows and keep an HTML report.
 
     Args:
-        rows: local Parquet files (Hive-partitioned by ``ds``; none means no rows), a pyarrow dataset
-            or table, or the name of a relation that ``connection`` knows.
+        rows: local Parquet files, with ``ds`` in their paths as Hive writes it or as a column (no files
+            mean no rows); a pyarrow dataset or table; or what may stand after FROM on ``connection``.
         partitions: the keys that are to be published; each must have rows unless the suite excuses it.
         views: the other tables that the suite ``reads``, by name.
         connection: an open connection to use instead of a new one; it must not be in a transaction.
@@ -64,13 +64,14 @@ def audit(
     if absent:
         raise ValueError(f"the suite of {suite.table} reads {', '.join(absent)}; pass them in `views`")
     with _connection(place, connection) as session:
-        names = [catalog.STAGED, catalog.PARTITIONS, *(views or {})]
+        relations = _relations(rows, partitions, views or {})
         try:
-            _register(session, suite, rows, partitions, views or {})
+            for name, relation in relations.items():
+                _view(session, name, relation, suite)
             return _audit(session, suite, tuple(partitions), place)
         finally:
-            for name in names:
-                session.execute(f'DROP VIEW IF EXISTS "{name}"')
+            for name in relations:
+                session.execute(f'DROP VIEW IF EXISTS temp."{name}"')
                 session.unregister(f"_{name}")
 
 
@@ -95,31 +96,27 @@ def _audit(
     return report
 
 
-def _register(
-    session: duckdb.DuckDBPyConnection,
-    suite: Suite,
-    rows: Rows,
-    partitions: Sequence[str],
-    views: Mapping[str, Rows],
-) -> None:
+def _relations(rows: Rows, partitions: Sequence[str], views: Mapping[str, Rows]) -> dict[str, Rows]:
+    """What the checks read, by view; what the connection already knows by that name stays as it is."""
     keys = pa.table({"ds": pa.array(list(partitions), pa.string())})
-    _view(session, catalog.STAGED, rows, catalog.empty_rows(suite))
-    _view(session, catalog.PARTITIONS, keys, "")
-    for name, other in views.items():
-        _view(session, name, other, "")
+    known = {name for name, other in views.items() if isinstance(other, str) and other == name}
+    others = {name: other for name, other in views.items() if name not in known}
+    return {catalog.STAGED: rows, catalog.PARTITIONS: keys, **others}
 
 
-def _view(session: duckdb.DuckDBPyConnection, name: str, rows: Rows, empty: str) -> None:
+def _view(session: duckdb.DuckDBPyConnection, name: str, rows: Rows, suite: Suite) -> None:
     if isinstance(rows, str):
         query = f"FROM {rows}"
     elif isinstance(rows, pads.Dataset | pa.Table):
         session.register(f"_{name}", rows)
         query = f'FROM "_{name}"'
-    elif not rows:
-        query = empty
-    else:
+    elif rows:
         files = ", ".join("'" + str(path).replace("'", "''") + "'" for path in rows)
-        query = f"FROM read_parquet([{files}], hive_partitioning = true, hive_types = {{'ds': VARCHAR}})"
+        # a day in a path would be read as a date
+        hive = "true, hive_types = {'ds': VARCHAR}" if all("/ds=" in str(path) for path in rows) else "false"
+        query = f"FROM read_parquet([{files}], hive_partitioning = {hive})"
+    else:
+        query = catalog.empty_rows(suite)
     session.execute(f'CREATE OR REPLACE TEMP VIEW "{name}" AS {query}')
 
 

@@ -24,6 +24,7 @@ from include.quality.suites import ExpectationRule, PartitionRows, Suite, neares
 STAGED = "staged"
 PARTITIONS = "audited_partitions"
 SQL_RULE = "unexpected_rows_expectation"
+COUNTED_RULE = "unexpected_row_count"
 TYPE_RULE = "expect_column_values_to_be_of_type"
 _NO_SQL = "Great Expectations evaluates it only in pandas or Spark"
 _TYPES = "declare the type under `columns`"
@@ -161,7 +162,7 @@ def _named_columns(suite: Suite) -> Iterator[tuple[str, str]]:
 
 
 def _rule_faults(rule: ExpectationRule) -> list[str]:
-    known = set(list_registered_expectation_implementations()) - {"unexpected_row_count"}
+    known = set(list_registered_expectation_implementations()) - {COUNTED_RULE}
     if rule.type in REFUSED:
         return [f'.type: "{rule.type}" cannot be used here: {REFUSED[rule.type]}']
     if rule.type not in known:

@@ -97,7 +97,8 @@ def render(report: AuditReport, validations: Sequence[ExpectationValidationResul
         },
         meta={"run_id": {"run_name": run, "run_time": datetime.now(UTC).isoformat()}},
     )
-    document = ValidationResultsPageRenderer().render(results)  # type: ignore[no-untyped-call]
+    renderer: Any = ValidationResultsPageRenderer
+    document = renderer().render(results)
     view = _EscapingView(custom_views_directory=str(TEMPLATES))
     return str(view.render(document, template="audit_page.j2", report=report))
 

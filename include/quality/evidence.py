@@ -24,7 +24,7 @@ class Evidence:
         self, config: ExpectationConfiguration, found: Mapping[str, Any], limit: int
     ) -> tuple[dict[str, str], ...]:
         """A few of the broken rows, values as text."""
-        if config.type != "unexpected_row_count":
+        if config.type != catalog.COUNTED_RULE:
             return tuple(_as_text(row) for row in found.get("partial_unexpected_index_list") or [])
         cursor = self.session.execute(f"SELECT * FROM ({catalog.rows_query(config.kwargs)}) LIMIT {limit}")
         names = [column[0] for column in cursor.description or []]
@@ -36,7 +36,7 @@ class Evidence:
         Empty for expectations about one value of the whole table, which would have to be evaluated
         again for each partition, and for SQL rules whose rows carry no ``ds``.
         """
-        if config.type == "unexpected_row_count":
+        if config.type == catalog.COUNTED_RULE:
             query = catalog.rows_query(config.kwargs)
         else:
             query = str(found.get("unexpected_index_query") or "").rstrip("; \n")

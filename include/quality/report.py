@@ -19,7 +19,7 @@ class ExpectationResult:
 
     Attributes:
         subject: the column or columns it is about; empty for the table as a whole.
-        observed: the value found, for expectations about one value; else the share of rows.
+        observed: the value found, for expectations about one value; else the share of rows, if known.
         unexpected: how many rows broke it; ``None`` where rows are not counted.
         examples: a few of those rows: their ``ds``, key and offending values, as text.
         partitions: broken rows by partition; empty where that cannot be told cheaply.

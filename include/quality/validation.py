@@ -92,12 +92,12 @@ def result_of(validation: ExpectationValidationResult, evidence: Evidence) -> Ex
     config, found = config_of(validation), validation.result or {}
     success = bool(validation.success)
     return ExpectationResult(
-        type=catalog.SQL_RULE if config.type == "unexpected_row_count" else config.type,
+        type=catalog.SQL_RULE if config.type == catalog.COUNTED_RULE else config.type,
         subject=_subject(config),
         severity="critical" if config.severity == "critical" else "warning",
         success=success,
         why=_meta(config)["why"],
-        observed=_observed(found),
+        observed="" if config.type == catalog.COUNTED_RULE else _observed(found),
         unexpected=_unexpected(config.type, found),
         examples=() if success else evidence.examples(config, found, EXAMPLES),
         partitions={} if success else evidence.partitions(config, found),
@@ -120,7 +120,7 @@ def _observed(found: Mapping[str, Any]) -> str:
 
 
 def _unexpected(kind: str, found: Mapping[str, Any]) -> int | None:
-    count = found.get("observed_value" if kind == "unexpected_row_count" else "unexpected_count")
+    count = found.get("observed_value" if kind == catalog.COUNTED_RULE else "unexpected_count")
     return None if count is None else int(count)
 
 
