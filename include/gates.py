@@ -1,0 +1,201 @@
+"""The verdict on a challenger: better than the champion on the same days, or not.
+
+Days, not flights, are resampled: the rows of one day share its weather, and an interval that took them as
+independent would be several times too narrow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from include.errors import TrainingError
+from include.gates_spec import Bound, GateSpec
+from include.training.bootstrap import paired_difference
+from include.training.metrics import Codes, Floats, metric
+
+
+class Guardrail(BaseModel):
+    """One further condition and how the challenger met it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    value: float
+    bound: Bound
+    passed: bool
+
+
+class SliceEvidence(BaseModel):
+    """The primary metric on a part of the test rows."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    challenger: float | None
+    champion: float | None
+    n_rows: int
+
+
+class Verdict(BaseModel):
+    """Whether to promote, with what it rests on. JSON by ``model_dump_json``.
+
+    Attributes:
+        value: the challenger's primary metric; ``champion_value`` the champion's on the same rows.
+        difference, low, high: challenger minus champion with its 95 % interval; None without a champion.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    promote: bool
+    reason: str
+    metric: str
+    value: float
+    champion_value: float | None = None
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n_days: int
+    n_rows: int
+    guardrails: tuple[Guardrail, ...] = ()
+    slices: dict[str, SliceEvidence] = {}
+
+
+@dataclass(frozen=True)
+class TestDays:
+    """Predictions of the same test rows by both models.
+
+    Attributes:
+        days: partition key of each row.
+        y: outcome of each row.
+        challenger, champion: predictions; champion None where there is none yet.
+        slices: rows of each part that gets its own figure, as boolean masks by name.
+    """
+
+    __test__ = False  # its name makes pytest take it for a test
+
+    days: Sequence[str] | NDArray[np.str_]
+    y: Floats
+    challenger: Floats
+    champion: Floats | None = None
+    slices: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+
+
+def judge(test: TestDays, spec: GateSpec) -> Verdict:
+    """The ``auto`` verdict: promote when no guardrail is broken and the challenger is better, or alone.
+
+    Better means that the day-block interval of the paired difference excludes zero.
+
+    Raises:
+        TrainingError: no rows, rows that do not match, NaN predictions, a metric that is undefined on these
+            rows (one class only), or a slice without rows.
+    """
+    days = _checked_days(test)
+    n_days = int(days.max()) + 1
+    alone = Verdict(
+        promote=True,
+        reason="there is no champion yet",
+        metric=spec.metric,
+        value=_value(spec.metric, test.y, test.challenger, "the challenger"),
+        n_days=n_days,
+        n_rows=len(days),
+        guardrails=tuple(_guardrail(name, bound, test) for name, bound in sorted(spec.guardrails.items())),
+        slices={name: _slice(name, rows, test, spec.metric) for name, rows in test.slices.items()},
+    )
+    if test.champion is None:
+        return _subject_to_guardrails(alone)
+    champion_value = _value(spec.metric, test.y, test.champion, "the champion")
+    found = paired_difference(
+        metric(spec.metric),
+        test.y,
+        test.challenger,
+        test.champion,
+        days,
+        resamples=spec.resamples,
+        seed=spec.seed,
+    )
+    promote, reason = _compared(spec, found.better, found.worse, n_days)
+    evidence = {"difference": found.value, "low": found.low, "high": found.high}
+    compared = {"promote": promote, "reason": reason, "champion_value": champion_value, **evidence}
+    return _subject_to_guardrails(alone.model_copy(update=compared))
+
+
+def _compared(spec: GateSpec, better: bool, worse: bool, n_days: int) -> tuple[bool, str]:
+    if n_days < spec.min_days:
+        return False, f"{n_days} test days are too few to compare by; the gate asks for {spec.min_days}"
+    if better:
+        return True, f"{spec.metric} is better than the champion's, the interval excludes zero"
+    if worse:
+        return False, f"{spec.metric} is worse than the champion's, the interval excludes zero"
+    return False, f"{spec.metric} does not differ from the champion's beyond chance: the interval holds zero"
+
+
+def _subject_to_guardrails(verdict: Verdict) -> Verdict:
+    broken = [f"{rail.name} is {rail.value:.4f}" for rail in verdict.guardrails if not rail.passed]
+    if not broken:
+        return verdict
+    reason = f"guardrail broken: {', '.join(broken)}; otherwise: {verdict.reason}"
+    return verdict.model_copy(update={"promote": False, "reason": reason})
+
+
+def _checked_days(test: TestDays) -> Codes:
+    n = len(test.y)
+    if n == 0:
+        raise TrainingError(
+            "gate: there are no test rows; give the training set more days than it holds back"
+        )
+    columns: dict[str, Sequence[str] | NDArray[np.generic]] = {
+        "days": test.days,
+        "challenger": test.challenger,
+        **test.slices,
+    }
+    if test.champion is not None:
+        columns["champion"] = test.champion
+    for name, values in columns.items():
+        if len(values) != n:
+            raise TrainingError(
+                f"gate: {name} has {len(values)} rows for {n} outcomes; use the same test rows"
+            )
+    codes: Codes = np.unique(np.asarray(test.days), return_inverse=True)[1].astype(np.int64)
+    return codes
+
+
+def _value(name: str, y: Floats, predicted: Floats, who: str) -> float:
+    bad = int(np.count_nonzero(~np.isfinite(predicted)))
+    if bad:
+        raise TrainingError(
+            f"gate: {bad} of {len(y)} predictions of {who} are NaN or infinite; train it again"
+        )
+    if not np.isfinite(y).all():
+        raise TrainingError("gate: test rows without an outcome; judge only days whose outcomes are complete")
+    value = metric(name).value(y, predicted)
+    if not np.isfinite(value):
+        raise TrainingError(
+            f"gate: {name} of {who} is undefined on {len(y)} test rows with mean outcome {y.mean():.3f} "
+            f"(one class only?); hold back more test days"
+        )
+    return value
+
+
+def _guardrail(name: str, bound: Bound, test: TestDays) -> Guardrail:
+    value = _value(name, test.y, test.challenger, "the challenger")
+    return Guardrail(name=name, value=value, bound=bound, passed=bound.accepts(value))
+
+
+def _slice(name: str, rows: NDArray[np.bool_], test: TestDays, metric_name: str) -> SliceEvidence:
+    n_rows = int(np.count_nonzero(rows))
+    if n_rows == 0:
+        raise TrainingError(
+            f"gate: slice {name} has no test rows; drop it from the spec or hold back more days"
+        )
+    measure = metric(metric_name)
+    values = [
+        None if predicted is None else measure.value(test.y[rows], predicted[rows])
+        for predicted in (test.challenger, test.champion)
+    ]
+    # a small slice may hold one class only: no figure, but no fault of the model
+    challenger, champion = (v if v is not None and np.isfinite(v) else None for v in values)
+    return SliceEvidence(challenger=challenger, champion=champion, n_rows=n_rows)

@@ -1,0 +1,124 @@
+"""A challenger is promoted when whole days say that it is better, and only then."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from include.errors import TrainingError
+from include.gates import TestDays, Verdict, judge
+from include.gates_spec import Bound, GateSpec
+
+SPEC = GateSpec(resamples=300)
+DAYS = np.repeat([f"2013-10-{day:02}" for day in range(1, 29)], 100)
+RNG = np.random.default_rng(5)
+TRUTH = RNG.uniform(0.05, 0.6, len(DAYS))
+Y = (RNG.random(len(DAYS)) < TRUTH).astype(float)
+FLAT = np.full(len(DAYS), Y.mean())
+
+
+def test_without_a_champion_the_challenger_is_promoted() -> None:
+    verdict = judge(TestDays(DAYS, Y, FLAT), SPEC)
+    assert verdict.promote
+    assert verdict.reason == "there is no champion yet"
+    assert (verdict.difference, verdict.n_days, verdict.n_rows) == (None, 28, 2_800)
+
+
+def test_a_clearly_better_challenger_is_promoted_with_its_evidence() -> None:
+    verdict = judge(TestDays(DAYS, Y, TRUTH, FLAT), SPEC)
+    assert verdict.promote
+    assert verdict.high is not None
+    assert verdict.high < 0
+    assert verdict.champion_value is not None
+    assert verdict.difference == pytest.approx(verdict.value - verdict.champion_value)
+    assert Verdict.model_validate_json(verdict.model_dump_json()) == verdict
+
+
+def test_a_worse_challenger_is_not() -> None:
+    verdict = judge(TestDays(DAYS, Y, FLAT, TRUTH), SPEC)
+    assert not verdict.promote
+    assert "worse" in verdict.reason
+
+
+def test_the_direction_follows_the_metric() -> None:
+    assert judge(TestDays(DAYS, Y, TRUTH, 1 - TRUTH), GateSpec(metric="auc", resamples=200)).promote
+
+
+def test_an_advantage_on_a_single_day_is_chance() -> None:
+    # all of the gain comes from one day: by rows it would be significant, by days it is not
+    lucky = np.where(DAYS == "2013-10-07", np.where(Y == 1, 0.95, 0.05), FLAT)
+    verdict = judge(TestDays(DAYS, Y, lucky, FLAT), SPEC)
+    assert verdict.difference is not None
+    assert verdict.difference < 0
+    assert not verdict.promote
+    assert "interval holds zero" in verdict.reason
+
+
+def test_too_few_days_promote_nothing_over_a_champion() -> None:
+    few = DAYS < "2013-10-04"
+    verdict = judge(TestDays(DAYS[few], Y[few], TRUTH[few], FLAT[few]), SPEC)
+    assert not verdict.promote
+    assert "3 test days are too few" in verdict.reason
+
+
+def test_a_broken_guardrail_stops_even_the_first_model() -> None:
+    spec = GateSpec(guardrails={"auc": Bound(min=0.6), "brier": Bound(max=0.5)})
+    verdict = judge(TestDays(DAYS, Y, FLAT), spec)
+    assert not verdict.promote
+    assert "auc is 0.5000" in verdict.reason
+    assert [(rail.name, rail.passed) for rail in verdict.guardrails] == [("auc", False), ("brier", True)]
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 1_000), rows=st.integers(1, 30))
+def test_a_model_is_never_better_than_itself(seed: int, rows: int) -> None:
+    rng = np.random.default_rng(seed)
+    days = np.repeat(DAYS[::100], rows)
+    y, predicted = rng.integers(0, 2, len(days)).astype(float), rng.random(len(days))
+    assert not judge(TestDays(days, y, predicted, predicted), GateSpec(resamples=100)).promote
+
+
+def test_slices_carry_both_figures() -> None:
+    night = np.arange(len(DAYS)) % 2 == 0
+    verdict = judge(TestDays(DAYS, Y, TRUTH, FLAT, {"night": night}), SPEC)
+    found = verdict.slices["night"]
+    assert found.n_rows == 1_400
+    assert found.challenger is not None
+    assert found.champion is not None
+    assert found.challenger < found.champion
+
+
+NAN = np.where(np.arange(len(DAYS)) == 3, np.nan, FLAT)
+
+
+@pytest.mark.parametrize(
+    ("test", "metric", "message"),
+    [
+        (TestDays(DAYS, Y, NAN), "log_loss", "1 of 2800 predictions of the challenger are NaN"),
+        (TestDays(DAYS, Y, FLAT, NAN), "log_loss", "1 of 2800 predictions of the champion are NaN"),
+        (
+            TestDays(DAYS, np.zeros(len(DAYS)), FLAT),
+            "auc",
+            "auc of the challenger is undefined.*one class only",
+        ),
+        (TestDays(DAYS, np.where(DAYS < "2013-10-02", np.nan, Y), FLAT), "log_loss", "without an outcome"),
+        (TestDays(DAYS, Y, FLAT, FLAT[1:]), "log_loss", "champion has 2799 rows for 2800"),
+        (TestDays(DAYS, Y, FLAT, None, {"EWR": DAYS == "x"}), "log_loss", "slice EWR has no test rows"),
+        (TestDays([], np.empty(0), np.empty(0)), "log_loss", "no test rows"),
+    ],
+)
+def test_what_cannot_be_judged_is_an_error_that_names_it(test: TestDays, metric: str, message: str) -> None:
+    with pytest.raises(TrainingError, match=message):
+        judge(test, GateSpec(metric=metric))
+
+
+def test_unknown_metrics_are_refused_with_the_nearest_name() -> None:
+    with pytest.raises(ValidationError, match='did you mean "log_loss"'):
+        GateSpec(metric="logloss")
+    with pytest.raises(ValidationError, match='did you mean "brier"'):
+        GateSpec(guardrails={"briar": Bound(max=1)})
+    with pytest.raises(ValidationError, match="give min, max or both"):
+        Bound()
