@@ -152,10 +152,14 @@ class Lake:
         return Stage.read(self._files()[0], path)
 
     def discard(self, stage: Stage) -> None:
-        """Delete what a published or superseded stage left behind."""
+        """Delete the rows that a published stage left behind; its manifest stays until maintenance.
+
+        A publish that is retried after a kill reads the manifest and finds its work done.
+        """
         filesystem, _ = self._files()
-        if filesystem.get_file_info(stage.path).type == pafs.FileType.Directory:
-            filesystem.delete_dir(stage.path)
+        for info in filesystem.get_file_info(pafs.FileSelector(stage.path, allow_not_found=True)):
+            if info.type == pafs.FileType.Directory:
+                filesystem.delete_dir(info.path)
 
     # ---- publish ------------------------------------------------------------------------------
 
@@ -296,6 +300,11 @@ class Lake:
         if delta is None:
             return frozenset()
         return frozenset(key for key in keys if delta.transaction_version(f"partition/{key}"))
+
+    def keys(self, table: str) -> list[str]:
+        """Every published partition that has rows, in order."""
+        delta = self._open(table)
+        return [] if delta is None else sorted(part["ds"] for part in delta.partitions())
 
     def require(self, table: str, keys: Sequence[str]) -> None:
         """Raise ``MissingPartitions`` unless every key has been published."""

@@ -45,12 +45,10 @@ class History(Values):
 
 
 class SourceSpec(Values):
-    """The adapter that delivers raw partitions: the folder whose ``source.py`` has it, and its options."""
+    """The adapter that delivers raw partitions, as ``module:Class``, and the options it takes."""
 
-    adapter: Name
-    replay_weeks: bool = Field(
-        default=False, description="deliver the recorded year again and again by whole weeks, endlessly"
-    )
+    adapter: Annotated[str, Field(pattern=r"^include\.use_cases\.[a-z][a-z0-9_]*\.source:[A-Z][A-Za-z0-9]*$")]
+    options: dict[Column, bool | int | float | str] = {}
 
 
 class RawTable(Values):

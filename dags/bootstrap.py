@@ -1,0 +1,36 @@
+"""Load a whole range in one run: land, audit, publish and featurize every partition of it, set-oriented.
+
+Each partition ends up as its own run would have published it, so running this over partitions that are
+there changes nothing. The DAGs that follow each partition are not woken: train and promote come first.
+"""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG
+from lifecycle import params
+from lifecycle.defaults import dag_defaults
+from lifecycle.operators.features import ComputeFeaturesOperator, MaterializeOperator
+from lifecycle.operators.lake import AuditOperator, LandOperator, PublishOperator
+
+from include.use_cases.spec import UseCase, load_use_cases
+
+
+def bootstrap(use_case: UseCase) -> None:
+    with DAG(
+        **dag_defaults(use_case, "bootstrap", __doc__),
+        schedule=None,
+        params=params.bootstrap_range(),
+        max_active_runs=1,
+    ):
+        name = use_case.name
+        land = LandOperator(task_id="land", use_case=name, whole_range=True)
+        audit_raw = AuditOperator(task_id="audit_raw", use_case=name, stages=land.output)
+        publish_raw = PublishOperator(task_id="publish_raw", use_case=name, stages=audit_raw.output)
+        compute = ComputeFeaturesOperator(task_id="compute_features", use_case=name, span=publish_raw.output)
+        audit = AuditOperator(task_id="audit_features", use_case=name, stages=compute.output)
+        publish = PublishOperator(task_id="publish_features", use_case=name, stages=audit.output)
+        MaterializeOperator(task_id="materialize", use_case=name, span=publish.output)
+
+
+for use_case in load_use_cases():
+    bootstrap(use_case)

@@ -1,0 +1,39 @@
+"""Compute the feature snapshots of a partition from published raw tables, audit, publish, materialize them.
+
+The snapshot of `D` has `event_timestamp = clock(D)` and says only what was known by then. Every input
+partition in the look-back window must be published: the run waits, deferred, for those that are being
+produced, so that a parallel backfill computes what an ordered one would, and fails naming those that nobody
+is producing. Online values never move backwards: an old partition does not overwrite a newer one.
+"""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG
+from lifecycle import assets, params
+from lifecycle.defaults import dag_defaults
+from lifecycle.operators.features import ComputeFeaturesOperator, MaterializeOperator
+from lifecycle.operators.inputs import AwaitInputsOperator
+from lifecycle.operators.lake import AuditOperator, PublishOperator
+from lifecycle.timetables import by_partition_of
+
+from include.use_cases.spec import UseCase, load_use_cases
+
+
+def features(use_case: UseCase) -> None:
+    with DAG(
+        **dag_defaults(use_case, "features", __doc__),
+        schedule=by_partition_of(assets.raw(use_case), use_case),
+        params={"partition": params.partition()},
+    ):
+        name = use_case.name
+        inputs = AwaitInputsOperator(task_id="await_inputs", use_case=name, stage="features")
+        compute = ComputeFeaturesOperator(task_id="compute", use_case=name, span=inputs.output)
+        audit = AuditOperator(task_id="audit", use_case=name, stages=compute.output)
+        publish = PublishOperator(task_id="publish", use_case=name, stages=audit.output)
+        MaterializeOperator(
+            task_id="materialize", use_case=name, span=publish.output, outlets=[assets.features(use_case)]
+        )
+
+
+for use_case in load_use_cases():
+    features(use_case)

@@ -1,0 +1,37 @@
+"""Land what became known on the day before the partition, audit it, publish it as raw tables.
+
+A run for partition `D` acts at `clock(D)`, the local midnight at which `D` begins. It lands the outcomes
+that became known in `[clock(D-1), clock(D))`, the schedule of `D`, and the observations made by then.
+
+- **land** stages the source's rows as Parquet that no reader sees, and sets aside rows that can never be used.
+- **audit** runs the Great Expectations suites over the stage. A critical failure ends the run: nothing is
+  published, the stage stays where it is, and the error names the data docs.
+- **publish** makes each table's partition visible in one Delta commit. Content that is already there is not
+  published again.
+"""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG
+from lifecycle import assets, params
+from lifecycle.defaults import dag_defaults
+from lifecycle.operators.lake import AuditOperator, LandOperator, PublishOperator
+from lifecycle.timetables import by_clock
+
+from include.use_cases.spec import UseCase, load_use_cases
+
+
+def ingest(use_case: UseCase) -> None:
+    with DAG(
+        **dag_defaults(use_case, "ingest", __doc__),
+        schedule=by_clock(use_case),
+        params={"partition": params.partition()},
+    ):
+        name = use_case.name
+        land = LandOperator(task_id="land", use_case=name)
+        audit = AuditOperator(task_id="audit", use_case=name, stages=land.output)
+        PublishOperator(task_id="publish", use_case=name, stages=audit.output, outlets=[assets.raw(use_case)])
+
+
+for use_case in load_use_cases():
+    ingest(use_case)

@@ -1,0 +1,29 @@
+"""Keep the lake small and quick: compact small files, vacuum what nothing can need any more.
+
+No version that a model or a training set was recorded with is ever deleted, whatever its age.
+"""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG
+from lifecycle import params
+from lifecycle.defaults import dag_defaults
+from lifecycle.operators.maintenance import CompactOperator, VacuumOperator
+
+from include.use_cases.spec import UseCase, load_use_cases
+
+
+def maintenance(use_case: UseCase) -> None:
+    with DAG(
+        **dag_defaults(use_case, "maintenance", __doc__),
+        schedule=None,
+        params={"retention_hours": params.retention_hours(), "dry_run": params.dry_run()},
+        max_active_runs=1,
+    ):
+        compact = CompactOperator(task_id="compact", use_case=use_case.name)
+        vacuum = VacuumOperator(task_id="vacuum", use_case=use_case.name)
+        compact >> vacuum
+
+
+for use_case in load_use_cases():
+    maintenance(use_case)

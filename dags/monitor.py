@@ -1,0 +1,41 @@
+"""Watch a partition: drift of what the model sees and says, and quality of predictions whose outcomes came.
+
+Drift is decided on all rows against the reference stored with the champion; the Evidently report shows a
+bounded sample. Verdicts are published as rows. Training is requested when at least two of the last five
+windows and the newest one violate, outside a cooldown, and never by a backfill.
+"""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG
+from lifecycle import assets, params
+from lifecycle.defaults import dag_defaults
+from lifecycle.operators.inputs import AwaitInputsOperator
+from lifecycle.operators.lake import AuditOperator, PublishOperator
+from lifecycle.operators.monitoring import MonitorOperator, RequestTrainingOperator
+from lifecycle.timetables import by_partition_of
+
+from include.use_cases.spec import UseCase, load_use_cases
+
+
+def monitor(use_case: UseCase) -> None:
+    with DAG(
+        **dag_defaults(use_case, "monitor", __doc__),
+        schedule=by_partition_of(assets.predictions(use_case), use_case),
+        params={"partition": params.partition()},
+    ):
+        name = use_case.name
+        inputs = AwaitInputsOperator(task_id="await_inputs", use_case=name, stage="monitor")
+        judge = MonitorOperator(task_id="judge", use_case=name, span=inputs.output)
+        audit = AuditOperator(task_id="audit", use_case=name, stages=judge.output)
+        publish = PublishOperator(task_id="publish", use_case=name, stages=audit.output)
+        RequestTrainingOperator(
+            task_id="request_training",
+            use_case=name,
+            span=publish.output,
+            outlets=[assets.training_requested(use_case)],
+        )
+
+
+for use_case in load_use_cases():
+    monitor(use_case)

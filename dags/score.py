@@ -1,0 +1,37 @@
+"""Predict a partition with the champion of its clock, audit the predictions, publish them.
+
+The champion of `D` is the latest promoted version whose training data ended before `clock(D)`, so a
+backfill scores each day with the model of that day. The form can ask for `current` (the newest champion) or
+for a version instead. Every row says which model version and which features it came from.
+"""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG
+from lifecycle import assets, params
+from lifecycle.defaults import dag_defaults
+from lifecycle.operators.inputs import AwaitInputsOperator
+from lifecycle.operators.lake import AuditOperator, PublishOperator
+from lifecycle.operators.scoring import ScoreOperator
+from lifecycle.timetables import by_partition_of
+
+from include.use_cases.spec import UseCase, load_use_cases
+
+
+def score(use_case: UseCase) -> None:
+    with DAG(
+        **dag_defaults(use_case, "score", __doc__),
+        schedule=by_partition_of(assets.features(use_case), use_case),
+        params={"partition": params.partition(), "model": params.model()},
+    ):
+        name = use_case.name
+        inputs = AwaitInputsOperator(task_id="await_inputs", use_case=name, stage="score")
+        scores = ScoreOperator(task_id="score", use_case=name, span=inputs.output)
+        audit = AuditOperator(task_id="audit", use_case=name, stages=scores.output)
+        PublishOperator(
+            task_id="publish", use_case=name, stages=audit.output, outlets=[assets.predictions(use_case)]
+        )
+
+
+for use_case in load_use_cases():
+    score(use_case)

@@ -1,0 +1,10 @@
+"""Shows the faults of broken use-case specs as an import error; the other use cases' DAGs are not touched."""
+
+from __future__ import annotations
+
+from include.errors import SpecError
+from include.use_cases.spec import broken_use_cases
+
+faults = [fault for broken in broken_use_cases() for fault in broken.error.faults]
+if faults:
+    raise SpecError(faults)

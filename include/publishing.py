@@ -1,0 +1,115 @@
+"""Audit stages, publish the audited ones: nothing becomes visible that no suite has passed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from include.errors import AuditFailed
+from include.ingest import suite_of
+from include.lake import Run
+from include.quality.audit import AuditPlace, Rows, audit as run_suite
+from include.quality.report import AuditReport
+from include.quality.suites import Suite
+from include.staging import Stage
+from include.use_cases.source import REFERENCE
+from include.workspace import Workspace
+
+_log = logging.getLogger(__name__)
+
+Stages = Mapping[str, str]
+"""Table name to the folder of its stage."""
+
+
+def audit(workspace: Workspace, stages: Stages, run: Run) -> None:
+    """Run each stage's suite and keep the verdict beside the stage.
+
+    Every stage is audited before the first failure is raised, so that one run shows all faults.
+
+    Raises:
+        AuditFailed: critical expectations failed; names them all, the stages and the data docs.
+        AuditEngineError: an expectation could not be evaluated.
+    """
+    opened = {table: workspace.lake.open_stage(path) for table, path in stages.items()}
+    faults = []
+    for table, stage in opened.items():
+        if "/quarantine/" in table:
+            stage.save_audit({"verdict": "not audited", "checked": 0, "failed": 0, "warned": 0, "docs": None})
+            continue
+        report = _audit_one(workspace, table, stage, opened, run)
+        stage.save_audit(_kept(report))
+        _log.info(
+            "%s: %d rows, %d expectations, %s; %s", table, stage.rows, report.checked, report.verdict, report.docs
+        )
+        for warning in report.warnings:
+            _log.warning("%s: %s", table, warning)
+        try:
+            report.raise_for_verdict(stage.path)
+        except AuditFailed as fault:
+            faults.append(str(fault))
+    if faults:
+        raise AuditFailed("\n".join(faults))
+
+
+def publish(workspace: Workspace, stages: Stages, run: Run) -> dict[str, Any]:
+    """Publish every stage; returns the range of days and, by table, how many partitions changed.
+
+    Reference tables go first: a reader that finds a day's rows finds what they refer to.
+
+    Raises:
+        AuditFailed: a stage has no passed audit.
+        LateAttempt, PublishConflict, SchemaMismatch: see ``Lake.publish``.
+    """
+    opened = {table: workspace.lake.open_stage(path) for table, path in stages.items()}
+    days: set[str] = set()
+    changed: dict[str, int] = {}
+    for table, stage in sorted(opened.items(), key=lambda item: REFERENCE not in item[1].keys):
+        verdict = stage.audit()
+        if verdict is None or verdict["verdict"] == "failed":
+            raise AuditFailed(f"{table}: the stage {stage.path} has not passed an audit; run the audit task first")
+        done = workspace.lake.publish(stage, run, report=verdict["docs"], notes={"audit": verdict})
+        days |= set(stage.keys) - {REFERENCE}
+        changed[table] = len(done.published)
+        _log.info(
+            "%s: version %d, %d partitions published, %d unchanged, %d rows",
+            table, done.version, len(done.published), len(done.unchanged), done.rows,
+        )  # fmt: skip
+    for stage in opened.values():
+        workspace.lake.discard(stage)
+    return {"first": min(days), "last": max(days), "changed": changed}
+
+
+def _audit_one(
+    workspace: Workspace, table: str, stage: Stage, stages: Mapping[str, Stage], run: Run
+) -> AuditReport:
+    suite = suite_of(workspace, table.rsplit("/", 1)[1])
+    place = AuditPlace(
+        use_case=workspace.case.name,
+        run=workspace.report_folder("data_docs", run).name,
+        reports_root=workspace.settings.reports_root,
+        threads=workspace.settings.threads,
+        memory_limit=workspace.settings.memory_limit,
+        first_partition=workspace.case.history.first,
+    )
+    return run_suite(suite, stage.files(), stage.keys, place, views=_views(workspace, suite, stages))
+
+
+def _views(workspace: Workspace, suite: Suite, stages: Mapping[str, Stage]) -> dict[str, Rows]:
+    """The other tables that a suite reads: as staged by this run where it staged them, else as published."""
+    views: dict[str, Rows] = {}
+    for name in suite.reads:
+        table = workspace.case.table("raw", name)
+        views[name] = stages[table].files() if table in stages else workspace.lake.dataset(table)
+    return views
+
+
+def _kept(report: AuditReport) -> dict[str, Any]:
+    return {
+        "verdict": report.verdict,
+        "checked": report.checked,
+        "failed": len(report.failures),
+        "warned": len(report.warnings),
+        "warnings": [str(warning) for warning in report.warnings][:20],
+        "docs": report.docs,
+    }

@@ -1,0 +1,109 @@
+"""Scoring: each day is predicted by the champion of its clock, in batches, with flat memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from include import feature_store, features, inputs, ledger, registry
+from include.errors import ConfError
+from include.lake import Run
+from include.training.model import TrainedModel, load_model
+from include.workspace import Workspace
+
+AS_OF_CLOCK, CURRENT = "as_of_clock", "current"
+
+
+def stage(workspace: Workspace, first: str, last: str, model: str, run: Run) -> dict[str, str]:
+    """Stage the predictions of ``first``..``last``; returns the stage's folder by table.
+
+    ``model`` is ``as_of_clock``, ``current`` or a version number. Each row carries the key of what was
+    scored, ``prediction``, ``model_version``, and ``features_version``: the fingerprint of the published
+    rows that were read, so that equal inputs give equal rows.
+
+    Raises:
+        NoChampion: no promoted version may score one of the days.
+        DigestMismatch: a model's files are not the registered ones.
+        MissingPartitions: a feature partition is not published.
+    """
+    case = workspace.case
+    keys = case.check_keys(first, last)
+    versions = _versions(workspace, keys, str(model))
+    wanted = inputs.wanted(workspace, "score", keys)
+    for table, parts in wanted.items():
+        workspace.lake.require(table, parts)
+    seen = {key: inputs.content_of(workspace, inputs.wanted(workspace, "score", [key])) for key in keys}
+    rows = entity_rows(workspace, first, last)
+    scored = pa.concat_tables(_predict_days(workspace, rows, versions, seen))
+    table = case.table("predictions", "scores")
+    read = inputs.read(workspace, wanted)
+    notes = {"models": versions}
+    staged = workspace.lake.stage(table, scored.to_reader(), keys, run, case.predictions.key, read, notes)
+    return {table: staged.path}
+
+
+def load_version(workspace: Workspace, version: int) -> TrainedModel:
+    """A registered model, its files verified by digest, from the local cache or from MLflow."""
+    return load_model(model_folder(workspace, version))
+
+
+def model_folder(workspace: Workspace, version: int) -> Path:
+    """The folder of a version's verified files."""
+    cache = Path(workspace.settings.source_cache).parent / "models"
+    return registry.fetch(workspace.settings.mlflow_tracking_uri, workspace.case.name, version, cache)
+
+
+def entity_rows(workspace: Workspace, first: str, last: str) -> pa.Table:
+    """The rows to predict on ``first``..``last`` with their features as of each day's clock."""
+    case = workspace.case
+    keys = case.check_keys(first, last)
+    with workspace.connect() as con:
+        for name in case.partitioned_raw:
+            workspace.attach(con, name, case.table("raw", name), keys)
+        query = features.scoring_rows(con, case.assets_folder / "sql", first, last, case.time_zone)
+        order = ", ".join(("ds", *case.predictions.key))
+        rows = con.sql(f"SELECT * FROM ({query}) ORDER BY {order}").to_arrow_table()
+    store = feature_store.open_store(workspace.settings, case.name)
+    return feature_store.historical_features(store, case.features.service, rows)
+
+
+def _versions(workspace: Workspace, keys: tuple[str, ...], model: str) -> dict[str, int]:
+    """The model version of each day."""
+    if model == CURRENT:
+        return dict.fromkeys(keys, ledger.current(workspace).version)
+    if model == AS_OF_CLOCK:
+        entries = ledger.promotions(workspace)
+        return {key: ledger.champion_of(entries, key, workspace.case.name).version for key in keys}
+    if model.isdigit():
+        return dict.fromkeys(keys, int(model))
+    raise ConfError(f'model "{model}" unknown; ask for as_of_clock, current or a version number')
+
+
+def _predict_days(
+    workspace: Workspace, rows: pa.Table, versions: Mapping[str, int], seen: Mapping[str, str]
+) -> Iterator[pa.Table]:
+    """The scored rows of each day, in order; each model is loaded once."""
+    models = {version: load_version(workspace, version) for version in sorted(set(versions.values()))}
+    for key, version in versions.items():
+        of_day = rows.filter(pc.equal(rows["ds"], key))
+        predicted = models[version].predict(of_day, workspace.settings.threads)
+        yield _scored(workspace, of_day, predicted, version, seen[key])
+
+
+def _scored(
+    workspace: Workspace, rows: pa.Table, predicted: NDArray[np.float64], version: int, seen: str
+) -> pa.Table:
+    # the categorical columns come along: they are what predictions are sliced by later
+    wanted = {"ds", *workspace.case.predictions.key, *workspace.case.training.categorical}
+    count = rows.num_rows
+    return (
+        rows.select([name for name in rows.column_names if name in wanted])
+        .append_column("prediction", pa.array(predicted, pa.float64()))
+        .append_column("model_version", pa.array([version] * count, pa.int64()))
+        .append_column("features_version", pa.array([seen] * count, pa.string()))
+    )

@@ -1,0 +1,140 @@
+"""What every stage of one use case works with: its values, the settings, the lake, a SQL connection."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+
+import duckdb
+
+from include import partitions
+from include.errors import ConfError, MissingPartitions
+from include.lake import Input, Lake, Run
+from include.settings import Settings
+from include.use_cases.source import REFERENCE, SourceAdapter
+from include.use_cases.spec import UseCase, load_use_case
+
+BATCH_ROWS = 100_000
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One use case in one deployment."""
+
+    settings: Settings
+    case: UseCase
+
+    @classmethod
+    def open(cls, use_case: str) -> Workspace:
+        """The workspace of ``use_case``, with the settings that the environment gives."""
+        return cls(Settings.from_environ(), load_use_case(use_case))
+
+    @cached_property
+    def lake(self) -> Lake:
+        return Lake(self.settings.lake_root)
+
+    @cached_property
+    def source(self) -> SourceAdapter:
+        """The adapter that delivers this use case's raw partitions."""
+        module, name = self.case.source.adapter.split(":")
+        adapter: SourceAdapter = getattr(import_module(module), name)(
+            self.settings.source_cache, **self.case.source.options
+        )
+        return adapter
+
+    @contextmanager
+    def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A DuckDB connection within the deployment's limits, in UTC, spilling to a folder that is removed."""
+        with tempfile.TemporaryDirectory(prefix="duckdb-") as spill, duckdb.connect() as con:
+            con.execute(f"SET threads = {self.settings.threads}")
+            con.execute(f"SET memory_limit = '{self.settings.memory_limit}'")
+            con.execute(f"SET temp_directory = '{spill}'")
+            con.execute("SET TimeZone = 'UTC'")
+            yield con
+
+    def attach(
+        self, con: duckdb.DuckDBPyConnection, view: str, table: str, keys: Sequence[str], version: int | None = None
+    ) -> None:
+        """Let ``con`` read ``keys`` of a published table under the name ``view``."""
+        con.register(view, self.lake.dataset(table, keys, version))
+
+    def attach_raw(self, con: duckdb.DuckDBPyConnection, keys: Sequence[str]) -> None:
+        """Let ``con`` read ``keys`` of every raw table, and all of the reference tables, under their own names."""
+        for name in self.case.partitioned_raw:
+            self.attach(con, name, self.case.table("raw", name), keys)
+        for name in self.case.reference_raw:
+            self.attach(con, name, self.case.table("raw", name), [REFERENCE])
+
+    def stage(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        table: str,
+        query: str,
+        keys: Sequence[str],
+        run: Run,
+        order: Sequence[str],
+        inputs: Mapping[str, Input] | None = None,
+    ) -> str:
+        """Stage the rows of ``query``, which has a column ``ds``; returns the stage's folder."""
+        reader = con.sql(f"SELECT * FROM ({query}) ORDER BY ds").to_arrow_reader(BATCH_ROWS)
+        return self.lake.stage(table, reader, keys, run, order, inputs).path
+
+    # ---- where reports go ---------------------------------------------------------------------
+
+    def report_folder(self, kind: str, run: Run) -> Path:
+        """The folder of one run's reports of one kind (``data_docs``, ``drift``, ``model_cards``)."""
+        slug = "".join(c if c.isalnum() or c in "-_." else "_" for c in run.run_id)
+        return Path(self.settings.reports_root) / kind / self.case.name / f"{run.dag_id}.{slug}"
+
+    # ---- which partitions ---------------------------------------------------------------------
+
+    def newest(self, layer: str) -> str:
+        """The newest published partition of a layer: the one that all of its daily tables have.
+
+        Raises:
+            MissingPartitions: nothing has been published yet.
+        """
+        names = {
+            "raw": self.case.partitioned_raw,
+            "features": tuple(self.case.features.views),
+            "predictions": ("scores",),
+        }[layer]
+        found = []
+        for name in names:
+            keys = [key for key in self.lake.keys(self.case.table(layer, name)) if key != REFERENCE]
+            if not keys:
+                raise MissingPartitions(
+                    f"{self.case.name}: no {layer} partition is published; run {self.case.name}_bootstrap first"
+                )
+            found.append(max(keys))
+        return min(found)
+
+    def check_partition(self, key: str) -> str:
+        """``key``, if the source can have delivered it.
+
+        Raises:
+            UnknownPartition: it is malformed or outside the source's history.
+        """
+        return self.case.check_keys(key, key)[0]
+
+    def bootstrap_range(self, first: str | None, last: str | None, today: str) -> tuple[str, ...]:
+        """The partitions from ``first`` to ``last``; either may be left out.
+
+        ``today`` is the newest key whose clock has passed. It bounds what an endless source is asked for
+        and stands for a ``last`` that is left out.
+
+        Raises:
+            UnknownPartition: the range is malformed or outside the history.
+            ConfError: the range reaches past ``today``.
+        """
+        end = last or min(filter(None, (self.case.history.last, today)))
+        begin = first or max(partitions.shift(end, 1 - self.case.bootstrap.days), self.case.history.first)
+        if end > today:
+            raise ConfError(f"{self.case.name}: partition {end} has not begun yet; the newest one is {today}")
+        return self.case.check_keys(begin, end)
+

@@ -1,0 +1,36 @@
+"""The assets that hand a partition, a challenger or a request from one DAG to the next."""
+
+from __future__ import annotations
+
+from airflow.sdk import Asset
+
+from include.use_cases.spec import UseCase
+
+
+def raw(use_case: UseCase) -> Asset:
+    """Raw partitions were audited and published."""
+    return _asset(use_case, "raw")
+
+
+def features(use_case: UseCase) -> Asset:
+    """Feature snapshots were published and materialized."""
+    return _asset(use_case, "features")
+
+
+def predictions(use_case: UseCase) -> Asset:
+    """Scores were audited and published."""
+    return _asset(use_case, "predictions")
+
+
+def training_requested(use_case: UseCase) -> Asset:
+    """The monitor asks for a new model."""
+    return _asset(use_case, "training_requested")
+
+
+def challenger(use_case: UseCase) -> Asset:
+    """A model version was registered and wants to become champion."""
+    return _asset(use_case, "challenger")
+
+
+def _asset(use_case: UseCase, name: str) -> Asset:
+    return Asset(name=f"{use_case.name}.{name}", uri=f"lifecycle://{use_case.name}/{name}", group=use_case.name)

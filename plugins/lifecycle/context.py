@@ -1,0 +1,98 @@
+"""What a task may know of its run: which partitions it is about, who publishes, and where it came from."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from include import partitions
+from include.lake import Run
+from include.workspace import Workspace
+
+ORIGIN = "origin"
+
+
+def run_of(context: Any, workspace: Workspace) -> Run:
+    """The run as the lake records it."""
+    task_instance = context["ti"]
+    return Run(
+        use_case=workspace.case.name,
+        dag_id=task_instance.dag_id,
+        run_id=task_instance.run_id,
+        attempt=task_instance.try_number,
+        code_version=workspace.settings.code_version,
+    )
+
+
+def partition_of(context: Any, workspace: Workspace, layer: str) -> tuple[str, ...]:
+    """The partition that this run is about, as a range of one.
+
+    It is the run's own partition key; for a run triggered without one, the form's ``partition``; for a
+    form left empty, the newest partition whose inputs exist: of ``layer``, or for ingest the next one.
+    """
+    chosen = context["dag_run"].partition_key or context["params"].get("partition")
+    if chosen is None and layer == "source":
+        chosen = next_partition(workspace)
+    return (workspace.check_partition(chosen or workspace.newest(layer)),)
+
+
+def range_of(context: Any, workspace: Workspace) -> tuple[str, ...]:
+    """The partitions that a bootstrap is about: those of its form, cut off at the newest that has begun."""
+    params = context["params"]
+    return workspace.bootstrap_range(params.get("from"), params.get("to"), today(workspace))
+
+
+def next_partition(workspace: Workspace) -> str:
+    """The first partition after the newest published one; the first of history when there is none."""
+    from include.errors import MissingPartitions
+
+    try:
+        return partitions.shift(workspace.newest("raw"), 1)
+    except MissingPartitions:
+        return workspace.case.history.first
+
+
+def today(workspace: Workspace) -> str:
+    """The newest partition whose clock has passed. Only a live schedule asks: it decides what may be
+    landed by now, never what a partition contains."""
+    return partitions.key_at(datetime.now(UTC), workspace.case.time_zone)
+
+
+def origin_of(context: Any) -> str:
+    """The run type that started this chain of runs: ``scheduled``, ``manual`` or ``backfill``.
+
+    A run that an asset event woke inherits the origin of the run that published the asset.
+    """
+    inherited = _from_events(context, ORIGIN)
+    if inherited is not None:
+        return inherited
+    return str(getattr(context["dag_run"].run_type, "value", context["dag_run"].run_type))
+
+
+def announce(context: Any, outlets: list[Any], key: str) -> None:
+    """Give the asset events of this task their partition and the origin of the chain."""
+    for outlet in outlets:
+        event = context["outlet_events"][outlet]
+        event.extra = {ORIGIN: origin_of(context), "partition": key}
+        if context["dag_run"].partition_key is None:
+            # a run triggered without a key still wakes the DAGs that follow, for the day it chose
+            event.add_partitions(key)
+
+
+def requested_as_of(context: Any) -> str | None:
+    """The partition at whose clock a monitor asked for training; ``None`` if none did."""
+    return _from_events(context, "as_of")
+
+
+def challenger_version(context: Any) -> str | None:
+    """The model version whose registration woke this run; ``None`` if none did."""
+    return _from_events(context, "version")
+
+
+def _from_events(context: Any, name: str) -> str | None:
+    """The newest value that the events which woke this run carry under ``name``."""
+    value: str | None = None
+    for events in (context.get("triggering_asset_events") or {}).values():
+        for event in events:
+            value = (event.extra or {}).get(name, value)
+    return value

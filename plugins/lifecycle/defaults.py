@@ -1,0 +1,31 @@
+"""What every DAG of the lifecycle has in common."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from include.use_cases.spec import UseCase
+
+RETRIES = {"retries": 2, "retry_delay": timedelta(seconds=5), "retry_exponential_backoff": True}
+
+
+def dag_defaults(use_case: UseCase, stage: str, doc: str | None) -> dict[str, Any]:
+    """The arguments of one stage's DAG: id, owner, tags, history's first day, and the module's doc."""
+    return {
+        "dag_id": f"{use_case.name}_{stage}",
+        "description": (doc or "").split("\n", 1)[0],
+        "doc_md": doc,
+        "tags": [use_case.name, stage, *use_case.tags],
+        "start_date": _midnight(use_case.history.first, use_case),
+        "end_date": _midnight(use_case.history.last, use_case),
+        "catchup": False,
+        "default_args": {"owner": use_case.owner, **RETRIES},
+        "is_paused_upon_creation": use_case.paused,
+        "render_template_as_native_obj": True,
+    }
+
+
+def _midnight(key: str | None, use_case: UseCase) -> datetime | None:
+    return None if key is None else datetime.fromisoformat(key).replace(tzinfo=ZoneInfo(use_case.time_zone))

@@ -1,0 +1,1 @@
+"""Operators: declared inputs, a thin ``execute``, the work in ``include``."""

@@ -1,0 +1,34 @@
+"""What the lifecycle's operators share: they know their use case, and open its workspace at run time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+if TYPE_CHECKING:
+    from include.lake import Run
+    from include.workspace import Workspace
+
+
+class LifecycleOperator(BaseOperator):
+    """An operator of one use case.
+
+    :param use_case: name of the use case; its spec is read when the task runs.
+    """
+
+    ui_color = "#eef3f8"
+
+    def __init__(self, *, use_case: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.use_case = use_case
+
+    def workspace(self) -> Workspace:
+        from include.workspace import Workspace
+
+        return Workspace.open(self.use_case)
+
+    def run_of(self, context: Any, workspace: Workspace) -> Run:
+        from lifecycle.context import run_of
+
+        return run_of(context, workspace)

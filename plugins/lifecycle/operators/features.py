@@ -1,0 +1,60 @@
+"""Features: compute snapshots, tell Feast what they are, bring the newest ones online."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lifecycle.operators.base import LifecycleOperator
+
+
+class ComputeFeaturesOperator(LifecycleOperator):
+    """Stage every feature view's snapshots for a range of partitions, in one pass.
+
+    :param span: ``first`` and ``last`` partition, as the task before returned them.
+    """
+
+    template_fields: Sequence[str] = ("span",)
+
+    def __init__(self, *, span: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.span = span
+
+    def execute(self, context: Any) -> dict[str, str]:
+        from include import featurize
+
+        workspace = self.workspace()
+        return featurize.stage(workspace, self.span["first"], self.span["last"], self.run_of(context, workspace))
+
+
+class MaterializeOperator(LifecycleOperator):
+    """Apply the Feast definitions if they changed, then bring the snapshots of ``span`` online.
+
+    An online value is replaced by a newer one only, so a backfill of old partitions leaves it alone.
+
+    :param span: ``first`` and ``last`` partition, as the publish task returned them.
+    """
+
+    template_fields: Sequence[str] = ("span",)
+
+    def __init__(self, *, span: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.span = span
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        from include import featurize
+        from lifecycle.context import announce
+
+        workspace = self.workspace()
+        done = featurize.materialize(workspace, self.span["first"], self.span["last"])
+        announce(context, self.outlets, self.span["last"])
+        return done
+
+
+class ApplyFeatureDefinitionsOperator(LifecycleOperator):
+    """Register the use case's entities, views and service with Feast, and read them back."""
+
+    def execute(self, context: Any) -> list[str]:
+        from include import featurize
+
+        return featurize.apply_definitions(self.workspace())

@@ -1,0 +1,55 @@
+"""Monitoring: judge drift and past predictions, and ask for training when the rule says so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from airflow.sdk.exceptions import AirflowSkipException
+
+from lifecycle.operators.base import LifecycleOperator
+
+
+class MonitorOperator(LifecycleOperator):
+    """Stage the verdict rows of a range of partitions and keep the Evidently report of each window.
+
+    :param span: ``first`` and ``last`` partition.
+    """
+
+    template_fields: Sequence[str] = ("span",)
+
+    def __init__(self, *, span: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.span = span
+
+    def execute(self, context: Any) -> dict[str, str]:
+        from include import monitor
+
+        workspace = self.workspace()
+        run = self.run_of(context, workspace)
+        return monitor.stage(workspace, self.span["first"], self.span["last"], run)
+
+
+class RequestTrainingOperator(LifecycleOperator):
+    """Wake the training DAG if the newest windows violate; skip otherwise, and always in a backfill.
+
+    :param span: ``first`` and ``last`` partition, as the publish task returned them.
+    """
+
+    template_fields: Sequence[str] = ("span",)
+
+    def __init__(self, *, span: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.span = span
+
+    def execute(self, context: Any) -> str:
+        from include import monitor
+        from lifecycle.context import ORIGIN, origin_of
+
+        origin = origin_of(context)
+        requested, reason = monitor.training_requested(self.workspace(), self.span["last"], origin)
+        if not requested:
+            raise AirflowSkipException(reason)
+        for outlet in self.outlets:
+            context["outlet_events"][outlet].extra = {"as_of": self.span["last"], "reason": reason, ORIGIN: origin}
+        return reason

@@ -1,0 +1,104 @@
+"""Training: freeze a training set, search, fit the best, register it as challenger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lifecycle.operators.base import LifecycleOperator
+
+
+class FreezeTrainingSetOperator(LifecycleOperator):
+    """Publish the training set as of a partition's clock; returns its key, version and fingerprint.
+
+    The partition is the one the monitor's request names, else the form's ``as_of``, else the newest.
+    """
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        from include import training_sets
+        from lifecycle.context import requested_as_of
+
+        workspace = self.workspace()
+        as_of = requested_as_of(context) or context["params"].get("as_of") or workspace.newest("features")
+        return training_sets.freeze(workspace, workspace.check_partition(as_of), self.run_of(context, workspace))
+
+
+class SearchOperator(LifecycleOperator):
+    """One worker of the hyperparameter search: pulls trials of the shared study until the budget is used.
+
+    Map it over worker numbers: a few workers that pull many trials each, never one task a trial.
+
+    :param training_set: what ``FreezeTrainingSetOperator`` returned.
+    :param worker: number of this worker, from 0.
+    :param trials: budget of the whole study; empty for the spec's.
+    """
+
+    template_fields: Sequence[str] = ("training_set", "trials")
+
+    def __init__(self, *, training_set: Any, worker: int = 0, trials: str = "{{ params.trials }}", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.training_set = training_set
+        self.worker = worker
+        self.trials = trials
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        from include import search
+
+        budget = None if self.trials in ("", "None") else int(self.trials)
+        return search.work(self.workspace(), self.training_set, self.worker, budget)
+
+
+class FitBestOperator(LifecycleOperator):
+    """Fit the study's best trial, calibrate it, judge it on the test days; returns the model's folder.
+
+    :param training_set: what ``FreezeTrainingSetOperator`` returned.
+    """
+
+    template_fields: Sequence[str] = ("training_set",)
+
+    def __init__(self, *, training_set: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.training_set = training_set
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        from include import search
+
+        workspace = self.workspace()
+        return search.fit(workspace, self.training_set, self.run_of(context, workspace))
+
+
+class RegisterOperator(LifecycleOperator):
+    """Register the fitted model in MLflow as a challenger, and tell the promotion DAG.
+
+    :param fitted: what ``FitBestOperator`` returned.
+    """
+
+    template_fields: Sequence[str] = ("fitted",)
+
+    def __init__(self, *, fitted: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.fitted = fitted
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        from include import promotion
+
+        workspace = self.workspace()
+        registered = promotion.register(workspace, self.fitted, self.run_of(context, workspace))
+        for outlet in self.outlets:
+            context["outlet_events"][outlet].extra = registered
+        return registered
+
+
+class PromoteOperator(LifecycleOperator):
+    """Compare the challenger with the champion; promote it if the evidence says so, with a ledger row.
+
+    The challenger is the one the asset event names, else the form's ``version``, else the newest registered.
+    """
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        from include import promotion
+        from lifecycle.context import challenger_version
+
+        workspace = self.workspace()
+        version = challenger_version(context) or context["params"].get("version")
+        return promotion.decide(workspace, version, self.run_of(context, workspace))

@@ -1,0 +1,82 @@
+"""The trigger forms: every value is checked by JSON schema before a run is created."""
+
+from __future__ import annotations
+
+from airflow.sdk import Param
+
+DAY = r"^\d{4}-\d{2}-\d{2}$"
+
+
+def partition() -> Param:
+    return _optional_day(
+        "Partition",
+        "The day to work on, such as 2013-11-02. Leave it empty to use the run's partition key or, where it "
+        "has none, the newest day whose inputs are there.",
+    )
+
+
+def bootstrap_range() -> dict[str, Param]:
+    return {
+        "from": _optional_day(
+            "From", "First day to load, such as 2013-01-01. Leave it empty to load the use case's usual span."
+        ),
+        "to": _optional_day("To", "Last day to load. Leave it empty for the newest day that the source has."),
+    }
+
+
+def as_of() -> Param:
+    return _optional_day(
+        "As of", "Train on what was known when this day began. Leave it empty for the newest day with features."
+    )
+
+
+def trials(default: int) -> Param:
+    return Param(
+        None,
+        type=["null", "integer"],
+        minimum=1,
+        maximum=10_000,
+        title="Trials",
+        description=f"Budget of the search, shared by its workers. Leave it empty for the spec's {default}.",
+    )
+
+
+def version() -> Param:
+    return Param(
+        None,
+        type=["null", "string"],
+        pattern=r"^[1-9]\d{0,8}$",
+        title="Version",
+        description="The registered model version to judge. Leave it empty for the newest one.",
+    )
+
+
+def model() -> Param:
+    return Param(
+        "as_of_clock",
+        type="string",
+        pattern=r"^(as_of_clock|current|[1-9]\d{0,8})$",
+        title="Model",
+        description="as_of_clock scores each day with the champion of that day; current with the newest "
+        "champion; a number with that version.",
+    )
+
+
+def retention_hours() -> Param:
+    return Param(
+        168,
+        type="integer",
+        minimum=24,
+        title="Retention, hours",
+        description="Files that no reader needs are deleted once they are this old.",
+    )
+
+
+def dry_run() -> Param:
+    return Param(
+        False, type="boolean", title="Dry run", description="Only list the files that would be deleted."
+    )
+
+
+def _optional_day(title: str, description: str) -> Param:
+    return Param(None, type=["null", "string"], pattern=DAY, title=title, description=description)

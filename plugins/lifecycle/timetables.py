@@ -1,0 +1,69 @@
+"""Schedules of partitioned DAGs: by the clock, or by the partition that another DAG published."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Asset
+from airflow.timetables.simple import PartitionedAssetTimetable
+from airflow.timetables.trigger import CronPartitionTimetable
+
+if TYPE_CHECKING:
+    from airflow.timetables.base import DagRunInfo, Timetable
+    from pendulum import DateTime
+
+    from include.use_cases.spec import UseCase
+
+KEY_FORMAT = "%Y-%m-%d"
+
+
+def by_clock(use_case: UseCase) -> CronPartitionTimetable:
+    """One run a partition, due when the partition begins in the use case's time zone."""
+    return CronPartitionTimetable(use_case.cron, timezone=use_case.time_zone, key_format=KEY_FORMAT)
+
+
+def by_partition_of(asset: Asset, use_case: UseCase) -> PartitionedAssets:
+    """One run for each partition published to ``asset``."""
+    return PartitionedAssets(assets=asset, cron=use_case.cron, time_zone=use_case.time_zone)
+
+
+class PartitionedAssets(PartitionedAssetTimetable):
+    """Runs follow an asset's partitions, and can also be backfilled over the partitions of a cron.
+
+    Airflow's own partitioned asset timetable has no notion of which partitions exist between two
+    dates, so ``airflow backfill create`` refuses it. This one asks a ``CronPartitionTimetable``.
+    """
+
+    periodic = True
+
+    def __init__(self, *, assets: Any, cron: str, time_zone: str) -> None:
+        super().__init__(assets=assets)
+        self.cron = cron
+        self.time_zone = time_zone
+        self._calendar = CronPartitionTimetable(cron, timezone=time_zone, key_format=KEY_FORMAT)
+
+    @property
+    def summary(self) -> str:
+        return "Partitioned asset, backfillable"
+
+    def iter_partition_dagrun_infos(self, *, earliest: datetime, latest: datetime) -> Iterable[DagRunInfo]:
+        return self._calendar.iter_partition_dagrun_infos(earliest=earliest, latest=latest)
+
+    def localize_partition_datetime(self, dt: datetime) -> DateTime:
+        return self._calendar.localize_partition_datetime(dt)
+
+    def _decode_partition_date(self, partition_key: str) -> datetime | None:
+        return self._calendar.resolve_partition_date(partition_key)
+
+    def serialize(self) -> dict[str, Any]:
+        from airflow.serialization.serialized_objects import encode_asset_like
+
+        return {"assets": encode_asset_like(self.asset_condition), "cron": self.cron, "time_zone": self.time_zone}
+
+    @classmethod
+    def deserialize(cls, data: dict[str, Any]) -> Timetable:
+        from airflow.serialization.decoders import decode_asset_like
+
+        return cls(assets=decode_asset_like(data["assets"]), cron=data["cron"], time_zone=data["time_zone"])

@@ -1,0 +1,70 @@
+"""The trigger behind ``AwaitInputsOperator``; runs in the triggerer, holds no worker slot."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+from asgiref.sync import sync_to_async
+
+# a run that an asset event will wake does not exist until the scheduler has seen the event: producers must
+# have been idle this long before a missing partition counts as produced by nobody
+GRACE_SECONDS = 30.0
+GRACE_SECONDS_IF_OPTIONAL = 5.0
+POLL_SECONDS = 1.0
+
+
+class InputsTrigger(BaseTrigger):
+    """Fires when the inputs of a stage are published, or when nobody is producing those that are missing."""
+
+    def __init__(self, use_case: str, stage: str, keys: list[str], grace_seconds: float = GRACE_SECONDS) -> None:
+        super().__init__()
+        self.use_case = use_case
+        self.stage = stage
+        self.keys = keys
+        self.grace_seconds = grace_seconds
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        values = {
+            "use_case": self.use_case,
+            "stage": self.stage,
+            "keys": self.keys,
+            "grace_seconds": self.grace_seconds,
+        }
+        return "lifecycle.triggers.InputsTrigger", values
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        from include import inputs
+        from include.workspace import Workspace
+
+        workspace = await asyncio.to_thread(Workspace.open, self.use_case)
+        idle_since: float | None = None
+        while True:
+            # producers first: one that ends between the two looks has published by the second
+            producing = await self._runs_to_do(inputs.producers(workspace, self.stage))
+            missing = await asyncio.to_thread(inputs.missing, workspace, self.stage, self.keys)
+            if not missing:
+                yield self._event()
+                return
+            if producing:
+                idle_since = None
+            else:
+                idle_since = idle_since or time.monotonic()
+                fault = inputs.fault(workspace, self.stage, self.keys, missing)
+                grace = self.grace_seconds if fault else GRACE_SECONDS_IF_OPTIONAL
+                if time.monotonic() - idle_since >= grace:
+                    yield self._event(fault)
+                    return
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _runs_to_do(self, dag_ids: list[str]) -> int:
+        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+        count = sync_to_async(RuntimeTaskInstance.get_dr_count)
+        return sum([await count(dag_id=dag_id, states=["queued", "running"]) for dag_id in dag_ids])
+
+    def _event(self, fault: str | None = None) -> TriggerEvent:
+        return TriggerEvent({"keys": self.keys, "fault": fault})
