@@ -31,6 +31,7 @@ from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import FeastConfigBaseModel, RepoConfig
 from feast.saved_dataset import SavedDatasetStorage
 from feast.utils import _get_requested_feature_views_to_features_dict
+from pydantic import Field
 
 from include.errors import LifecycleError
 from include.point_in_time import History, all_values, engine, latest_values, values_as_of
@@ -53,7 +54,7 @@ class AsofOfflineStoreConfig(FeastConfigBaseModel):
     threads: int = 1
     memory_limit: str = "2GB"
     temp_directory: str | None = None
-    table_versions: dict[str, int] = {}
+    table_versions: dict[str, int] = Field(default_factory=dict)
 
 
 class AsofRetrievalJob(RetrievalJob):
@@ -75,9 +76,11 @@ class AsofRetrievalJob(RetrievalJob):
 
     def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
         config = self._config
-        with engine(config.threads, config.memory_limit, config.temp_directory) as connection:
-            with _interrupted_after(connection, timeout):
-                return self._query(connection)
+        with (
+            engine(config.threads, config.memory_limit, config.temp_directory) as connection,
+            _interrupted_after(connection, timeout),
+        ):
+            return self._query(connection)
 
     def _to_df_internal(self, timeout: int | None = None) -> pd.DataFrame:
         return self._to_arrow_internal(timeout).to_pandas()
@@ -178,7 +181,7 @@ class AsofOfflineStore(OfflineStore):
     ) -> RetrievalJob:
         """The latest row of each key with an event in ``[start_date, end_date]``, for the online store."""
         history = _source_history(
-            config,
+            config.offline_store,
             data_source,
             join_key_columns,
             feature_name_columns,
@@ -204,7 +207,7 @@ class AsofOfflineStore(OfflineStore):
     ) -> RetrievalJob:
         """Every row with an event in ``[start_date, end_date]``; an absent bound is open."""
         history = _source_history(
-            config,
+            config.offline_store,
             data_source,
             join_key_columns,
             feature_name_columns,

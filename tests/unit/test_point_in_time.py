@@ -74,7 +74,9 @@ def brute_force(rows: Rows, wanted: Wanted, lifetime: int | None, keys: int = 2)
         usable = [
             (event, created, position)
             for position, (*row_key, event, created) in enumerate(rows)
-            if all(ours is not None and ours == theirs for ours, theirs in list(zip(key, row_key))[:keys])
+            if all(
+                ours is not None and ours == theirs for ours, theirs in zip(key[:keys], row_key, strict=False)
+            )
             and event <= now
             and created is not None
             and created <= now
@@ -252,12 +254,12 @@ def test_unknown_table_column_and_key_type_are_named(
     tmp_path: Path, connection: duckdb.DuckDBPyConnection
 ) -> None:
     wanted = entity_rows([("AA", 1, 0)])
-    with pytest.raises(SourceError, match="no Delta table at .*nowhere; publish"):
+    with pytest.raises(SourceError, match=r"no Delta table at .*nowhere; publish"):
         values_as_of(connection, wanted, "now", history(str(tmp_path / "nowhere")))
     uri = delta(tmp_path, [("AA", 1, 0, 0)])
     misspelt = History(**{**history(uri).__dict__, "values": (("valeu", "found"),)})
     with pytest.raises(SourceError, match="'valeu'; did you mean 'value'"):
         values_as_of(connection, wanted, "now", misspelt)
     number = wanted.set_column(0, "carrier", pa.array([9]))
-    with pytest.raises(LifecycleError, match="'carrier' is int64 .* cast the entity rows to string"):
+    with pytest.raises(LifecycleError, match=r"'carrier' is int64 .* cast the entity rows to string"):
         values_as_of(connection, number, "now", history(uri))
