@@ -260,5 +260,10 @@ def _line(entry: Any) -> str:
     if isinstance(entry, str):
         return entry
     parts = [str(entry.get(name, "")) for name in ("timestamp", "level", "event")]
-    extra = entry.get("error_detail")
-    return " ".join(part for part in parts if part) + (f" {extra}" if extra else "")
+    lines = [" ".join(part for part in parts if part)]
+    for error in entry.get("error_detail") or []:
+        # the last frames are the task's own; those before are how Airflow got there
+        for frame in error.get("frames", [])[-3:]:
+            lines.append(f"  {frame['filename']}:{frame['lineno']} in {frame['name']}")
+        lines.append(f"{error['exc_type']}: {error['exc_value']}")
+    return "\n".join(lines)

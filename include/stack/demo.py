@@ -117,10 +117,10 @@ class Demo:
         rows = {
             f"{USE_CASE}_{stage}": self.board.add(f"{USE_CASE}_{stage}", len(BACKFILL)) for stage in CHAIN
         }
+        self._clear_failed(rows)
         if not self._all_done(rows):
             for row in rows.values():
                 row.begin()
-            self._clear_failed(rows)
             self._create_backfill(f"{USE_CASE}_{CHAIN[0]}")
             self._poll(lambda: self._all_done(rows) or None, _STEP_TIMEOUT_S, "the backfill is still running")
         for row in rows.values():
@@ -130,18 +130,15 @@ class Demo:
     def _create_backfill(self, dag_id: str) -> None:
         active = [found for found in self.api.backfills(dag_id) if found["completed_at"] is None]
         runs = _newest_by_key(self.api.runs(dag_id))
-        asked = [key for key in BACKFILL if key in runs and runs[key]["state"] != "failed"]
         # Airflow takes one backfill a DAG at a time; an interrupted demo's goes on by itself
-        if active or len(asked) == len(BACKFILL):
+        if active or all(key in runs for key in BACKFILL):
             return
         span = ("--from-date", BACKFILL[0], "--to-date", BACKFILL[-1], "--max-active-runs", "4")
-        airflow_command(
-            self.layout, "backfill", "create", "--dag-id", dag_id, *span, "--reprocess-behavior", "failed"
-        )
+        airflow_command(self.layout, "backfill", "create", "--dag-id", dag_id, *span)
 
     def _clear_failed(self, rows: dict[str, Row]) -> None:
-        """Ask again for what an earlier demo left failed: the day's ingest will not be run again."""
-        for dag_id in list(rows)[1:]:
+        """Ask again for what an earlier demo left failed; runs that follow a day are started only once."""
+        for dag_id in rows:
             for run in _newest_by_key(self.api.runs(dag_id)).values():
                 if run["state"] == "failed":
                     self.api.clear(dag_id, str(run["dag_run_id"]))
@@ -187,7 +184,8 @@ def explain_failure(api: AirflowApi, layout: Layout, run: Json) -> str:
     if index >= 0:
         folder = folder / f"map_index={index}"
     key = f" for {run['partition_key']}" if run.get("partition_key") else ""
-    end = "\n".join(api.log(dag_id, run_id, task_id, attempt, index)[-20:])
+    lines = [line for line in api.log(dag_id, run_id, task_id, attempt, index) if "group::" not in line]
+    end = "\n".join(lines[-20:])
     return (
         f"task {task_id} of {dag_id}{key} failed at try {attempt}; the end of its log:\n{end}\n"
         f"all of it: {folder / f'attempt={attempt}.log'}\n"
@@ -206,7 +204,9 @@ def print_summary(layout: Layout, stack: Stack, console: Console) -> None:
         for row in rows:
             table.add_row(*(str(cell) for cell in row))
         console.print(table)
-    console.print(f"Airflow {layout.airflow_url}   MLflow {layout.mlflow_url}   logins: make passwords")
+    console.print(
+        f"Airflow {layout.airflow_url}   MLflow {layout.mlflow_url}   logins: make passwords", soft_wrap=True
+    )
 
 
 def _asks_for(run: Json, conf: Json) -> bool:

@@ -1,0 +1,86 @@
+"""Processes: ours are stopped with all they started; others are never touched."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from include.stack.processes import Service, members, stop
+
+# a child in its own process group, as Airflow's tasks are, and one in its own session, as shell tasks are
+FAMILY = """
+import subprocess, time
+subprocess.Popen(["sleep", "300"], process_group=0)
+subprocess.Popen(["sleep", "300"], start_new_session=True)
+time.sleep(300)
+"""
+STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(300)"
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    service = Service("part", tmp_path / "run", tmp_path / "logs" / "part.log")
+    yield service
+    stop([service], grace_s=0.1)
+
+
+def start(service: Service, program: str) -> psutil.Process:
+    return service.start([sys.executable, "-c", program], os.environ, Path("/"))
+
+
+def gone(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+def wait_for_members(leader: psutil.Process, count: int) -> list[psutil.Process]:
+    deadline = time.monotonic() + 10
+    while len(found := members(leader)) < count and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return found
+
+
+def test_a_stopped_service_leaves_nobody_behind(service: Service) -> None:
+    family = wait_for_members(start(service, FAMILY), 3)
+    assert len(family) == 3
+    assert stop([service], grace_s=2) == ["part"]
+    assert all(gone(process) for process in family)
+    assert not service.record_file.exists()
+
+
+def test_who_ignores_sigterm_is_killed(service: Service) -> None:
+    process = start(service, STUBBORN)
+    time.sleep(0.3)
+    stop([service], grace_s=0.3)
+    assert gone(process)
+
+
+def test_a_reused_pid_is_not_ours(service: Service) -> None:
+    with subprocess.Popen(["sleep", "300"]) as stranger:
+        service.run_folder.mkdir()
+        service.record_file.write_text(json.dumps({"pid": stranger.pid, "started": time.time() - 3600}))
+        assert service.process() is None
+        assert stop([service]) == []
+        assert stranger.poll() is None
+        stranger.kill()
+
+
+@pytest.mark.parametrize("record", ["", "{}", '{"pid": 4194304, "started": 1}', '{"pid": "x", "started": 1}'])
+def test_a_stale_or_broken_record_is_nobody(service: Service, record: str) -> None:
+    service.run_folder.mkdir()
+    service.record_file.write_text(record)
+    assert service.process() is None
+    assert stop([service]) == []
+    assert not service.record_file.exists()
+
+
+def test_output_goes_to_the_log(service: Service) -> None:
+    start(service, "print('one'); print('two')").wait(10)
+    assert service.last_lines(1) == "two"

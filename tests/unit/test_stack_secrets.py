@@ -1,0 +1,49 @@
+"""Secrets: generated once, private, never changed behind anybody's back."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+
+from include.errors import SettingsError
+from include.stack.secrets import load_or_create, write_airflow_passwords
+
+
+def test_created_once_private_and_stable(tmp_path: Path) -> None:
+    path = tmp_path / "secrets.env"
+    first, created = load_or_create(path)
+    second, again = load_or_create(path)
+    assert (created, again) == (True, False)
+    assert first == second
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert len(base64.urlsafe_b64decode(first["AIRFLOW__CORE__FERNET_KEY"])) == 32
+    assert len(set(first.values())) == len(first)
+
+
+def test_a_secret_that_an_older_file_lacks_is_added(tmp_path: Path) -> None:
+    path = tmp_path / "secrets.env"
+    path.touch(mode=0o600)
+    path.write_text("AIRFLOW__CORE__FERNET_KEY=kept\n")
+    secrets, created = load_or_create(path)
+    assert not created
+    assert secrets["AIRFLOW__CORE__FERNET_KEY"] == "kept"
+    assert load_or_create(path)[0] == secrets
+    assert secrets["MLFLOW_TRACKING_PASSWORD"]
+
+
+def test_a_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "secrets.env"
+    load_or_create(path)
+    path.chmod(0o644)
+    with pytest.raises(SettingsError, match="chmod 600"):
+        load_or_create(path)
+
+
+def test_airflow_gets_our_passwords_privately(tmp_path: Path) -> None:
+    path = tmp_path / "airflow" / "passwords.json"
+    write_airflow_passwords(path, {"LIFECYCLE_ADMIN_PASSWORD": "a", "LIFECYCLE_VIEWER_PASSWORD": "v"})
+    assert json.loads(path.read_text()) == {"admin": "a", "viewer": "v"}
+    assert path.stat().st_mode & 0o777 == 0o600
