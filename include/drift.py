@@ -1,9 +1,10 @@
 """The drift decision: all the rows of a window against the profile stored with the model.
 
-Methods, thresholds and their choice are those of Evidently 0.7.23's defaults (``evidently.legacy.calculations.
-stattests``), computed from counts, so that the decision on the full data and an Evidently report on a sample of
-it judge by one rule. Nulls, NaN and infinities are left out of the comparison, as there; only a column that
-lost all its values, or gained its first, is drift of its own (``all_null``), where Evidently raises.
+Methods, thresholds and their choice are the defaults of Evidently 0.7.23
+(``evidently.legacy.calculations.stattests``), computed from counts, so that the decision on the full data
+and an Evidently report on a sample of it judge by one rule. Nulls, NaN and infinities are left out of the
+comparison, as there; only a column that lost all its values, or gained its first, is drift of its own
+(``all_null``), where Evidently raises.
 """
 
 from __future__ import annotations
@@ -260,6 +261,6 @@ def _area(histogram: Histogram, n_reference: int, counts: Counts, sums: Floats, 
 
 
 def _integrals(counts: Counts, sums: Floats, before: int, low: Floats, high: Floats) -> Floats:
-    """Integral over each bin of the number of values at most x; exact, because the sum of the bin is known."""
+    """Integral over each bin of the number of values at most x; exact, as the bin's sum is known."""
     at_low = before + np.concatenate([[0], np.cumsum(counts)[:-1]])
     return at_low * (high - low) + (counts * high - sums)

@@ -41,7 +41,7 @@ class _Frozen(BaseModel):
 
 
 class Histogram(_Frozen):
-    """Counts and sums over ``(edge[i], edge[i+1]]``; the first edge is the least value, the last the greatest.
+    """Counts and sums over ``(edge[i], edge[i+1]]``, from the least value to the greatest.
 
     ``core`` names the run of equally wide bins ``[first, last)``, which are found by arithmetic; the bins
     outside it hold the few values of both tails, where equal widths would be ruled by one outlier.
@@ -143,7 +143,7 @@ def numbers_of(rows: Rows, name: str) -> Iterator[tuple[Floats, int]]:
             values = pc.cast(array, pa.float64()).to_numpy(zero_copy_only=False)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise LifecycleError(
-                f"drift: column {name!r} is {array.type}, not a number; list it as categorical or leave it out"
+                f"drift: column {name!r} is {array.type}, not a number; list it as categorical"
             ) from error
         finite = np.isfinite(values)
         kept = values if finite.all() else values[finite]
@@ -166,13 +166,13 @@ def categories_of(rows: Rows, name: str) -> tuple[dict[str, int], int]:
             counts[text] = counts.get(text, 0) + count
         if len(counts) > MAX_CATEGORIES:
             raise LifecycleError(
-                f"drift: column {name!r} has more than {MAX_CATEGORIES} categories; exclude it or make it numeric"
+                f"drift: column {name!r} has more than {MAX_CATEGORIES} categories; leave it out"
             )
     return counts, nulls
 
 
 def bin_numbers(histogram_edges: Floats, core: tuple[int, int], values: Floats) -> tuple[Counts, Floats]:
-    """Count and sum of ``values`` in each bin, with one more bin below and above the edges: ``len(edges) + 1``.
+    """Count and sum of ``values`` in each bin and in one more below and above: ``len(edges) + 1`` of each.
 
     Bin ``i`` of the result is ``(edges[i-1], edges[i]]``; values equal to the first edge fall in bin 1, as
     they do in the reference itself.

@@ -123,7 +123,7 @@ def _run(
 ) -> Any:
     from evidently import DataDefinition, Dataset, Report
     from evidently.presets import DataDriftPreset
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     # inferred types would turn an hour of the day into a category and a flight number into text
     definition = DataDefinition(
@@ -159,5 +159,6 @@ def _replace(path: Path, text: str) -> None:
     """Write beside and rename, so that a reader meets the old page or the new one."""
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
         file.write(text)
-    os.chmod(file.name, 0o644)  # a temporary file is private, a report is not
-    os.replace(file.name, path)
+    written = Path(file.name)
+    written.chmod(0o644)  # a temporary file is private, a report is not
+    written.replace(path)

@@ -16,11 +16,9 @@ class LoadedModel:
     """A registered model behind MLflow's ``predict``."""
 
     def __init__(self, folder: str) -> None:
-        from pathlib import Path
+        from include.training.model import load_model
 
-        from include.training.model import load
-
-        self._model: Any = load(Path(folder))
+        self._model = load_model(folder)
 
     def predict(self, frame: pd.DataFrame, params: dict[str, Any] | None = None) -> np.ndarray[Any, Any]:
         """Predictions for rows with the model's features; shape (rows,), a probability for binary labels."""

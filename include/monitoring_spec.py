@@ -19,6 +19,8 @@ class DriftSpec(_Values):
     The defaults are Evidently's, so that the decision and its report judge by the same rule.
 
     Attributes:
+        window_days: days of rows that one window compares, the partition's own and those before it; whole
+            weeks, or the days of the week alone would differ from any reference.
         distance_threshold: least distance that counts as drift where the reference has more than 1,000
             values (Wasserstein distance in reference standard deviations, or Jensen-Shannon distance).
         p_value_threshold: p-value below which a smaller reference counts as drifted.
@@ -27,6 +29,7 @@ class DriftSpec(_Values):
             another season (day of year, month).
     """
 
+    window_days: int = Field(default=7, ge=1)
     distance_threshold: float = Field(default=0.1, gt=0.0)
     p_value_threshold: float = Field(default=0.05, gt=0.0, lt=1.0)
     drift_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5

@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import (
     Dataset,
     DatasetInput,
     InputTag,
+    LoggedModel,
     LoggedModelOutput,
     LoggedModelStatus,
     Metric,
@@ -159,13 +159,13 @@ class Run:
             self._write_files(Path(scratch))
             self._client.log_artifacts(self.run_id, scratch)
 
-    def log_model(self) -> str:
-        """Upload the model's files as an MLflow model; gives its id."""
+    def log_model(self) -> LoggedModel:
+        """Upload the model's files as an MLflow model."""
         for model in self._client.search_logged_models(
             [self._experiment_id], filter_string=f"tags.{KEY} = '{self._challenger.key}'"
         ):
             if model.status == LoggedModelStatus.READY:
-                return str(model.model_id)
+                return model
             # an attempt died while it uploaded: what arrived is not known, so it is sent anew
             self._client.delete_logged_model(model.model_id)
         model_id = str(self._create_logged_model().model_id)
@@ -173,8 +173,7 @@ class Run:
             self._save(Path(scratch), model_id)
             self._client.log_model_artifacts(model_id, str(Path(scratch) / "mlflow"))
         self._client.log_outputs(self.run_id, [LoggedModelOutput(model_id, 0)])
-        self._client.finalize_logged_model(model_id, LoggedModelStatus.READY)
-        return model_id
+        return self._client.finalize_logged_model(model_id, LoggedModelStatus.READY)
 
     @staticmethod
     def close(client: MlflowClient, run_id: str, version: int) -> None:
@@ -183,7 +182,7 @@ class Run:
             client.log_batch(run_id, tags=[RunTag("version", str(version))])
             client.set_terminated(run_id, RunStatus.to_string(RunStatus.FINISHED))
 
-    def _create_logged_model(self) -> Any:
+    def _create_logged_model(self) -> LoggedModel:
         return self._client.create_logged_model(
             self._experiment_id,
             name=MODEL_NAME,

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow import MlflowClient
+from mlflow.entities import LoggedModel
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
@@ -63,8 +64,7 @@ def register(tracking_uri: str, challenger: Challenger) -> Version:
             return known
         run = Run.open(client, challenger)
         run.log_evidence()
-        model_id = run.log_model()
-        version = _create_version(client, challenger, run.run_id, model_id)
+        version = _create_version(client, challenger, run.run_id, run.log_model())
         Run.close(client, run.run_id, version.number)
     except MlflowException as error:
         raise LifecycleError(
@@ -144,7 +144,7 @@ def set_alias_champion(tracking_uri: str, use_case: str, number: int) -> None:
     client.set_registered_model_alias(use_case, CHAMPION, str(number))
 
 
-def _create_version(client: MlflowClient, challenger: Challenger, run_id: str, model_id: str) -> Version:
+def _create_version(client: MlflowClient, challenger: Challenger, run_id: str, model: LoggedModel) -> Version:
     try:
         client.create_registered_model(challenger.use_case)
     except MlflowException as error:
@@ -153,10 +153,11 @@ def _create_version(client: MlflowClient, challenger: Challenger, run_id: str, m
     try:
         created = client.create_model_version(
             challenger.use_case,
-            source=f"models:/{model_id}",
+            # not models:/<id>, which a local store looks up in MLflow's process-wide store
+            source=model.artifact_location,
             run_id=run_id,
             tags=challenger.tags,
-            model_id=model_id,
+            model_id=model.model_id,
         )
     except MlflowException:
         # an error may come after the server committed

@@ -29,8 +29,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def store(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.chdir(tmp_path)
+def store(empty_store: Path, tmp_path: Path) -> str:
     (tmp_path / "mlflow.db").write_bytes(empty_store.read_bytes())
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     MlflowClient(uri).create_experiment("flights", artifact_location=str(tmp_path / "artifacts"))
