@@ -111,7 +111,8 @@ class FlightsSource:
         query = f"""
         SELECT strftime(known_day + shift, '%Y-%m-%d') AS ds,
         {columns.format_map(moved)}
-        FROM {_parquet(folder, table)} AS raw JOIN ({self._shifts(begin, end)}) ON known_day = live_day - shift
+        FROM {_parquet(folder, table)} AS raw
+        JOIN ({self._shifts(begin, end)}) ON known_day = live_day - shift
         {self._only_repeated_days(source_day)}"""
         if table == "weather" and self._period is not None:
             # two wall hours can become one instant (see Replay); the later observation stands
