@@ -67,8 +67,15 @@ def apply_definitions(store: FeatureStore, definitions: Sequence[Definition]) ->
         Whether anything had to be applied.
 
     Raises:
-        LifecycleError: after applying, the registry holds something else.
+        LifecycleError: after applying, the registry holds something else; or a definition is an
+            on-demand view, whose function Feast would pickle into the registry.
     """
+    pickled = [each.name for each in definitions if isinstance(each, OnDemandFeatureView)]
+    if pickled:
+        raise LifecycleError(
+            f"on-demand feature views {pickled} are not supported: Feast keeps their functions pickled in its"
+            " registry; compute them in the use case's SQL"
+        )
     with _alone(str(store.config.registry.path)):
         store.refresh_registry()  # type: ignore[no-untyped-call]
         if not _differing(store, definitions):
@@ -228,8 +235,6 @@ def _registered(store: FeatureStore, definition: Definition) -> Definition | Non
     try:
         if isinstance(definition, Entity):
             return store.registry.get_entity(definition.name, store.project)
-        if isinstance(definition, OnDemandFeatureView):
-            return store.registry.get_on_demand_feature_view(definition.name, store.project)
         if isinstance(definition, FeatureView):
             return store.registry.get_feature_view(definition.name, store.project)
         if isinstance(definition, FeatureService):

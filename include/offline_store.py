@@ -65,13 +65,11 @@ class AsofRetrievalJob(RetrievalJob):
         config: AsofOfflineStoreConfig,
         query: Callable[[duckdb.DuckDBPyConnection], pa.Table],
         metadata: RetrievalMetadata | None = None,
-        on_demand: list[OnDemandFeatureView] | None = None,
         full_feature_names: bool = False,
     ) -> None:
         self._config = config
         self._query = query
         self._metadata = metadata
-        self._on_demand = on_demand or []
         self._full_feature_names = full_feature_names
 
     def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
@@ -91,7 +89,7 @@ class AsofRetrievalJob(RetrievalJob):
 
     @property
     def on_demand_feature_views(self) -> list[OnDemandFeatureView]:
-        return self._on_demand
+        return []  # refused before a job is made
 
     @property
     def metadata(self) -> RetrievalMetadata | None:
@@ -139,12 +137,12 @@ class AsofOfflineStore(OfflineStore):
 
         Raises:
             LifecycleError: the entity rows are SQL, absent, lack a column, have null instants or
-                already have a column with a feature's name.
+                already have a column with a feature's name; or an on-demand view is asked for.
         """
         rows = _entity_rows(entity_df)
         instant = _instant_column(rows)
-        on_demand = OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry)
-        requested, _ = _get_requested_feature_views_to_features_dict(feature_refs, feature_views, on_demand)
+        _refuse_on_demand(OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry))
+        requested, _ = _get_requested_feature_views_to_features_dict(feature_refs, feature_views, [])
         histories = [
             _view_history(config.offline_store, view, features, full_feature_names)
             for view, features in requested.items()
@@ -166,7 +164,7 @@ class AsofOfflineStore(OfflineStore):
             min_event_timestamp=extremes["min"].as_py(),
             max_event_timestamp=extremes["max"].as_py(),
         )
-        return AsofRetrievalJob(config.offline_store, query, metadata, on_demand, full_feature_names)
+        return AsofRetrievalJob(config.offline_store, query, metadata, full_feature_names)
 
     @staticmethod
     def pull_latest_from_table_or_query(
@@ -238,6 +236,15 @@ class AsofOfflineStore(OfflineStore):
         registry: BaseRegistry,
     ) -> None:
         raise _read_only("logging served features")
+
+
+def _refuse_on_demand(views: list[OnDemandFeatureView]) -> None:
+    names = sorted(view.name for view in views)
+    if names:
+        raise LifecycleError(
+            f"on-demand feature views {names} are not supported: Feast keeps their functions pickled in its"
+            " registry; compute them in the use case's SQL"
+        )
 
 
 def _read_only(what: str) -> LifecycleError:

