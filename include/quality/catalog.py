@@ -72,6 +72,16 @@ def rows_query(kwargs: dict[str, Any]) -> str:
     return str(kwargs["unexpected_rows_query"]).format(batch=STAGED)
 
 
+def known_types() -> frozenset[str]:
+    """Names of every registered expectation, those that cannot run here among them."""
+    return frozenset(list_registered_expectation_implementations()) - {COUNTED_RULE}
+
+
+def arguments(type_name: str) -> frozenset[str]:
+    """Names of what an expectation may be given under ``kwargs``."""
+    return frozenset(_implementation(type_name).__fields__) - set(Expectation.__fields__) - {"batch_id"}
+
+
 def faults(suite: Suite) -> list[str]:
     """Everything in a suite that could not run: names, arguments, columns, types, SQL, patterns."""
     found = [
@@ -161,18 +171,17 @@ def _named_columns(suite: Suite) -> Iterator[tuple[str, str]]:
 
 
 def _rule_faults(rule: ExpectationRule) -> list[str]:
-    known = set(list_registered_expectation_implementations()) - {COUNTED_RULE}
+    known = known_types()
     if rule.type in REFUSED:
         return [f'.type: "{rule.type}" cannot be used here: {REFUSED[rule.type]}']
     if rule.type not in known:
         return [f'.type: "{rule.type}" is no expectation{nearest(rule.type, known)}']
-    implementation = _implementation(rule.type)
-    arguments = set(implementation.__fields__) - set(Expectation.__fields__) - {"batch_id"}
-    unknown = sorted(set(rule.kwargs) - arguments)
+    allowed = arguments(rule.type)
+    unknown = sorted(set(rule.kwargs) - allowed)
     if unknown:
-        return [f".kwargs.{name}: unknown argument{nearest(name, arguments)}" for name in unknown]
+        return [f".kwargs.{name}: unknown argument{nearest(name, allowed)}" for name in unknown]
     try:
-        implementation(**rule.kwargs)
+        _implementation(rule.type)(**rule.kwargs)
     except Exception as error:  # its own pydantic (v1) error, or whatever a validator of it raises
         details = error.errors() if hasattr(error, "errors") else [{"loc": (), "msg": str(error)}]
         return [f".kwargs.{'.'.join(map(str, d['loc']))}: {d['msg']}" for d in details]

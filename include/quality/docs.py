@@ -28,6 +28,7 @@ from jinja2 import pass_context
 
 from include.quality.columns import ColumnCheck
 from include.quality.report import AuditReport
+from include.quality.validation import quiet
 
 PAGE = "index.html"
 DATA = "report.json"
@@ -98,9 +99,10 @@ def render(report: AuditReport, validations: Sequence[ExpectationValidationResul
         },
         meta={"run_id": {"run_name": run, "run_time": datetime.now(UTC).isoformat()}},
     )
-    renderer: Any = ValidationResultsPageRenderer()  # type: ignore[no-untyped-call]
-    document = renderer.render(results)
-    view = _EscapingView(custom_views_directory=str(TEMPLATES))
+    renderer: Any = ValidationResultsPageRenderer()
+    with quiet():
+        document = renderer.render(results)
+    view: Any = _EscapingView(custom_views_directory=str(TEMPLATES))
     return str(view.render(document, template="audit_page.j2", report=report))
 
 

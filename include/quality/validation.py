@@ -38,7 +38,7 @@ def validate(
     validator = Validator(execution_engine=execution)
     validator.metrics_calculator.show_progress_bars = False
     configurations = catalog.configurations(suite, first_partition)
-    with _silenced():
+    with quiet():
         validations = validator.graph_validate(
             configurations=configurations,
             runtime_configuration={"result_format": _result_format(suite)},
@@ -142,8 +142,8 @@ def _meta(config: ExpectationConfiguration) -> dict[str, Any]:
 
 
 @contextmanager
-def _silenced() -> Iterator[None]:
-    """Keep Great Expectations from logging errors that are raised right after."""
+def quiet() -> Iterator[None]:
+    """Keep Great Expectations from logging what is raised or shown anyway."""
     logger = logging.getLogger("great_expectations")
     level = logger.level
     logger.setLevel(logging.CRITICAL)

@@ -1,0 +1,159 @@
+"""Suites: every fault at once with its field and the nearest name, and no rule that cannot run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from include.errors import SpecError
+from include.quality import catalog
+from include.quality.audit import audit
+from include.quality.suites import load_suite, load_suites
+from tests.unit.quality_case import KEYS, place, rows, rule, suite
+
+GOOD: dict[str, Any] = {
+    "table": "tiny",
+    "key": ["id"],
+    "columns": {"ds": "VARCHAR", "id": "BIGINT", "carrier": "VARCHAR", "rate": "DOUBLE"},
+}
+
+
+def faults(tmp_path: Path, **changes: Any) -> list[str]:
+    """What loading the good suite with some changes complains about."""
+    path = tmp_path / "suites" / "tiny.yaml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(yaml.safe_dump(GOOD | changes))
+    with pytest.raises(SpecError) as error:
+        load_suite(path)
+    return error.value.faults
+
+
+def test_suite_with_the_least_that_one_needs(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(GOOD))
+    assert load_suite(path) == suite()
+    assert set(load_suites(tmp_path)) == {"tiny"}
+
+
+def test_every_fault_of_the_values_at_once(tmp_path: Path) -> None:
+    found = faults(
+        tmp_path,
+        key=[],
+        colums={},
+        quarantine=[{"name": "Bad Name", "wehn": "true", "reason": ""}],
+        expectations=[{"type": "x", "severity": "fatal", "why": "y"}],
+    )
+    text = "\n".join(found)
+    assert 'suites/tiny.yaml: colums: unknown field; did you mean "columns"?' in found
+    assert 'suites/tiny.yaml: quarantine[0].wehn: unknown field; did you mean "when"?' in found
+    assert "suites/tiny.yaml: quarantine[0].when: is missing" in found
+    for field in ("key", "quarantine[0].name", "quarantine[0].reason", "expectations[0].severity"):
+        assert f"suites/tiny.yaml: {field}: " in text
+
+
+def test_every_fault_of_the_expectations_at_once(tmp_path: Path) -> None:
+    found = faults(
+        tmp_path,
+        expectations=[
+            rule("expect_column_values_to_be_betwen", column="rate"),
+            rule("expect_column_values_to_be_between", colunm="rate", column="rate", min_value=0),
+            rule("expect_column_values_to_be_between", column="rtae", min_value=0),
+            rule("expect_column_values_to_not_be_null", column="rate", mostly=7),
+            rule(catalog.SQL_RULE, unexpected_rows_query="SELECT 1 WHERE false"),
+            rule("expect_column_values_to_match_regex", column="carrier", regex="(?<=U)A"),
+            rule(
+                "unexpected_rows_expectation", unexpected_rows_query="SELECT ds FROM {batch} WHERE rtae > 1"
+            ),
+        ],
+        quarantine=[{"name": "bad", "when": "carrierr IS NULL", "reason": "no carrier"}],
+    )
+    text = "\n".join(found)
+    assert 'expectations[0].type: "expect_column_values_to_be_betwen" is no expectation; did you mean' in text
+    assert 'expectations[1].kwargs.colunm: unknown argument; did you mean "column"?' in text
+    assert 'expectations[2].kwargs.column: column "rtae" is not under `columns`; did you mean "rate"?' in text
+    assert "expectations[3].kwargs.mostly: " in text
+    assert "expectations[4].kwargs.unexpected_rows_query: does not read {batch}" in text
+    assert "expectations[5].kwargs.regex: " in text
+    assert "expectations[6].kwargs.unexpected_rows_query: " in text
+    assert "quarantine[0].when: " in text
+    assert all(fault.startswith("suites/tiny.yaml: ") for fault in found)
+
+
+def test_unknown_type_of_a_column(tmp_path: Path) -> None:
+    columns = GOOD["columns"] | {"rate": "DUOBLE"}
+    assert faults(tmp_path, columns=columns) == [
+        'suites/tiny.yaml: columns.rate: "DUOBLE" is no DuckDB type; did you mean "DOUBLE"?'
+    ]
+
+
+def test_key_and_partition_column_must_be_declared(tmp_path: Path) -> None:
+    found = faults(tmp_path, columns={"id": "BIGINT"}, key=["idd"])
+    assert 'suites/tiny.yaml: key: column "idd" is not under `columns`; did you mean "id"?' in found
+    assert 'suites/tiny.yaml: columns: column "ds" is not under `columns`' in found
+
+
+def test_table_is_called_as_its_file(tmp_path: Path) -> None:
+    assert "call the file other.yaml" in faults(tmp_path, table="other")[0]
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1", "", "\x00"])
+def test_file_that_is_no_suite(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(text)
+    with pytest.raises(SpecError, match=r"is not YAML|holds no fields"):
+        load_suite(path)
+
+
+def test_missing_file_names_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "outcomes.yaml").write_text("")
+    with pytest.raises(SpecError, match='no such suite; did you mean "outcomes"'):
+        load_suite(tmp_path / "outcome.yaml")
+
+
+@pytest.mark.parametrize("name", sorted(catalog.REFUSED))
+def test_what_cannot_run_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    (fault,) = faults(tmp_path, expectations=[{"type": name, "severity": "critical", "why": "y"}])
+    assert f'"{name}" cannot be used here: {catalog.REFUSED[name]}' in fault
+
+
+ARGUMENTS: dict[str, Any] = {
+    "column": "rate",
+    "column_A": "id",
+    "column_B": "rate",
+    "column_list": ["id", "rate"],
+    "column_set": ["ds"],
+    "column_index": 0,
+    "min_value": 0,
+    "max_value": 1,
+    "value": 3,
+    "value_set": [0.1],
+    "value_pairs_set": [(1, 2)],
+    "sum_total": 1,
+    "threshold": 3,
+    "double_sided": True,
+    "mostly": 0.5,
+    "regex": "A",
+    "regex_list": ["A"],
+    "like_pattern": "A%",
+    "like_pattern_list": ["A%"],
+    "other_table_name": "audited_partitions",
+    "quantile_ranges": {"quantiles": [0.5], "value_ranges": [[0, 1]]},
+    "unexpected_rows_query": "SELECT ds FROM {batch} WHERE rate > 1",
+}
+
+
+def test_everything_that_is_not_refused_runs_over_duckdb(tmp_path: Path) -> None:
+    rules = []
+    for name in sorted(set(catalog.known_types()) - set(catalog.REFUSED)):
+        kwargs = {key: ARGUMENTS[key] for key in catalog.arguments(name) & set(ARGUMENTS)}
+        if any(word in name for word in ("regex", "like", "length")):
+            kwargs["column"] = "carrier"
+        rules.append(rule(name, "warning", **kwargs))
+    everything = suite(expectations=rules)
+    assert catalog.faults(everything) == []
+    report = audit(everything, rows(), KEYS, place(tmp_path))
+    assert len(rules) >= 40
+    assert report.checked == 8 + len(rules)
