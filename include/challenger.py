@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+import pyarrow as pa
+
 from include.registration import Challenger, TrainedOn
 from include.training.bootstrap import Interval
 from include.training.evidence import MODEL, Evidence
@@ -59,7 +61,7 @@ def describe(
         },
         metrics={"search_value": manifest.search_value, **flat_metrics(fitted.evidence)},
         inputs={
-            feature.name: "double" if feature.categories is None else "string"
+            feature.name: _mlflow_type(training_set.table.column(feature.name))
             for feature in manifest.features
         },
         output=output,
@@ -83,3 +85,12 @@ def flat_metrics(evidence: Evidence) -> dict[str, float | None]:
 
 def _with_bounds(name: str, interval: Interval) -> dict[str, float | None]:
     return {name: interval.value, f"{name}.low": interval.low, f"{name}.high": interval.high}
+
+
+def _mlflow_type(column: pa.ChunkedArray) -> str:
+    if pa.types.is_boolean(column.type):
+        return "boolean"
+    # MLflow refuses whole numbers for a double; in a pandas frame they are doubles once one is missing
+    if pa.types.is_integer(column.type):
+        return "double" if column.null_count else "long"
+    return "double" if pa.types.is_floating(column.type) else "string"

@@ -194,9 +194,11 @@ def _version(found: ModelVersion) -> Version:
 def _download(tracking_uri: str, version: Version, scratch: Path) -> Path:
     from mlflow.artifacts import download_artifacts
 
+    client = MlflowClient(tracking_uri)
     where = f"{version.use_case} version {version.number}"
-    uri = f"models:/{version.use_case}/{version.number}"
     try:
+        # the files' own address; models:/<name>/<version> is looked up in MLflow's process-wide store
+        uri = client.get_model_version_download_uri(version.use_case, str(version.number))
         root = Path(download_artifacts(artifact_uri=uri, dst_path=str(scratch), tracking_uri=tracking_uri))
     except (MlflowException, OSError) as error:
         raise LifecycleError(f"{where}: its files cannot be read from MLflow ({error})") from error
