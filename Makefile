@@ -53,9 +53,10 @@ test-dags: setup ## DAGs load, operators execute
 test-e2e: setup ## a real scheduler on an embedded stack of its own
 	@$(PYTEST) $(wildcard tests/e2e) $(ARGS)
 
-lint: setup ## ruff (style, layers, security), formatting, types
+lint: setup ## ruff (style, layers, security), formatting, the Dockerfile, types
 	@$(BIN)/ruff check $(CODE)
 	@$(BIN)/ruff format --check $(CODE)
+	@$(BIN)/hadolint docker/Dockerfile
 	@$(MAKE) types
 
 format: setup ## let ruff repair what it can
@@ -66,7 +67,7 @@ types: setup ## mypy --strict
 	@$(if $(TYPED),$(BIN)/mypy $(TYPED),true)
 
 ##@ Set it up
-.PHONY: setup lock clean purge help
+.PHONY: setup lock compose-secrets clean purge help
 setup: $(STAMP) ## the virtual environment with every pinned package
 
 # Bytecode is compiled now, once: otherwise each
@@ -90,6 +91,9 @@ lock: setup ## resolve requirements.in again into requirements.txt
 	@sed -i 's/^\(torch==[0-9.]*\)+cpu/\1/' requirements.txt
 	@! grep -q '^nvidia-' requirements.txt || echo "warning: no CPU build of torch was found, so the lock holds CUDA" >&2
 
+compose-secrets: setup ## docker/.env with fresh secrets for docker/compose.yaml
+	@PYTHONPATH=. $(BIN)/python -m include.stack.containers secrets docker/.env
+
 clean: ## remove caches; keeps the environment and all state
 	@rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	@find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
@@ -99,4 +103,4 @@ purge: down ## stop everything and delete all state (lake, databases, models, se
 	@rm -rf "$${LIFECYCLE_HOME:-var}"
 
 help: ## this list
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -6,7 +6,7 @@ import base64
 import json
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from include.errors import SettingsError
@@ -45,6 +45,11 @@ def write_private(path: Path, text: str) -> None:
     draft.replace(path)
 
 
+def generate() -> dict[str, str]:
+    """A fresh set of every secret."""
+    return {name: make() for name, make in _GENERATORS.items()}
+
+
 def load_or_create(path: Path) -> tuple[dict[str, str], bool]:
     """The secrets in ``path`` and whether this call created the file.
 
@@ -59,7 +64,7 @@ def load_or_create(path: Path) -> tuple[dict[str, str], bool]:
         if path.stat().st_mode & 0o077:
             raise SettingsError(f"{path} can be read by other users; run: chmod 600 {path}")
         known = parse_env(path.read_text(encoding="utf-8"), str(path))
-    missing = {name: make() for name, make in _GENERATORS.items() if name not in known}
+    missing = {name: value for name, value in generate().items() if name not in known}
     if missing:
         known |= missing
         lines = ["# Generated once. Deleting it makes stored connections unreadable and logs everyone out."]
@@ -67,7 +72,7 @@ def load_or_create(path: Path) -> tuple[dict[str, str], bool]:
     return known, created
 
 
-def write_airflow_passwords(path: Path, known: dict[str, str]) -> None:
+def write_airflow_passwords(path: Path, known: Mapping[str, str]) -> None:
     """Hand Airflow's simple auth manager the passwords of ``admin`` and ``viewer``."""
     passwords = {
         "admin": known["LIFECYCLE_ADMIN_PASSWORD"],

@@ -16,10 +16,11 @@ from include.errors import LifecycleError
 from include.settings import REPOSITORY
 from include.stack.environment import service_environ
 from include.stack.layout import Layout
+from include.stack.mlflow_login import write_login_settings
 from include.stack.ports import require_free
 from include.stack.postgres import Postgres
 from include.stack.processes import Service, stop
-from include.stack.secrets import load_or_create, write_airflow_passwords, write_private
+from include.stack.secrets import load_or_create, write_airflow_passwords
 from include.stack.services import Component, Heartbeats, components, heartbeats
 
 # a cold start on two busy cores takes under a minute; three tell a slow machine from a broken one
@@ -76,7 +77,7 @@ class Stack:
             secrets, created = load_or_create(self.layout.secrets_file)
             write_airflow_passwords(self.layout.home / "airflow" / "passwords.json", secrets)
             environ = service_environ(self.layout, secrets)
-            self._prepare_mlflow(environ)
+            environ |= write_login_settings(self.layout.home / "mlflow" / "auth.ini", environ)
             self._start_database()
             self._start([part for part in absent if not part.needs_schema], environ)
             self._migrate(environ)
@@ -148,23 +149,6 @@ class Stack:
         if "mlflow" in names:
             wanted["LIFECYCLE_MLFLOW_PORT"] = self.layout.mlflow_port
         require_free(wanted, self.layout.bind)
-
-    def _prepare_mlflow(self, environ: dict[str, str]) -> None:
-        """Write the settings of MLflow's login, which it reads from a file only."""
-        path = self.layout.home / "mlflow" / "auth.ini"
-        address = environ["MLFLOW_BACKEND_STORE_URI"].replace("/mlflow", "/mlflow_auth", 1)
-        lines = (
-            "[mlflow]",
-            "default_permission = READ",
-            # configparser reads a single % as the beginning of a reference
-            f"database_uri = {address.replace('%', '%%')}",
-            f"admin_username = {environ['MLFLOW_TRACKING_USERNAME']}",
-            # hashing a password 600,000 times for each of a task's calls would cost more than the task
-            "auth_cache_ttl_seconds = 60",
-        )
-        write_private(path, "\n".join(lines) + "\n")
-        environ["MLFLOW_AUTH_CONFIG_PATH"] = str(path)
-        environ["MLFLOW_AUTH_ADMIN_PASSWORD"] = environ["MLFLOW_TRACKING_PASSWORD"]
 
     def _start_database(self) -> None:
         self.report("postgres", "starting")
