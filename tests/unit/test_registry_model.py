@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,7 @@ from include import drift, reference, registry
 from include.challenger import describe
 from include.errors import LifecycleError
 from include.monitoring_spec import DriftSpec
+from include.training.catalog import Dimension, Fixed, Span
 from include.training.data import split
 from include.training.evidence import evaluate
 from include.training.families import family
@@ -56,13 +58,19 @@ def flights(shift: int = 0) -> pa.Table:
     )
 
 
+def first_tried(dimension: Dimension) -> Any:
+    if isinstance(dimension, Fixed):
+        return dimension.value
+    return dimension.start if isinstance(dimension, Span) else dimension.options[0]
+
+
 @pytest.fixture
 def fitted(tmp_path: Path) -> tuple[FittedModel, TrainingSet]:
     rows = TrainingSet.of(flights(), "/lake/flights/training/training_set", 4)
     windows = split(rows.table, SETTINGS)
     fitting = Fitting("binary", metric("log_loss"))
     kind = family("logistic")
-    params = {"C": 0.1, "max_iter": 50}
+    params = {name: first_tried(dimension) for name, dimension in SETTINGS.space("logistic").items()}
     prepared = kind.prepare(windows.train, windows.valid, SETTINGS.space("logistic"), fitting)
     manifest = Manifest(
         use_case="flights",
@@ -111,7 +119,7 @@ def test_a_registered_model_loads_through_mlflow_and_predicts_the_same(
     run = MlflowClient(store).get_run(version.run_id)
     assert run.data.metrics["log_loss.low"] < run.data.metrics["log_loss"]
     assert run.data.metrics["historical_rate carrier hour/log_loss"] > 0
-    assert run.data.params["logistic.C"] == "0.1"
+    assert run.data.params["logistic.max_iter"] == str(fitted[0].manifest.params["max_iter"])
 
     rows = flights().select(["carrier", "hour", "wind"])
     ours = load_model(registry.fetch(store, "flights", 1, tmp_path / "cache"), version.digest)
