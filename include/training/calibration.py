@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+_DRAWN_ROWS = 10
+
 
 @dataclass(frozen=True)
 class Isotonic:
-    """A rising step-free map from raw to calibrated probability, linear between its knots."""
+    """A rising map from raw to calibrated probability, linear between its knots."""
 
     raw: Floats
     calibrated: Floats
@@ -23,15 +25,20 @@ class Isotonic:
     def learn(cls, y: Floats, predicted: Floats) -> Isotonic:
         """Fit on rows the model was not fitted on.
 
-        A block of rows that are all of one class would claim certainty, which costs an unbounded log
-        loss once; calibrated values keep a distance of 1 / (rows + 2) from 0 and 1.
+        Plain isotonic regression ends in blocks of a few rows that all had one outcome, and claims
+        certainty there; one later row that disagrees then costs an unbounded log loss. So each block
+        is drawn towards the mean label by a few rows, and the result is made to rise again.
         """
         from sklearn.isotonic import IsotonicRegression
 
         fitted = IsotonicRegression(out_of_bounds="clip").fit(predicted, y)
-        margin = 1 / (len(y) + 2)
-        knots = np.clip(np.asarray(fitted.y_thresholds_, dtype=np.float64), margin, 1 - margin)
-        return cls(np.asarray(fitted.X_thresholds_, dtype=np.float64), knots)
+        knots = np.asarray(fitted.y_thresholds_, dtype=np.float64)
+        levels, rows = np.unique(fitted.predict(predicted), return_counts=True)
+        drawn = (levels * rows + y.mean() * _DRAWN_ROWS) / (rows + _DRAWN_ROWS)
+        risen = IsotonicRegression().fit_transform(np.arange(len(levels)), drawn, sample_weight=rows)
+        # a block's two knots carry its level; interpolated rows in between carry levels of their own
+        calibrated = np.interp(knots, levels, risen)
+        return cls(np.asarray(fitted.X_thresholds_, dtype=np.float64), calibrated)
 
     def apply(self, predicted: Floats) -> Floats:
         """Calibrated probabilities; values outside the learnt range take its nearest end."""

@@ -70,6 +70,7 @@ METRICS: Mapping[str, MetricInfo] = {
     "mae": MetricInfo(REGRESSION),
 }
 
+# L2 penalties of linear models are per row, so that they mean the same for a month and for a year.
 # Rates and leaf counts are modest on purpose: the default budget is a dozen trials on two cores.
 _BOOSTING: Space = {
     "num_leaves": Span(8, 48, start=20, log=True, integer=True),
@@ -88,10 +89,10 @@ FAMILIES: Mapping[str, FamilyInfo] = {
     "logistic": FamilyInfo(
         "include.training.families.logistic",
         BINARY,
-        {"C": Span(1e-6, 0.1, start=1e-4, log=True), "max_iter": Fixed(60)},
+        {"penalty": Span(1e-4, 3.0, start=0.05, log=True), "max_iter": Fixed(60)},
     ),
     "ridge": FamilyInfo(
-        "include.training.families.ridge", REGRESSION, {"alpha": Span(0.1, 1e4, start=10.0, log=True)}
+        "include.training.families.ridge", REGRESSION, {"penalty": Span(1e-5, 3.0, start=0.01, log=True)}
     ),
 }
 

@@ -94,12 +94,21 @@ def _lock(engine: sa.Engine, name: str) -> Iterator[None]:
         yield
 
 
-def find_study(store: StudyStore, name: str) -> optuna.Study:
-    """The study called ``name``, for reading.
+@contextmanager
+def reading(url: str, name: str) -> Iterator[optuna.Study]:
+    """The study called ``name``, for reading; its connections are closed afterwards.
 
     Raises:
         TrainingError: there is none.
     """
+    store = open_store(url)
+    try:
+        yield _found(store, name)
+    finally:
+        store.storage.engine.dispose()
+
+
+def _found(store: StudyStore, name: str) -> optuna.Study:
     try:
         return optuna.load_study(study_name=name, storage=store.storage)
     except KeyError:

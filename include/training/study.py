@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import optuna
@@ -20,7 +22,7 @@ from include.training.families import family
 from include.training.families.base import Fitting, Pruned
 from include.training.metrics import metric
 from include.training.spec import ModelSettings
-from include.training.storage import find_study, open_store
+from include.training.storage import open_store, reading
 from include.training.sweep import FAMILY, LateResult, Sweep, open_sweep
 from include.training.training_set import TrainingSet
 
@@ -108,16 +110,19 @@ def search(
     """
     store = open_store(storage, settings.heartbeat_seconds, settings.grace_seconds)
     budget = settings.trials if trials is None else trials
-    sweep = open_sweep(store, name, training_set.fingerprint, settings, budget)
-    before = study_progress(storage, name)
-    if before.finished:
-        _log.info("%s; nothing left to run", before)
-        return before
-    worker = _Worker(sweep, split(training_set.table, settings), threads)
-    while (trial := sweep.claim()) is not None:
-        worker.run(trial)
-        _log.info("%s", study_progress(storage, name))
-    return study_progress(storage, name)
+    try:
+        sweep = open_sweep(store, name, training_set.fingerprint, settings, budget)
+        before = progress_of(sweep.study)
+        if before.finished:
+            _log.info("%s; nothing left to run", before)
+            return before
+        worker = _Worker(sweep, split(training_set.table, settings), threads)
+        while (trial := sweep.claim()) is not None:
+            worker.run(trial)
+            _log.info("%s", progress_of(sweep.study))
+        return progress_of(sweep.study)
+    finally:
+        store.storage.engine.dispose()
 
 
 class _Worker:
@@ -135,8 +140,10 @@ class _Worker:
         except (LateResult, UpdateFinishedTrialError) as late:
             _log.warning("result of trial %d rejected: %s", trial.number, late)
         except BaseException:
-            # a stopped worker hands its trial back, so that the next one need not wait for the grace
-            self._sweep.release(trial)
+            # a stopped worker hands its trial back, so that the next one need not wait for the grace;
+            # why it was stopped matters more than whether handing back worked
+            with contextlib.suppress(Exception):
+                self._sweep.release(trial)
             raise
 
     def _settle(self, trial: optuna.Trial) -> None:
@@ -183,7 +190,12 @@ def study_progress(storage: str, name: str) -> Progress:
     Raises:
         TrainingError: there is no such study.
     """
-    study = find_study(open_store(storage), name)
+    with reading(storage, name) as study:
+        return progress_of(study)
+
+
+def progress_of(study: optuna.Study) -> Progress:
+    """Where an open study stands now."""
     trials = study.get_trials(deepcopy=False)
     last = slots.settled(trials)
     best = _best(study, trials)
@@ -192,7 +204,7 @@ def study_progress(storage: str, name: str) -> Progress:
         return sum(trial.state in states for trial in last)
 
     return Progress(
-        study=name,
+        study=study.study_name,
         metric=study.user_attrs["metric"],
         total=study.user_attrs["budget"],
         done=count(TrialState.COMPLETE),
@@ -219,9 +231,9 @@ def best_trial(storage: str, name: str) -> BestTrial:
     Raises:
         TrainingError: no trial was completed; states why they failed.
     """
-    study = find_study(open_store(storage), name)
-    trials = study.get_trials(deepcopy=False)
-    best = _best(study, trials)
+    with reading(storage, name) as study:
+        trials = study.get_trials(deepcopy=False)
+        best, metric_name = _best(study, trials), study.user_attrs["metric"]
     if best is None or best.value is None:
         reasons = sorted({str(trial.user_attrs.get(slots.REASON, "worker lost")) for trial in trials})
         raise TrainingError(f"study {name} has no completed trial: {'; '.join(reasons) or 'none was run'}")
@@ -230,7 +242,7 @@ def best_trial(storage: str, name: str) -> BestTrial:
         number=best.number,
         family=best.params[FAMILY],
         params=dict(best.user_attrs["params"]),
-        metric=study.user_attrs["metric"],
+        metric=metric_name,
         value=best.value,
     )
 
@@ -241,7 +253,8 @@ def trials_table(storage: str, name: str) -> pa.Table:
     Columns: number, slot, state, family, params (JSON object), value, seconds (wall), steps reported,
     reason (of a failure), retry_of (number of the lost attempt that this one repeats).
     """
-    trials = find_study(open_store(storage), name).get_trials(deepcopy=False)
+    with reading(storage, name) as study:
+        trials = study.get_trials(deepcopy=False)
     return pa.Table.from_pylist(
         [_row(trial) for trial in sorted(trials, key=lambda trial: trial.number)], schema=_TRIALS
     )
@@ -264,8 +277,6 @@ _TRIALS = pa.schema(
 
 
 def _row(trial: FrozenTrial) -> dict[str, Any]:
-    import json
-
     lost = "worker stopped answering" if slots.is_lost(trial) else None
     return {
         "number": trial.number,
@@ -279,8 +290,3 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
         "reason": trial.user_attrs.get(slots.REASON, lost),
         "retry_of": trial.user_attrs.get(slots.RETRY_OF),
     }
-
-
-def progress_values(progress: Progress) -> dict[str, Any]:
-    """A progress as plain values."""
-    return {**asdict(progress), "finished": progress.finished}

@@ -35,7 +35,9 @@ class Logistic(Family[Designed]):
         fit what drifts from month to month.
         """
         per_step = max(int(params["max_iter"]) // STEPS, 1)
-        solver = LogisticRegression(C=params["C"], max_iter=per_step, warm_start=True, tol=1e-4)
+        # scikit-learn weighs the penalty against the sum over rows
+        strength = 1 / (float(params["penalty"]) * len(prepared.train_y))
+        solver = LogisticRegression(C=strength, max_iter=per_step, warm_start=True, tol=1e-4)
         best, best_value, since = None, math.nan, 0
         with limited(fitting.threads), warnings.catch_warnings():
             # not converged is what a step that will be continued looks like

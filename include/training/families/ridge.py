@@ -24,8 +24,10 @@ class RidgeRegression(Family[Designed]):
 
     def fit(self, params: Params, prepared: Designed, fitting: Fitting) -> LinearModel:
         """Solve the normal equations."""
+        # scikit-learn weighs the penalty against the sum over rows
+        alpha = float(params["penalty"]) * len(prepared.train_y)
         with limited(fitting.threads):
-            solved = Ridge(alpha=params["alpha"], solver="cholesky").fit(prepared.train, prepared.train_y)
+            solved = Ridge(alpha=alpha, solver="cholesky").fit(prepared.train, prepared.train_y)
         coefficients = np.asarray(solved.coef_, dtype=np.float64).ravel()
         model = LinearModel(prepared.design, coefficients, float(solved.intercept_), logit=False)
         predicted = model.predict(prepared.valid_x, fitting.threads)

@@ -1,0 +1,120 @@
+"""Split by day, encoding, and what data cannot be learnt from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from deltalake import write_deltalake
+
+from include.errors import TrainingError
+from include.training.data import Encoding, Feature, split
+from include.training.training_set import TrainingSet, fingerprint, open_training_set
+from tests.unit.training_rows import model_settings, training_rows
+
+
+def test_windows_are_the_last_days_whatever_the_row_order() -> None:
+    table = training_rows(days=30, rows_a_day=20)
+    shuffled = table.take(np.random.default_rng(1).permutation(table.num_rows))
+    windows = split(shuffled, model_settings(test_days=5, valid_days=7))
+    assert windows.test.span == {"first": "2013-02-26", "last": "2013-03-02", "days": 5, "rows": 100}
+    assert windows.valid.span == {"first": "2013-02-19", "last": "2013-02-25", "days": 7, "rows": 140}
+    assert windows.train.span == {"first": "2013-02-01", "last": "2013-02-18", "days": 18, "rows": 360}
+
+
+def test_features_are_categories_and_numbers_that_no_role_claims() -> None:
+    assert split(training_rows(), model_settings()).encoding.names == ("carrier", "rate", "noise", "gap")
+
+
+def test_unseen_and_null_categories_are_missing() -> None:
+    encoding = Encoding((Feature(name="carrier", categories=("AA", "UA")), Feature(name="seats")))
+    rows = pa.table({"seats": [1, None, 3, 4], "carrier": ["UA", "AA", None, "ZZ"]})
+    np.testing.assert_array_equal(
+        encoding.encode(rows), np.array([[1, 1], [0, np.nan], [np.nan, 3], [np.nan, 4]], np.float32)
+    )
+
+
+def test_categories_come_from_the_train_window_only() -> None:
+    table = training_rows()
+    late = pc.if_else(pc.greater(table["ds"], "2013-03-25"), "ZZ", table["carrier"])
+    at = table.column_names.index("carrier")
+    windows = split(table.set_column(at, "carrier", late), model_settings())
+    assert windows.encoding.features[0].categories == ("AA", "B6", "UA")
+    assert np.isnan(windows.test.x[:, 0]).any()
+
+
+def _with(table: pa.Table, name: str, values: pa.Array | pa.ChunkedArray) -> pa.Table:
+    return table.set_column(table.column_names.index(name), name, values)
+
+
+@pytest.mark.parametrize("window", ["train", "valid", "test"])
+def test_single_class_window_is_named(window: str) -> None:
+    table = training_rows()
+    bounds = {
+        "train": ("2013-02-01", "2013-03-12"),
+        "valid": ("2013-03-13", "2013-03-22"),
+        "test": ("2013-03-23", "2013-04-02"),
+    }
+    first, last = bounds[window]
+    inside = pc.and_(pc.greater_equal(table["ds"], first), pc.less_equal(table["ds"], last))
+    flat = _with(table, "disrupted", pc.if_else(inside, 0, table["disrupted"]))
+    with pytest.raises(TrainingError, match=rf"{window} window: label disrupted is 0 in all"):
+        split(flat, model_settings())
+
+
+def test_null_label_is_named_with_its_window() -> None:
+    table = training_rows()
+    holes = pc.if_else(pc.equal(table["ds"], "2013-04-01"), None, table["disrupted"])
+    with pytest.raises(TrainingError, match="test window: label disrupted is null or not finite in 40 rows"):
+        split(_with(table, "disrupted", holes), model_settings())
+
+
+def test_label_other_than_0_and_1_is_refused() -> None:
+    table = _with(training_rows(), "disrupted", training_rows()["delay"])
+    with pytest.raises(TrainingError, match="a binary label is 0 or 1"):
+        split(table, model_settings())
+
+
+def test_window_without_rows_is_named() -> None:
+    with pytest.raises(TrainingError, match="train window is empty"):
+        split(training_rows(days=15), model_settings())
+    with pytest.raises(TrainingError, match="training set has no rows"):
+        split(training_rows().slice(0, 0), model_settings())
+
+
+def test_missing_and_mistyped_columns_are_named() -> None:
+    with pytest.raises(TrainingError, match="lacks columns tail, terminal"):
+        split(training_rows(), model_settings(keys=["tail"], slices=["terminal"]))
+    with pytest.raises(TrainingError, match=r"columns are not numbers: carrier \(string\)"):
+        split(training_rows(), model_settings(categorical=[]))
+
+
+def test_fingerprint_is_of_the_contents() -> None:
+    table = training_rows(days=5)
+    chunked = pa.concat_tables([table.slice(0, 7), table.slice(7)])
+    assert fingerprint(chunked) == fingerprint(table)
+    assert TrainingSet.of(table.take(list(range(table.num_rows))[::-1])) == TrainingSet.of(table)
+    changed = pc.if_else(pc.equal(table["flight"], 3), 9.0, table["rate"])
+    assert fingerprint(_with(table, "rate", changed)) != fingerprint(table)
+    nulled = pc.if_else(pc.equal(table["flight"], 3), None, pc.fill_null(table["gap"], 0.0))
+    assert fingerprint(_with(table, "gap", nulled)) != fingerprint(
+        _with(table, "gap", pc.fill_null(table["gap"], 0.0))
+    )
+
+
+def test_parquet_and_delta_hold_the_same_training_set(tmp_path: Path) -> None:
+    table = training_rows(days=5)
+    pq.write_table(table, tmp_path / "rows.parquet")
+    write_deltalake(tmp_path / "delta", table, partition_by=["ds"])
+    write_deltalake(tmp_path / "delta", table.slice(0, 10), mode="overwrite")
+    frozen = TrainingSet.of(table).fingerprint
+    assert open_training_set(str(tmp_path / "rows.parquet")).fingerprint == frozen
+    assert open_training_set(str(tmp_path / "delta"), version=0).fingerprint == frozen
+    with pytest.raises(TrainingError, match="its rows are not the frozen ones"):
+        open_training_set(str(tmp_path / "delta"), expected=frozen)
+    with pytest.raises(TrainingError, match="does not exist"):
+        open_training_set(str(tmp_path / "nothing"))

@@ -1,0 +1,102 @@
+"""Every family fits both kinds of label it claims, reports, and comes back from disk unchanged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from include.errors import TrainingError
+from include.training.baselines import predict_baseline
+from include.training.catalog import FAMILIES, Choice, Fixed, Span
+from include.training.data import split
+from include.training.families import family
+from include.training.families.base import STEPS, Fitting, Pruned
+from include.training.metrics import metric
+from include.training.spec import ConstantBaseline, HistoryBaseline, ModelSettings
+from tests.unit.training_rows import REGRESSION, model_settings, training_rows
+
+CASES = [(name, task) for name, info in FAMILIES.items() for task in sorted(info.tasks)]
+
+
+def _settings(name: str, task: str) -> ModelSettings:
+    few: dict[str, Any] = {"rounds": 30, "min_data_in_leaf": 10} if name == "lightgbm" else {}
+    values = {} if task == "binary" else REGRESSION
+    return model_settings(**(values | {"families": {name: few}}))
+
+
+def _params(settings: ModelSettings, name: str) -> dict[str, Any]:
+    def value(dimension: Span | Choice | Fixed) -> Any:
+        if isinstance(dimension, Span):
+            return int(dimension.start) if dimension.integer else dimension.start
+        return dimension.value if isinstance(dimension, Fixed) else dimension.options[0]
+
+    return {parameter: value(dimension) for parameter, dimension in settings.space(name).items()}
+
+
+@pytest.mark.parametrize(("name", "task"), CASES)
+def test_fits_better_than_the_mean_and_reloads_exactly(name: str, task: str, tmp_path: Path) -> None:
+    settings = _settings(name, task)
+    windows = split(training_rows(), settings)
+    steps: list[int] = []
+    fitting = Fitting(task, metric(settings.metric), on_step=lambda step, value: steps.append(step))
+    kind = family(name)
+    prepared = kind.prepare(windows.train, windows.valid, settings.space(name), fitting)
+    model = kind.fit(_params(settings, name), prepared, fitting)
+    predicted = model.predict(windows.test.x)
+    constant = predict_baseline(ConstantBaseline(), windows.train, windows.test)
+    assert fitting.metric.value(windows.test.y, predicted) < 0.95 * fitting.metric.value(
+        windows.test.y, constant
+    )
+    assert steps
+    assert steps == sorted(set(steps))
+    assert steps[-1] <= STEPS
+    # the second feature is the one that matters, "noise" (third) is not
+    assert model.importance()[1] > model.importance()[2]
+    model.save(tmp_path)
+    again = kind.load(tmp_path, windows.encoding)
+    np.testing.assert_array_equal(again.predict(windows.test.x), predicted)
+    repeated = kind.fit(_params(settings, name), prepared, fitting)
+    np.testing.assert_array_equal(repeated.predict(windows.test.x), predicted)
+
+
+@pytest.mark.parametrize(("name", "task"), CASES)
+def test_pruning_ends_the_fit(name: str, task: str) -> None:
+    settings = _settings(name, task)
+    windows = split(training_rows(), settings)
+
+    def stop(step: int, value: float) -> None:
+        raise Pruned
+
+    fitting = Fitting(task, metric(settings.metric), on_step=stop)
+    prepared = family(name).prepare(windows.train, windows.valid, settings.space(name), fitting)
+    with pytest.raises(Pruned):
+        family(name).fit(_params(settings, name), prepared, fitting)
+
+
+def test_searching_bins_is_refused() -> None:
+    settings = model_settings(families={"lightgbm": {"max_bin": [31, 63]}})
+    windows = split(training_rows(), settings)
+    with pytest.raises(TrainingError, match="max_bin cannot be searched"):
+        family("lightgbm").prepare(
+            windows.train, windows.valid, settings.space("lightgbm"), Fitting("binary", metric("log_loss"))
+        )
+
+
+def test_history_baseline_is_the_smoothed_train_rate() -> None:
+    windows = split(training_rows(), model_settings())
+    predicted = predict_baseline(HistoryBaseline(by=["carrier"], smoothing=10), windows.train, windows.test)
+    carrier = windows.train.table["carrier"].to_numpy() == "B6"
+    mine = windows.train.y[carrier]
+    expected = (mine.sum() + 10 * windows.train.y.mean()) / (len(mine) + 10)
+    asked = windows.test.table["carrier"].to_numpy() == "B6"
+    np.testing.assert_allclose(predicted[asked], expected)
+
+
+def test_history_baseline_knows_nothing_of_new_groups() -> None:
+    windows = split(training_rows(), model_settings())
+    baseline = HistoryBaseline(by=["carrier", "flight"], smoothing=0)
+    predicted = predict_baseline(baseline, windows.train, windows.test)
+    np.testing.assert_allclose(predicted, windows.train.y.mean())
