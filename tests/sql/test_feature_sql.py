@@ -1,0 +1,67 @@
+"""Rows in, rows out: each ``test_<view>.yaml`` here holds cases of the feature SQL of that name.
+
+A case gives ``days`` (first and last asked), ``tables`` (rows of raw tables; a column that a row leaves out
+is that of its table's ``defaults``, or null) and ``expect``: all rows that must come out, with the columns
+of interest, ordered by them. Fractions are rounded to four digits.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+import yaml
+
+from include import features
+from tests.unit.flights_case import SQL, TIME_ZONE, connection, source
+
+HERE = Path(__file__).parent
+
+
+def view_of(path: Path) -> str:
+    return path.stem.removeprefix("test_")
+
+
+def cases() -> list[Any]:
+    return [
+        pytest.param(view_of(path), case, id=f"{view_of(path)}: {case['case']}")
+        for path in sorted(HERE.glob("test_*.yaml"))
+        for case in yaml.safe_load(path.read_text())
+    ]
+
+
+def empty_tables(con: duckdb.DuckDBPyConnection) -> None:
+    for table, query in source().deliver(con, "2013-01-02", "2013-01-02").items():
+        con.execute(f"CREATE TABLE {table} AS FROM ({query}) LIMIT 0").fetchall()
+
+
+def insert(con: duckdb.DuckDBPyConnection, table: str, row: dict[str, Any]) -> None:
+    marks = ", ".join("?" for _ in row)
+    con.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", list(row.values())).fetchall()
+
+
+def rounded(value: Any) -> Any:
+    return round(value, 4) if isinstance(value, float) else value
+
+
+@pytest.mark.parametrize(("view", "case"), cases())
+def test_rows_out(view: str, case: dict[str, Any]) -> None:
+    with connection() as con:
+        empty_tables(con)
+        for table, rows in case["tables"].items():
+            for row in rows:
+                insert(con, table, case.get("defaults", {}).get(table, {}) | row)
+        query = features.compute(con, SQL, *case["days"], TIME_ZONE)[view]
+        named = list(case["expect"][0])
+        order = ", ".join(str(n + 1) for n in range(len(named)))
+        found = con.execute(f"SELECT {', '.join(named)} FROM ({query}) ORDER BY {order}").fetchall()
+    rounded = [
+        tuple(round(value, 4) if isinstance(value, float) else value for value in row) for row in found
+    ]
+    assert [dict(zip(named, row, strict=True)) for row in rounded] == case["expect"]
+
+
+def test_each_feature_sql_has_cases() -> None:
+    assert {view_of(path) for path in HERE.glob("test_*.yaml")} == set(features.views(SQL))
