@@ -70,7 +70,8 @@ def _airflow(layout: Layout, name: str, heartbeat: str, *options: str) -> Compon
         # a heartbeat from before this process began is its predecessor's
         return heartbeats.get(heartbeat, 0.0) > started
 
-    command = (sys.executable, "-m", "airflow", name, *options)
+    program = ("include.stack.warm_scheduler",) if name == "scheduler" else ("airflow", name)
+    command = (sys.executable, "-m", *program, *options)
     return Component(_service(layout, name), command, True, answers)
 
 
