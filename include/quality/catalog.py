@@ -29,6 +29,7 @@ TYPE_RULE = "expect_column_values_to_be_of_type"
 _NO_SQL = "Great Expectations evaluates it only in pandas or Spark"
 _TYPES = "declare the type under `columns`"
 REFUSED = {
+    "expect_column_kl_divergence_to_be_less_than": "drift is the monitor's, which compares with a reference",
     "expect_column_values_to_be_dateutil_parseable": _NO_SQL,
     "expect_column_values_to_be_decreasing": _NO_SQL,
     "expect_column_values_to_be_increasing": _NO_SQL,
@@ -101,6 +102,8 @@ def faults(suite: Suite) -> list[str]:
 def _built_in(suite: Suite, first_partition: str | None) -> Iterator[ExpectationRule]:
     key = ", ".join(suite.key)
     for column in suite.key:
+        if column in suite.null_in_key:
+            continue
         yield ExpectationRule(
             type="expect_column_values_to_not_be_null",
             kwargs={"column": column},
@@ -161,6 +164,8 @@ def _implementation(name: str) -> type[Expectation]:
 def _named_columns(suite: Suite) -> Iterator[tuple[str, str]]:
     for name in suite.key:
         yield "key", name
+    for name in suite.null_in_key:
+        yield "null_in_key", name
     if "ds" not in suite.columns:
         yield "columns", "ds"
     for position, rule in enumerate(suite.expectations):

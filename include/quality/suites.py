@@ -70,6 +70,7 @@ class Suite(_Values):
     Attributes:
         table: the table's name within its layer, such as ``outcomes``.
         key: columns that identify a row; never null, never repeated.
+        null_in_key: those of them that may be null after all, where null names something itself.
         columns: DuckDB type of each column that must be there.
         other_columns: whether columns that are not listed may be there too.
         reads: names of other tables that expectations join; the caller gives them as views.
@@ -79,6 +80,7 @@ class Suite(_Values):
 
     table: Identifier
     key: Annotated[list[str], Field(min_length=1)]
+    null_in_key: list[str] = []
     columns: Annotated[dict[str, str], Field(min_length=1)]
     other_columns: Literal["allowed", "refused"] = "allowed"
     reads: list[Identifier] = []

@@ -119,6 +119,13 @@ def test_compound_key(tmp_path: Path) -> None:
     assert dict(failure.partitions) == {"2013-01-01": 1}
 
 
+def test_null_may_be_part_of_a_key_that_says_so(tmp_path: Path) -> None:
+    key = {"key": ["id", "carrier"], "null_in_key": ["carrier"]}
+    assert run(tmp_path, rows(carrier=["UA", None, None]), **key).verdict == "passed"
+    twice = run(tmp_path, rows(id=[1, 2, 2], carrier=["UA", None, None]), **key)
+    assert "the key (id, carrier) names one row" in str(twice.failures[0])
+
+
 def test_empty_partition_fails_and_is_named(tmp_path: Path) -> None:
     report = audit(suite(), rows(), [*KEYS, "2013-01-03"], place(tmp_path))
     assert report.failing_partitions == ("2013-01-03",)

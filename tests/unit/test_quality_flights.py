@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 import pytest
 
-from include import partitions
+from include import features, partitions
+from include.monitoring import VERDICT_SCHEMA
 from include.quality.audit import AuditPlace, audit
 from include.quality.quarantine import split_quarantine
 from include.quality.report import AuditReport, ExpectationResult
@@ -131,6 +133,55 @@ def test_fault_stops_the_publish(
     report = audited(year, suites[table], tmp_path, rows)
     assert report.verdict == "failed"
     assert any(words in failure.why for failure in report.failures)
+
+
+def test_features(year: duckdb.DuckDBPyConnection, suites: dict[str, Suite], tmp_path: Path) -> None:
+    days = (FIRST, "2013-01-02")
+    place = AuditPlace("flights", "days", str(tmp_path), first_partition=FIRST)
+    for view, query in features.compute(year, SUITES.parent / "sql", *days, "America/New_York").items():
+        report = audit(suites[view], f"({query})", partitions.key_range(*days), place, connection=year)
+        assert report.failures == (), view
+    leaked = f"(SELECT * REPLACE (event_timestamp + INTERVAL 1 HOUR AS event_timestamp) FROM ({query}))"
+    report = audit(suites[view], leaked, partitions.key_range(*days), place, connection=year)
+    assert any("midnight" in failure.why for failure in report.failures)
+
+
+SCORES = """SELECT flight_date, carrier, flight, origin, dest, ds, 0.1 + flight % 7 / 10 AS prediction,
+    1::BIGINT AS model_version, 'a1' AS features_version FROM schedule WHERE ds = '2013-01-01'"""
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("prediction AS prediction", None),
+        ("prediction + 0.5 AS prediction", "a probability"),
+        ("'nan'::DOUBLE AS prediction", "a probability"),
+        ("NULL::DOUBLE AS prediction", "was not scored"),
+        ("flight AS model_version", "one model version"),
+        ("NULL::VARCHAR AS features_version", "names the features"),
+        ("flight_date + 1 AS flight_date", "its own local day"),
+    ],
+)
+def test_scores(
+    change: str,
+    words: str | None,
+    year: duckdb.DuckDBPyConnection,
+    suites: dict[str, Suite],
+    tmp_path: Path,
+) -> None:
+    place = AuditPlace("flights", "scores", str(tmp_path))
+    rows = f"(SELECT * REPLACE ({change}) FROM ({SCORES}))"
+    report = audit(suites["scores"], rows, [FIRST], place, connection=year)
+    assert (report.verdict == "passed") is (words is None)
+    assert words is None or any(words in failure.why for failure in report.failures)
+
+
+def test_verdicts(suites: dict[str, Suite], tmp_path: Path) -> None:
+    row = {"ds": FIRST, "kind": "quality", "metric": "log_loss", "column": None, "violated": False}
+    table = pa.Table.from_pylist([{**dict.fromkeys(VERDICT_SCHEMA.names), **row, "model_version": 1, "n": 9}])
+    place = AuditPlace("flights", "verdicts", str(tmp_path))
+    report = audit(suites["verdicts"], table.cast(VERDICT_SCHEMA), [FIRST], place)
+    assert report.verdict == "passed"
 
 
 def test_repeated_weeks_pass_the_same_suites(suites: dict[str, Suite], tmp_path: Path) -> None:

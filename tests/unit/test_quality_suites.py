@@ -155,5 +155,5 @@ def test_everything_that_is_not_refused_runs_over_duckdb(tmp_path: Path) -> None
     everything = suite(expectations=rules)
     assert catalog.faults(everything) == []
     report = audit(everything, rows(), KEYS, place(tmp_path))
-    assert len(rules) >= 40
+    assert len(rules) >= 38
     assert report.checked == 8 + len(rules)
