@@ -29,6 +29,7 @@ from mlflow.entities import (
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, Schema, TensorSpec
+from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 KEY = "registration"  # tag that makes a registration recognisable to its own repetition
 CHAMPION = "champion"
@@ -108,6 +109,7 @@ class Challenger:
         return {
             **self.more_tags,
             KEY: self.key,
+            "use_case": self.use_case,
             "digest": self.digest,
             "trained_through": self.trained_through,
             "training_set": data.uri,
@@ -161,24 +163,31 @@ class Run:
 
     def log_model(self) -> LoggedModel:
         """Upload the model's files as an MLflow model."""
-        for model in self._client.search_logged_models(
-            [self._experiment_id], filter_string=f"tags.{KEY} = '{self._challenger.key}'"
-        ):
-            if model.status == LoggedModelStatus.READY:
-                return model
-            # an attempt died while it uploaded: what arrived is not known, so it is sent anew
-            self._client.delete_logged_model(model.model_id)
-        model_id = str(self._create_logged_model().model_id)
+        begun = self._client.search_logged_models(
+            [self._experiment_id], filter_string=f"tags.{KEY} = '{self._challenger.key}'", max_results=1
+        )
+        model = begun[0] if begun else self._create_logged_model()
+        if model.status == LoggedModelStatus.READY:
+            return model
         with tempfile.TemporaryDirectory() as scratch:
-            self._save(Path(scratch), model_id)
-            self._client.log_model_artifacts(model_id, str(Path(scratch) / "mlflow"))
-        self._client.log_outputs(self.run_id, [LoggedModelOutput(model_id, 0)])
-        return self._client.finalize_logged_model(model_id, LoggedModelStatus.READY)
+            self._save(Path(scratch), model.model_id)
+            # what an interrupted upload left is overwritten: the same files have the same names
+            self._client.log_model_artifacts(model.model_id, str(Path(scratch) / "mlflow"))
+        outputs = self._client.get_run(self.run_id).outputs
+        if not outputs or not outputs.model_outputs:
+            # the one call that MLflow does not accept twice
+            self._client.log_outputs(self.run_id, [LoggedModelOutput(model.model_id, 0)])
+        return self._client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
 
     @staticmethod
     def close(client: MlflowClient, run_id: str, version: int) -> None:
-        """Mark a run as finished; it names the version that it made."""
-        if client.get_run(run_id).info.status != "FINISHED":
+        """Mark a run as finished; it and its logged model name the version that they became."""
+        run = client.get_run(run_id)
+        if run.info.status != "FINISHED":
+            link = json.dumps([{"name": run.data.tags["use_case"], "version": str(version)}])
+            for model in run.outputs.model_outputs if run.outputs else ():
+                # this tag is what makes MLflow's pages lead from the model to its version
+                client.set_logged_model_tags(model.model_id, {MLFLOW_MODEL_VERSIONS: link})
             client.log_batch(run_id, tags=[RunTag("version", str(version))])
             client.set_terminated(run_id, RunStatus.to_string(RunStatus.FINISHED))
 

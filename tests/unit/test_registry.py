@@ -88,7 +88,11 @@ def test_a_registration_records_everything_that_rebuilds_the_model(
     client = MlflowClient(store)
     assert {file.path for file in client.list_artifacts(run.info.run_id)} == {"evidence.json", "trials.csv"}
     (output,) = run.outputs.model_outputs
-    assert client.get_logged_model(output.model_id).status == "READY"
+    model = client.get_logged_model(output.model_id)
+    assert (model.status, model.tags["mlflow.modelVersions"]) == (
+        "READY",
+        '[{"name": "flights", "version": "1"}]',
+    )
     assert not [path for path in tmp_path.rglob("*") if path.suffix in (".pkl", ".pickle", ".joblib")]
 
 
@@ -118,7 +122,7 @@ def fail_once(monkeypatch: pytest.MonkeyPatch, method: str, *, after: bool) -> N
 
 
 STEPS = ["create_run", "log_inputs", "log_artifacts", "create_logged_model", "log_model_artifacts"]
-STEPS += ["log_outputs", "finalize_logged_model", "set_terminated"]
+STEPS += ["log_outputs", "finalize_logged_model", "set_logged_model_tags", "set_terminated"]
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["lost request", "lost answer"])
