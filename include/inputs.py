@@ -32,7 +32,8 @@ def wanted(workspace: Workspace, stage: str, keys: Sequence[str]) -> Wanted:
         return daily | {case.table("raw", name): (REFERENCE,) for name in case.reference_raw}
     if stage == "score":
         return _features(workspace, tuple(keys))
-    return {case.table("predictions", "scores"): tuple(keys)} | _features(workspace, tuple(keys))
+    window = _window(workspace, keys, case.monitoring.drift.window_days - 1)
+    return {case.table("predictions", "scores"): tuple(keys)} | _features(workspace, window)
 
 
 def optional(workspace: Workspace, stage: str, keys: Sequence[str]) -> Wanted:
@@ -40,9 +41,8 @@ def optional(workspace: Workspace, stage: str, keys: Sequence[str]) -> Wanted:
     case = workspace.case
     if stage != "monitor":
         return {}
-    days = case.monitoring.quality.window_days
-    begin = max(partitions.shift(keys[0], -days), case.history.first)
-    return {case.table("predictions", "scores"): partitions.key_range(begin, keys[-1])}
+    days = max(case.monitoring.quality.window_days, case.monitoring.drift.window_days - 1)
+    return {case.table("predictions", "scores"): _window(workspace, keys, days)}
 
 
 def missing(workspace: Workspace, stage: str, keys: Sequence[str]) -> Wanted:
@@ -90,6 +90,12 @@ def _features(workspace: Workspace, keys: tuple[str, ...]) -> Wanted:
     case = workspace.case
     views: Wanted = {case.table("features", view): keys for view in case.features.views}
     return views | {case.table("raw", name): keys for name in case.partitioned_raw}
+
+
+def _window(workspace: Workspace, keys: Sequence[str], days_before: int) -> tuple[str, ...]:
+    """``keys`` and the days before them, cut off where history begins."""
+    begin = max(partitions.shift(keys[0], -days_before), workspace.case.history.first)
+    return partitions.key_range(begin, keys[-1])
 
 
 def _both(workspace: Workspace, stage: str, keys: Sequence[str]) -> Wanted:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from include import feature_store, features, inputs, ledger, registry
 from include.errors import ConfError
 from include.lake import Run
-from include.training.model import TrainedModel, load_model
+from include.training.model import LoadedModel, load_model
 from include.workspace import Workspace
 
 AS_OF_CLOCK, CURRENT = "as_of_clock", "current"
@@ -47,7 +47,7 @@ def stage(workspace: Workspace, first: str, last: str, model: str, run: Run) -> 
     return {table: staged.path}
 
 
-def load_version(workspace: Workspace, version: int) -> TrainedModel:
+def load_version(workspace: Workspace, version: int) -> LoadedModel:
     """A registered model, its files verified by digest, from the local cache or from MLflow."""
     return load_model(model_folder(workspace, version))
 

@@ -106,7 +106,7 @@ def _rows(
                 workspace.attach(con, name, table, keys, read[table].version)
         query = features.training_rows(con, case.assets_folder / "sql", first, as_of, case.time_zone)
         order = ", ".join(("ds", *case.training.keys))
-        rows = con.execute(f"SELECT * FROM ({query}) ORDER BY {order}").to_arrow_table()
+        rows = con.sql(f"SELECT * FROM ({query}) ORDER BY {order}").to_arrow_table()
     if rows.num_rows == 0:
         raise TrainingError(f"{case.name}: no labelled row from {first} to {last}; are the outcomes published?")
     versions = {workspace.lake.uri(table): value.version for table, value in read.items() if "/features/" in table}

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from include import partitions
 from include.errors import SpecError, UnknownPartition
+from include.gates_spec import GateSpec
 from include.monitoring_spec import MonitoringSpec
 from include.training.spec import ModelSettings
 
@@ -78,13 +79,6 @@ class BootstrapSpec(Values):
     days: int = Field(default=120, ge=1, description="partitions up to the last one, when no range is given")
 
 
-class PromotionSpec(Values):
-    """How a challenger becomes the champion."""
-
-    mode: Literal["auto"] = "auto"
-    confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
-
-
 class UseCase(Values):
     """One prediction problem, as values.
 
@@ -111,7 +105,8 @@ class UseCase(Values):
     features: FeatureSpec
     predictions: PredictionSpec
     training: ModelSettings
-    promotion: PromotionSpec = PromotionSpec()
+    promotion: Literal["auto"] = "auto"
+    gates: GateSpec = GateSpec()
     monitoring: MonitoringSpec = MonitoringSpec()
     bootstrap: BootstrapSpec = BootstrapSpec()
 

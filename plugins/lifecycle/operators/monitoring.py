@@ -46,8 +46,9 @@ class RequestTrainingOperator(LifecycleOperator):
         from include import monitor
         from lifecycle.context import ORIGIN, origin_of
 
-        origin = origin_of(context)
-        requested, reason = monitor.training_requested(self.workspace(), self.span["last"], origin)
+        workspace, origin = self.workspace(), origin_of(context)
+        run = self.run_of(context, workspace)
+        requested, reason = monitor.training_requested(workspace, self.span["last"], origin, run)
         if not requested:
             raise AirflowSkipException(reason)
         for outlet in self.outlets:

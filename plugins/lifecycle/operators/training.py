@@ -45,7 +45,7 @@ class SearchOperator(LifecycleOperator):
         from include import search
 
         budget = None if self.trials in ("", "None") else int(self.trials)
-        return search.work(self.workspace(), self.training_set, self.worker, budget)
+        return search.work(self.workspace(), self.training_set, budget)
 
 
 class FitBestOperator(LifecycleOperator):
