@@ -53,7 +53,8 @@ def test_rows_out(view: str, case: dict[str, Any]) -> None:
         for table, rows in case["tables"].items():
             for row in rows:
                 insert(con, table, case.get("defaults", {}).get(table, {}) | row)
-        query = features.compute(con, SQL, *case["days"], TIME_ZONE)[view]
+        first, last = case["days"]
+        query = features.compute(con, SQL, first, last, TIME_ZONE)[view]
         named = list(case["expect"][0])
         order = ", ".join(str(n + 1) for n in range(len(named)))
         found = con.execute(f"SELECT {', '.join(named)} FROM ({query}) ORDER BY {order}").fetchall()
