@@ -105,7 +105,8 @@ class Lake:
             raise ValueError(f"{table!r} is no table name; write it as flights/raw/outcomes")
         return f"{self.root}/{table}"
 
-    def _files(self) -> tuple[pafs.FileSystem, str]:
+    def files(self) -> tuple[pafs.FileSystem, str]:
+        """The filesystem that holds the lake, and the root's path in it."""
         if "://" in self.root:
             filesystem, base = pafs.FileSystem.from_uri(self.root)
             return filesystem, base
@@ -117,6 +118,28 @@ class Lake:
         if not DeltaTable.is_deltatable(uri, storage_options=options):
             return None
         return DeltaTable(uri, version=version, storage_options=options)
+
+    def open(self, table: str, version: int | None = None) -> DeltaTable:
+        """The Delta table behind ``table``, for maintenance.
+
+        Raises:
+            MissingPartitions: the table has never been published.
+        """
+        delta = self._open(table, version)
+        if delta is None:
+            raise MissingPartitions(f"{table} has never been published; run the DAG that produces it")
+        return delta
+
+    def tables(self, use_case: str) -> list[str]:
+        """Every table of a use case that has been published, by name."""
+        filesystem, base = self.files()
+        found = []
+        for layer in filesystem.get_file_info(pafs.FileSelector(f"{base}/{use_case}", allow_not_found=True)):
+            for info in filesystem.get_file_info(pafs.FileSelector(layer.path, allow_not_found=True)):
+                name = f"{use_case}/{layer.base_name}/{info.base_name}"
+                if TABLE_NAME.fullmatch(name) and self._open(name) is not None:
+                    found.append(name)
+        return sorted(found)
 
     # ---- stage --------------------------------------------------------------------------------
 
@@ -141,7 +164,7 @@ class Lake:
             ValueError: a row's ``ds`` is not among ``keys``, or the rows are not sorted by ``ds``.
         """
         self.uri(table)
-        filesystem, base = self._files()
+        filesystem, base = self.files()
         folder = f"{base}/_stages/{table}/{_slug(run)}-{run.attempt}"
         read = {name: asdict(value) for name, value in (inputs or {}).items()}
         writer = StageWriter(filesystem, folder, table, tuple(keys), read, dict(notes or {}))
@@ -149,14 +172,14 @@ class Lake:
 
     def open_stage(self, path: str) -> Stage:
         """The stage that an earlier task wrote to ``path``."""
-        return Stage.read(self._files()[0], path)
+        return Stage.read(self.files()[0], path)
 
     def discard(self, stage: Stage) -> None:
         """Delete the rows that a published stage left behind; its manifest stays until maintenance.
 
         A publish that is retried after a kill reads the manifest and finds its work done.
         """
-        filesystem, _ = self._files()
+        filesystem, _ = self.files()
         for info in filesystem.get_file_info(pafs.FileSelector(stage.path, allow_not_found=True)):
             if info.type == pafs.FileType.Directory:
                 filesystem.delete_dir(info.path)
@@ -247,7 +270,7 @@ class Lake:
 
     def _move_in(self, stage: Stage, keys: Iterable[str]) -> list[AddAction]:
         """Move staged files under the table; moving again after a lost commit finds them there."""
-        filesystem, base = self._files()
+        filesystem, base = self.files()
         actions = []
         for key in keys:
             part = stage.partitions[key]
@@ -266,17 +289,17 @@ class Lake:
     # ---- fencing ------------------------------------------------------------------------------
 
     def _claims(self, table: str, run: Run) -> str:
-        return f"{self._files()[1]}/_attempts/{table}/{_slug(run)}"
+        return f"{self.files()[1]}/_attempts/{table}/{_slug(run)}"
 
     def _claim(self, table: str, run: Run) -> None:
-        filesystem, _ = self._files()
+        filesystem, _ = self.files()
         folder = self._claims(table, run)
         filesystem.create_dir(folder)
         with filesystem.open_output_stream(f"{folder}/{run.attempt}"):
             pass
 
     def _refuse_late(self, delta: DeltaTable, table: str, run: Run, attempt_id: str) -> None:
-        filesystem, _ = self._files()
+        filesystem, _ = self.files()
         claimed = filesystem.get_file_info(pafs.FileSelector(self._claims(table, run), allow_not_found=True))
         latest = max(
             [int(info.base_name) for info in claimed] + [delta.transaction_version(attempt_id) or 0]
@@ -328,9 +351,7 @@ class Lake:
         Raises:
             MissingPartitions: the table has never been published.
         """
-        delta = self._open(table, version)
-        if delta is None:
-            raise MissingPartitions(f"{table} has never been published; run the DAG that produces it")
+        delta = self.open(table, version)
         if keys is not None:
             return delta.to_pyarrow_dataset(file_pruning_predicate=[("ds", "in", list(keys))])
         if as_of is not None:
@@ -339,9 +360,7 @@ class Lake:
 
     def inputs(self, table: str, keys: Sequence[str]) -> Input:
         """What a run that reads ``keys`` of ``table`` records about it."""
-        delta = self._open(table)
-        if delta is None:
-            raise MissingPartitions(f"{table} has never been published; run the DAG that produces it")
+        delta = self.open(table)
         found = {record.key: record.fingerprint for record in self._walk(delta, table, keys)}
         combined = fingerprint.combine(f"{key}={found[key]}" for key in sorted(found))
         return Input(delta.version(), min(keys), max(keys), combined)

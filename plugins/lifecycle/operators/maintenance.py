@@ -1,0 +1,43 @@
+"""Maintenance: compaction and vacuum of one use case's tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lifecycle.operators.base import LifecycleOperator
+
+
+class CompactOperator(LifecycleOperator):
+    """Join the small files of partitions that have several; returns how many files each table lost."""
+
+    def execute(self, context: Any) -> dict[str, int]:
+        from include import maintenance
+
+        return maintenance.compact(self.workspace())
+
+
+class VacuumOperator(LifecycleOperator):
+    """Delete files that nothing can need any more; returns how many by table.
+
+    :param retention_hours: files younger than this stay.
+    :param dry_run: only count.
+    """
+
+    template_fields: Sequence[str] = ("retention_hours", "dry_run")
+
+    def __init__(
+        self,
+        *,
+        retention_hours: Any = "{{ params.retention_hours }}",
+        dry_run: Any = "{{ params.dry_run }}",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.retention_hours = retention_hours
+        self.dry_run = dry_run
+
+    def execute(self, context: Any) -> dict[str, int]:
+        from include import maintenance
+
+        return maintenance.vacuum(self.workspace(), int(self.retention_hours), bool(self.dry_run))
