@@ -15,11 +15,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from tempfile import TemporaryDirectory
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
@@ -139,7 +140,7 @@ def values_as_of(
     connection.register("entity_rows", _narrow(rows, instant, history))
     connection.register("history_rows", _within(dataset, history.event, since, last))
     try:
-        return plan.run(since, last)
+        return plan.run()
     finally:
         plan.clear()
 
@@ -167,10 +168,15 @@ def latest_values(
     names += [f"latest.event AS {quoted(history.event)}"]
     names += [f"latest.created AS {quoted(history.created)}"] if history.created else []
     # an aggregate holds one row a key in memory, where a window would sort the whole history
+    rows = history_sql(
+        history,
+        _time_filter(history.event, since, until),
+        *(f"{quoted(column)} IS NOT NULL" for column, _ in history.keys),
+    )
     sql = f"""
         SELECT {", ".join(names)}
         FROM (SELECT {", ".join([*keys, f"arg_max(struct_pack({packed}), {rank}) AS latest"])}
-              FROM ({history_sql(history, since, until)})
+              FROM ({rows})
               {"GROUP BY " + ", ".join(keys) if keys else ""})
         WHERE latest IS NOT NULL"""
     try:
@@ -209,20 +215,18 @@ _RANK = "(epoch_us(event)::HUGEINT * 18446744073709551616 + epoch_us(created))"
 _RANK_AT_INSTANT = "(epoch_us(p.instant)::HUGEINT * 18446744073709551616 + 9223372036854775807)"
 
 
-def history_sql(history: History, since: datetime | None, until: datetime | None) -> str:
-    """The usable rows of ``history_rows``, with keys k0.., values v0.., event and created as UTC instants.
+def history_sql(history: History, *conditions: str) -> str:
+    """The rows of ``history_rows`` that meet ``conditions`` and can be shown to have been known.
 
-    A row with a null key, event or created instant can be matched by nothing or cannot be shown to
-    have been known, so it is left out.
+    Their keys are called k0.., their values v0.., and event and created are UTC instants.
     """
     columns = [f"{quoted(column)} AS k{n}" for n, (column, _) in enumerate(history.keys)]
     columns += [f"{quoted(column)} AS v{n}" for n, (column, _) in enumerate(history.values)]
     columns += [f"CAST({quoted(history.event)} AS TIMESTAMPTZ) AS event"]
     columns += [f"CAST({quoted(history.created)} AS TIMESTAMPTZ) AS created"] if history.created else []
-    present = [column for column, _ in history.keys] + ([history.created] if history.created else [])
-    conditions = [_time_filter(history.event, since, until)]
-    conditions += [f"{quoted(column)} IS NOT NULL" for column in present]
-    return f"SELECT {', '.join(columns)} FROM history_rows WHERE {' AND '.join(conditions)}"
+    known = [f"{quoted(history.created)} IS NOT NULL"] if history.created else []
+    where = " AND ".join([*conditions, *known]) or "true"
+    return f"SELECT {', '.join(columns)} FROM history_rows WHERE {where}"
 
 
 class _Plan:
@@ -234,15 +238,15 @@ class _Plan:
         self.keys = [f"k{n}" for n in range(len(history.keys))]
         self.values = [f"v{n}" for n in range(len(history.values))]
 
-    def run(self, since: datetime | None, until: datetime) -> pa.Table:
-        rows = history_sql(self.history, since, until)
+    def run(self) -> pa.Table:
+        late, revised = self._second_clock()
+        rows = history_sql(self.history)
         # entity rows often repeat a coarser view's key and instant: each is looked up once
         present = " AND ".join(f"{key} IS NOT NULL" for key in self.keys) or "true"
         distinct = ", ".join([*self.keys, "instant"])
         self._execute(
             f"CREATE TEMP TABLE pairs AS SELECT DISTINCT {distinct} FROM entity_rows WHERE {present}"
         )
-        late, revised = self._second_clock(rows)
         if late:
             self._find_exactly(rows)
         else:
@@ -258,12 +262,22 @@ class _Plan:
         for view in ("entity_rows", "history_rows"):
             self.connection.unregister(view)
 
-    def _second_clock(self, rows: str) -> tuple[bool, bool]:
-        """Whether some row was created after its event, and whether any differ at all."""
+    def _second_clock(self) -> tuple[bool, bool]:
+        """Whether some row was created after its event, and whether any differ at all.
+
+        Where all are equal, the created column is not read again.
+        """
         if not self.history.created:
             return False, False
-        row = self._execute(f"SELECT bool_or(created > event), bool_or(created <> event) FROM ({rows})")[0]
-        return row[0] is True, row[1] is True
+        event = f"CAST({quoted(self.history.event)} AS TIMESTAMPTZ)"
+        created = f"CAST({quoted(self.history.created)} AS TIMESTAMPTZ)"
+        late, revised = self._execute(
+            f"SELECT bool_or({created} > {event}), bool_or({created} IS DISTINCT FROM {event})"
+            " FROM history_rows"
+        )[0]
+        if revised is not True:
+            self.history = replace(self.history, created=None)
+        return late is True, revised is True
 
     def _find_by_event(self, rows: str) -> None:
         self._execute(f"CREATE TEMP TABLE found AS {self._as_of(rows, 'p.instant >= h.event')}")
@@ -318,14 +332,14 @@ class _Plan:
 
 def _narrow(rows: pa.Table, instant: str, history: History) -> pa.Table:
     columns = {f"k{n}": rows.column(name) for n, (_, name) in enumerate(history.keys)}
-    position = pa.array(range(len(rows)), pa.int64())
+    position = pa.array(np.arange(len(rows)))
     return pa.table({"position": position, "instant": rows.column(instant), **columns})
 
 
 def _within(
     dataset: pads.Dataset, event: str, since: datetime | None, until: datetime | None
 ) -> pads.Dataset:
-    """``dataset`` without the files whose statistics show no event in ``[since, until]``."""
+    """The rows with an event in ``[since, until]`` and little more; files outside it are not opened."""
     kind = dataset.schema.field(event).type
     if not pa.types.is_timestamp(kind):
         return dataset
