@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
-
-os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read when the library is imported
 
 import duckdb
 import great_expectations.expectations  # noqa: F401  (registers every expectation)

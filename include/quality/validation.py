@@ -31,29 +31,41 @@ def validate(
     Raises:
         AuditEngineError: some could not be evaluated; names all of them.
     """
+    configurations = catalog.configurations(suite, first_partition)
+    # fetching examples scans the table again for every expectation, even for those that hold
+    validations = _evaluate(_validator(session), suite, configurations, examples=0)
+    broken = [config_of(v) for v in validations if not v.success and "unexpected_count" in (v.result or {})]
+    if broken:
+        validations += _evaluate(_validator(session), suite, broken, examples=EXAMPLES)
+    by_position = {_meta(config_of(v))["position"]: v for v in validations}
+    return [by_position[position] for position in sorted(by_position)]
+
+
+def _evaluate(
+    validator: Validator, suite: Suite, configurations: list[ExpectationConfiguration], examples: int
+) -> list[ExpectationValidationResult]:
+    result_format = {
+        "result_format": "SUMMARY",
+        "partial_unexpected_count": examples,
+        "unexpected_index_column_names": list(dict.fromkeys(["ds", *suite.key])),
+        "return_unexpected_index_query": True,
+    }
+    with quiet():
+        validations: list[ExpectationValidationResult] = validator.graph_validate(
+            configurations=configurations, runtime_configuration={"result_format": result_format}
+        )
+    _raise_for_engine(suite, validations)
+    return validations
+
+
+def _validator(session: duckdb.DuckDBPyConnection) -> Validator:
     execution = SqlAlchemyExecutionEngine(engine=duckdb_dialect.engine(session), create_temp_table=False)
     execution.dialect_module = duckdb_dialect.OPERATORS
     batch = SqlAlchemyBatchData(execution, table_name=catalog.STAGED, create_temp_table=False)
     execution.load_batch_data(catalog.STAGED, batch)
     validator = Validator(execution_engine=execution)
     validator.metrics_calculator.show_progress_bars = False
-    configurations = catalog.configurations(suite, first_partition)
-    with quiet():
-        validations = validator.graph_validate(
-            configurations=configurations,
-            runtime_configuration={"result_format": _result_format(suite)},
-        )
-    _raise_for_engine(suite, validations)
-    return sorted(validations, key=lambda v: _meta(config_of(v))["position"])
-
-
-def _result_format(suite: Suite) -> dict[str, Any]:
-    return {
-        "result_format": "SUMMARY",
-        "partial_unexpected_count": EXAMPLES,
-        "unexpected_index_column_names": list(dict.fromkeys(["ds", *suite.key])),
-        "return_unexpected_index_query": True,
-    }
+    return validator
 
 
 def _raise_for_engine(suite: Suite, validations: Sequence[ExpectationValidationResult]) -> None:
