@@ -92,9 +92,10 @@ def connection(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         yield opened
 
 
-carriers = st.sampled_from(["AA", "UA", None])
-flights = st.sampled_from([1, 2, None])
-seconds = st.integers(0, 12)
+# few keys and long delays, so that rows often compete for one entity row
+carriers = st.sampled_from(["AA", "AA", "UA", None])
+flights = st.sampled_from([1, 1, 1, 2, None])
+seconds = st.integers(0, 9)
 
 
 def rows_with(lag: st.SearchStrategy[int | None]) -> st.SearchStrategy[Rows]:
@@ -102,16 +103,16 @@ def rows_with(lag: st.SearchStrategy[int | None]) -> st.SearchStrategy[Rows]:
         lambda r: (r[0], r[1], r[2], None if r[3] is None else r[2] + r[3])
     )
     # rows equal in key, event and creation have no order: the lake's audits refuse them
-    return st.lists(row, min_size=1, max_size=25, unique=True)
+    return st.integers(1, 20).flatmap(lambda size: st.lists(row, min_size=size, max_size=size, unique=True))
 
 
 histories = st.one_of(
     rows_with(st.just(0)),
     rows_with(st.integers(-3, 0)),
-    rows_with(st.integers(-3, 6)),
-    rows_with(st.one_of(st.none(), st.integers(1, 6))),
+    rows_with(st.integers(-3, 9)),
+    rows_with(st.one_of(st.none(), st.integers(1, 9))),
 )
-wishes = st.lists(st.tuples(carriers, flights, seconds), max_size=20)
+wishes = st.lists(st.tuples(carriers, flights, st.integers(0, 18)), max_size=20)
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -137,6 +138,14 @@ def test_earlier_usable_row_is_found_behind_a_later_one_created_too_late(
     uri = delta(tmp_path, [("AA", 1, 0, 0), ("AA", 1, 5, 9)])
     answer = values_as_of(connection, entity_rows([("AA", 1, 8), ("AA", 1, 9)]), "now", history(uri))
     assert answer.column("found").to_pylist() == [0, 1]
+
+
+def test_a_late_row_does_not_hide_a_newer_one_that_was_known_before_it(
+    tmp_path: Path, connection: duckdb.DuckDBPyConnection
+) -> None:
+    uri = delta(tmp_path, [("AA", 1, 5, 9), ("AA", 1, 3, 10), ("UA", 1, 5, 5), ("UA", 1, 3, 10)])
+    answer = values_as_of(connection, entity_rows([("AA", 1, 11), ("UA", 1, 11)]), "now", history(uri))
+    assert answer.column("found").to_pylist() == [0, 2]
 
 
 def test_latest_creation_wins_among_equal_events_but_not_before_it_happened(
