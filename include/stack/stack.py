@@ -70,7 +70,9 @@ class Stack:
             SettingsError: a port is taken, a setting is wrong; nothing was started.
             StackError: a part died or was not healthy in time; names its log.
         """
-        self.layout.home.mkdir(parents=True, exist_ok=True)
+        # lake, models and logs are the owner's; the database's own user is let through where it must be
+        self.layout.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.layout.logs.mkdir(mode=0o700, exist_ok=True)
         with self._alone():
             absent = [part for part in self.components if part.service.process() is None]
             self._require_ports(absent)

@@ -37,5 +37,6 @@ def test_a_life_of_the_server(postgres: Postgres) -> None:
     postgres.query("airflow", "CREATE TABLE kept AS SELECT 7 AS seven")
     assert postgres.stop()
     assert not postgres.stop(), "stopped twice"
+    assert not postgres.socket_folder.exists()
     postgres.start()
     assert postgres.query("airflow", "SELECT seven FROM kept") == ["7"]
