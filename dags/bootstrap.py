@@ -7,12 +7,12 @@ there changes nothing. The DAGs that follow each partition are not woken: train 
 from __future__ import annotations
 
 from airflow.sdk import DAG
+
+from include.use_cases.spec import UseCase, load_use_cases
 from lifecycle import params
 from lifecycle.defaults import dag_defaults
 from lifecycle.operators.features import ComputeFeaturesOperator, MaterializeOperator
 from lifecycle.operators.lake import AuditOperator, LandOperator, PublishOperator
-
-from include.use_cases.spec import UseCase, load_use_cases
 
 
 def bootstrap(use_case: UseCase) -> None:

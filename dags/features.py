@@ -9,14 +9,14 @@ is producing. Online values never move backwards: an old partition does not over
 from __future__ import annotations
 
 from airflow.sdk import DAG
+
+from include.use_cases.spec import UseCase, load_use_cases
 from lifecycle import assets, params
 from lifecycle.defaults import dag_defaults
 from lifecycle.operators.features import ComputeFeaturesOperator, MaterializeOperator
 from lifecycle.operators.inputs import AwaitInputsOperator
 from lifecycle.operators.lake import AuditOperator, PublishOperator
 from lifecycle.timetables import by_partition_of
-
-from include.use_cases.spec import UseCase, load_use_cases
 
 
 def features(use_case: UseCase) -> None:

@@ -13,12 +13,12 @@ that became known in `[clock(D-1), clock(D))`, the schedule of `D`, and the obse
 from __future__ import annotations
 
 from airflow.sdk import DAG
+
+from include.use_cases.spec import UseCase, load_use_cases
 from lifecycle import assets, params
 from lifecycle.defaults import dag_defaults
 from lifecycle.operators.lake import AuditOperator, LandOperator, PublishOperator
 from lifecycle.timetables import by_clock
-
-from include.use_cases.spec import UseCase, load_use_cases
 
 
 def ingest(use_case: UseCase) -> None:

@@ -6,11 +6,11 @@ No version that a model or a training set was recorded with is ever deleted, wha
 from __future__ import annotations
 
 from airflow.sdk import DAG
+
+from include.use_cases.spec import UseCase, load_use_cases
 from lifecycle import params
 from lifecycle.defaults import dag_defaults
 from lifecycle.operators.maintenance import CompactOperator, VacuumOperator
-
-from include.use_cases.spec import UseCase, load_use_cases
 
 
 def maintenance(use_case: UseCase) -> None:

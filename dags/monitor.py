@@ -8,14 +8,14 @@ windows and the newest one violate, outside a cooldown, and never by a backfill.
 from __future__ import annotations
 
 from airflow.sdk import DAG
+
+from include.use_cases.spec import UseCase, load_use_cases
 from lifecycle import assets, params
 from lifecycle.defaults import dag_defaults
 from lifecycle.operators.inputs import AwaitInputsOperator
 from lifecycle.operators.lake import AuditOperator, PublishOperator
 from lifecycle.operators.monitoring import MonitorOperator, RequestTrainingOperator
 from lifecycle.timetables import by_partition_of
-
-from include.use_cases.spec import UseCase, load_use_cases
 
 
 def monitor(use_case: UseCase) -> None:

@@ -8,11 +8,11 @@ changes by compare-and-swap, and the ledger keeps every promotion with its evide
 from __future__ import annotations
 
 from airflow.sdk import DAG
+
+from include.use_cases.spec import UseCase, load_use_cases
 from lifecycle import assets, params
 from lifecycle.defaults import dag_defaults
 from lifecycle.operators.training import PromoteOperator
-
-from include.use_cases.spec import UseCase, load_use_cases
 
 
 def promote(use_case: UseCase) -> None:

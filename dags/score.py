@@ -8,14 +8,14 @@ for a version instead. Every row says which model version and which features it 
 from __future__ import annotations
 
 from airflow.sdk import DAG
+
+from include.use_cases.spec import UseCase, load_use_cases
 from lifecycle import assets, params
 from lifecycle.defaults import dag_defaults
 from lifecycle.operators.inputs import AwaitInputsOperator
 from lifecycle.operators.lake import AuditOperator, PublishOperator
 from lifecycle.operators.scoring import ScoreOperator
 from lifecycle.timetables import by_partition_of
-
-from include.use_cases.spec import UseCase, load_use_cases
 
 
 def score(use_case: UseCase) -> None:

@@ -8,6 +8,8 @@ model that is registered is the very one that was judged on the test days.
 from __future__ import annotations
 
 from airflow.sdk import DAG
+
+from include.use_cases.spec import UseCase, load_use_cases
 from lifecycle import assets, params
 from lifecycle.defaults import dag_defaults
 from lifecycle.operators.training import (
@@ -16,8 +18,6 @@ from lifecycle.operators.training import (
     RegisterOperator,
     SearchOperator,
 )
-
-from include.use_cases.spec import UseCase, load_use_cases
 
 
 def train(use_case: UseCase) -> None:

@@ -12,6 +12,7 @@ from include.quality.suites import Suite, load_suite
 from include.use_cases.source import REFERENCE
 from include.workspace import Workspace
 
+
 def land(workspace: Workspace, keys: Sequence[str], run: Run) -> dict[str, str]:
     """Stage every raw table for ``keys``, in one pass of the source; returns each table's stage folder.
 
@@ -43,7 +44,11 @@ def suite_of(workspace: Workspace, name: str) -> Suite:
 
 
 def _stage_rejected(
-    workspace: Workspace, con: duckdb.DuckDBPyConnection, queries: Sequence[str], keys: Sequence[str], run: Run
+    workspace: Workspace,
+    con: duckdb.DuckDBPyConnection,
+    queries: Sequence[str],
+    keys: Sequence[str],
+    run: Run,
 ) -> str:
     # a row of a reference table has no day of its own: it is kept with the last day of the range
     day = f"CASE ds WHEN '{REFERENCE}' THEN '{keys[-1]}' ELSE ds END"

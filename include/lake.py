@@ -33,7 +33,9 @@ from include import fingerprint
 from include.errors import LateAttempt, MissingPartitions, PromotionConflict, PublishConflict, SchemaMismatch
 from include.staging import Stage, StageWriter
 
-TABLE_NAME = re.compile(r"[a-z][a-z0-9_]*/(raw|features|predictions|training|monitoring|ledger|quarantine)/[a-z][a-z0-9_]*")
+TABLE_NAME = re.compile(
+    r"[a-z][a-z0-9_]*/(raw|features|predictions|training|monitoring|ledger|quarantine)/[a-z][a-z0-9_]*"
+)
 RETRIES = 12
 RECORD = "lifecycle"
 # the log holds the records: Delta must never expire them by itself
@@ -301,9 +303,7 @@ class Lake:
     def _refuse_late(self, delta: DeltaTable, table: str, run: Run, attempt_id: str) -> None:
         filesystem, _ = self.files()
         claimed = filesystem.get_file_info(pafs.FileSelector(self._claims(table, run), allow_not_found=True))
-        latest = max(
-            [int(info.base_name) for info in claimed] + [delta.transaction_version(attempt_id) or 0]
-        )
+        latest = max([int(info.base_name) for info in claimed] + [delta.transaction_version(attempt_id) or 0])
         if latest > run.attempt:
             raise LateAttempt(
                 f"{table}: attempt {run.attempt} of {run.dag_id} {run.run_id} was overtaken by attempt {latest}; "
@@ -410,7 +410,13 @@ class Lake:
         sorted_rows = rows.append_column("ds", pa.array([key] * rows.num_rows, pa.string()))
         stage = self.stage(table, sorted_rows.to_reader(), [key], run, order=())
         partition = {"fingerprint": stage.partitions[key].fingerprint, "rows": rows.num_rows}
-        record = {"run": asdict(run), "inputs": {}, "report": None, "notes": {}, "partitions": {key: partition}}
+        record = {
+            "run": asdict(run),
+            "inputs": {},
+            "report": None,
+            "notes": {},
+            "partitions": {key: partition},
+        }
         try:
             delta.create_write_transaction(
                 self._move_in(stage, [key]),
@@ -480,7 +486,15 @@ def _records_of(table: str, commit: Mapping[str, Any]) -> Iterator[Record]:
     inputs = {name: Input(**value) for name, value in meta["inputs"].items()}
     for key, part in meta["partitions"].items():
         yield Record(
-            table, key, commit["version"], part["fingerprint"], part["rows"], run, inputs, meta["report"], meta["notes"]
+            table,
+            key,
+            commit["version"],
+            part["fingerprint"],
+            part["rows"],
+            run,
+            inputs,
+            meta["report"],
+            meta["notes"],
         )
 
 

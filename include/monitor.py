@@ -156,7 +156,11 @@ def _judged(
     if rows.num_rows == 0:
         return None
     y = rows["label"].to_numpy().astype(np.float64)
-    baselines = {} if reference.profile.label_rate is None else {"constant": np.full(len(y), reference.profile.label_rate)}
+    baselines = (
+        {}
+        if reference.profile.label_rate is None
+        else {"constant": np.full(len(y), reference.profile.label_rate)}
+    )
     return monitoring.Judged(rows["ds"].to_pylist(), y, rows[PREDICTION].to_numpy(), baselines)
 
 
@@ -168,6 +172,8 @@ def _last_request(workspace: Workspace, key: str) -> str | None:
 def _record_request(workspace: Workspace, key: str, version: int, reason: str, run: Run) -> None:
     row: dict[str, Any] = {"model_version": version, "reason": reason, "ds": key}
     rows = pa.Table.from_pylist([row])
-    staged = workspace.lake.stage(workspace.case.table("monitoring", "requests"), rows.to_reader(), [key], run, ())
+    staged = workspace.lake.stage(
+        workspace.case.table("monitoring", "requests"), rows.to_reader(), [key], run, ()
+    )
     workspace.lake.publish(staged, run)
     workspace.lake.discard(staged)

@@ -82,7 +82,9 @@ def newest_version(workspace: Workspace) -> int:
 def _judge(workspace: Workspace, found: registry.Version, champion: ledger.Promotion | None) -> gates.Verdict:
     """Both models on the test window of the challenger's training set."""
     training_set = open_training_set(
-        found.tags["training_set"], int(found.tags["training_set_version"]), found.tags["training_set_fingerprint"]
+        found.tags["training_set"],
+        int(found.tags["training_set_version"]),
+        found.tags["training_set_fingerprint"],
     )
     test = split(training_set.table, workspace.case.training).test
     threads = workspace.settings.threads

@@ -9,7 +9,8 @@ from typing import Any
 from include.errors import AuditFailed
 from include.ingest import suite_of
 from include.lake import Run
-from include.quality.audit import AuditPlace, Rows, audit as run_suite
+from include.quality.audit import AuditPlace, Rows
+from include.quality.audit import audit as run_suite
 from include.quality.report import AuditReport
 from include.quality.suites import Suite
 from include.staging import Stage
@@ -40,7 +41,12 @@ def audit(workspace: Workspace, stages: Stages, run: Run) -> None:
         report = _audit_one(workspace, table, stage, opened, run)
         stage.save_audit(_kept(report))
         _log.info(
-            "%s: %d rows, %d expectations, %s; %s", table, stage.rows, report.checked, report.verdict, report.docs
+            "%s: %d rows, %d expectations, %s; %s",
+            table,
+            stage.rows,
+            report.checked,
+            report.verdict,
+            report.docs,
         )
         for warning in report.warnings:
             _log.warning("%s: %s", table, warning)
@@ -67,7 +73,9 @@ def publish(workspace: Workspace, stages: Stages, run: Run) -> dict[str, Any]:
     for table, stage in sorted(opened.items(), key=lambda item: REFERENCE not in item[1].keys):
         verdict = stage.audit()
         if verdict is None or verdict["verdict"] == "failed":
-            raise AuditFailed(f"{table}: the stage {stage.path} has not passed an audit; run the audit task first")
+            raise AuditFailed(
+                f"{table}: the stage {stage.path} has not passed an audit; run the audit task first"
+            )
         done = workspace.lake.publish(stage, run, report=verdict["docs"], notes={"audit": verdict})
         days |= set(stage.keys) - {REFERENCE}
         changed[table] = len(done.published)

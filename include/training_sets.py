@@ -108,8 +108,12 @@ def _rows(
         order = ", ".join(("ds", *case.training.keys))
         rows = con.sql(f"SELECT * FROM ({query}) ORDER BY {order}").to_arrow_table()
     if rows.num_rows == 0:
-        raise TrainingError(f"{case.name}: no labelled row from {first} to {last}; are the outcomes published?")
-    versions = {workspace.lake.uri(table): value.version for table, value in read.items() if "/features/" in table}
+        raise TrainingError(
+            f"{case.name}: no labelled row from {first} to {last}; are the outcomes published?"
+        )
+    versions = {
+        workspace.lake.uri(table): value.version for table, value in read.items() if "/features/" in table
+    }
     store = feature_store.open_store(workspace.settings, case.name, versions)
     found = feature_store.historical_features(store, case.features.service, rows)
     day = case.training.day_column

@@ -58,7 +58,12 @@ class Workspace:
             yield con
 
     def attach(
-        self, con: duckdb.DuckDBPyConnection, view: str, table: str, keys: Sequence[str], version: int | None = None
+        self,
+        con: duckdb.DuckDBPyConnection,
+        view: str,
+        table: str,
+        keys: Sequence[str],
+        version: int | None = None,
     ) -> None:
         """Let ``con`` read ``keys`` of a published table under the name ``view``."""
         con.register(view, self.lake.dataset(table, keys, version))
@@ -137,4 +142,3 @@ class Workspace:
         if end > today:
             raise ConfError(f"{self.case.name}: partition {end} has not begun yet; the newest one is {today}")
         return self.case.check_keys(begin, end)
-

@@ -26,7 +26,8 @@ def bootstrap_range() -> dict[str, Param]:
 
 def as_of() -> Param:
     return _optional_day(
-        "As of", "Train on what was known when this day began. Leave it empty for the newest day with features."
+        "As of",
+        "Train on what was known when this day began. Leave it empty for the newest day with features.",
     )
 
 

@@ -60,7 +60,11 @@ class PartitionedAssets(PartitionedAssetTimetable):
     def serialize(self) -> dict[str, Any]:
         from airflow.serialization.serialized_objects import encode_asset_like
 
-        return {"assets": encode_asset_like(self.asset_condition), "cron": self.cron, "time_zone": self.time_zone}
+        return {
+            "assets": encode_asset_like(self.asset_condition),
+            "cron": self.cron,
+            "time_zone": self.time_zone,
+        }
 
     @classmethod
     def deserialize(cls, data: dict[str, Any]) -> Timetable:

@@ -19,7 +19,10 @@ def rows(**days: list[int]) -> pa.RecordBatchReader:
     """A reader with one ``value`` row for each number, under keys written as ``d2013_11_02``."""
     keys = [(name[1:].replace("_", "-"), value) for name, values in days.items() for value in values]
     table = pa.table(
-        {"value": pa.array([v for _, v in keys], pa.int64()), "ds": pa.array([k for k, _ in keys], pa.string())}
+        {
+            "value": pa.array([v for _, v in keys], pa.int64()),
+            "ds": pa.array([k for k, _ in keys], pa.string()),
+        }
     )
     return table.to_reader()
 
@@ -172,7 +175,8 @@ def test_concurrent_publishers_do_not_fail_each_other(lake: Lake, keys: list[str
     context = mp.get_context("spawn")
     barrier = context.Barrier(len(keys))
     workers = [
-        context.Process(target=_publish_in_process, args=(lake.root, key, n, barrier)) for n, key in enumerate(keys)
+        context.Process(target=_publish_in_process, args=(lake.root, key, n, barrier))
+        for n, key in enumerate(keys)
     ]
     for worker in workers:
         worker.start()

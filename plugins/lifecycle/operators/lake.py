@@ -26,7 +26,9 @@ class LandOperator(LifecycleOperator):
         from lifecycle.context import partition_of, range_of
 
         workspace = self.workspace()
-        keys = range_of(context, workspace) if self.whole_range else partition_of(context, workspace, "source")
+        keys = (
+            range_of(context, workspace) if self.whole_range else partition_of(context, workspace, "source")
+        )
         return ingest.land(workspace, keys, self.run_of(context, workspace))
 
 

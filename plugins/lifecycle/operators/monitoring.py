@@ -52,5 +52,9 @@ class RequestTrainingOperator(LifecycleOperator):
         if not requested:
             raise AirflowSkipException(reason)
         for outlet in self.outlets:
-            context["outlet_events"][outlet].extra = {"as_of": self.span["last"], "reason": reason, ORIGIN: origin}
+            context["outlet_events"][outlet].extra = {
+                "as_of": self.span["last"],
+                "reason": reason,
+                ORIGIN: origin,
+            }
         return reason

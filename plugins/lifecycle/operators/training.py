@@ -20,7 +20,9 @@ class FreezeTrainingSetOperator(LifecycleOperator):
 
         workspace = self.workspace()
         as_of = requested_as_of(context) or context["params"].get("as_of") or workspace.newest("features")
-        return training_sets.freeze(workspace, workspace.check_partition(as_of), self.run_of(context, workspace))
+        return training_sets.freeze(
+            workspace, workspace.check_partition(as_of), self.run_of(context, workspace)
+        )
 
 
 class SearchOperator(LifecycleOperator):
@@ -35,7 +37,9 @@ class SearchOperator(LifecycleOperator):
 
     template_fields: Sequence[str] = ("training_set", "trials")
 
-    def __init__(self, *, training_set: Any, worker: int = 0, trials: str = "{{ params.trials }}", **kwargs: Any) -> None:
+    def __init__(
+        self, *, training_set: Any, worker: int = 0, trials: Any = "{{ params.trials }}", **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.training_set = training_set
         self.worker = worker
@@ -44,7 +48,8 @@ class SearchOperator(LifecycleOperator):
     def execute(self, context: Any) -> dict[str, Any]:
         from include import search
 
-        budget = None if self.trials in ("", "None") else int(self.trials)
+        # rendered natively: the form's empty field arrives as None
+        budget = int(self.trials) if self.trials else None
         return search.work(self.workspace(), self.training_set, budget)
 
 
