@@ -1,7 +1,8 @@
 """Load a whole range in one run: land, audit, publish and featurize every partition of it, set-oriented.
 
-Each partition ends up as its own run would have published it, so running this over partitions that are
-there changes nothing. The DAGs that follow each partition are not woken: train and promote come first.
+Raw partitions are landed for the look-back of the first day too. Each partition ends up as its own run would
+have published it, so running this over partitions that are there changes nothing. The DAGs that follow each
+partition are not woken: train and promote come first.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from include.use_cases.spec import UseCase, load_use_cases
 from lifecycle import params
 from lifecycle.defaults import dag_defaults
 from lifecycle.operators.features import ComputeFeaturesOperator, MaterializeOperator
-from lifecycle.operators.lake import AuditOperator, LandOperator, PublishOperator
+from lifecycle.operators.lake import AuditOperator, ChooseRangeOperator, LandOperator, PublishOperator
 
 
 def bootstrap(use_case: UseCase) -> None:
@@ -23,13 +24,15 @@ def bootstrap(use_case: UseCase) -> None:
         max_active_runs=1,
     ):
         name = use_case.name
-        land = LandOperator(task_id="land", use_case=name, whole_range=True)
+        span = ChooseRangeOperator(task_id="choose_range", use_case=name)
+        land = LandOperator(task_id="land", use_case=name, span=span.output)
         audit_raw = AuditOperator(task_id="audit_raw", use_case=name, stages=land.output)
         publish_raw = PublishOperator(task_id="publish_raw", use_case=name, stages=audit_raw.output)
-        compute = ComputeFeaturesOperator(task_id="compute_features", use_case=name, span=publish_raw.output)
+        compute = ComputeFeaturesOperator(task_id="compute_features", use_case=name, span=span.output)
         audit = AuditOperator(task_id="audit_features", use_case=name, stages=compute.output)
         publish = PublishOperator(task_id="publish_features", use_case=name, stages=audit.output)
         MaterializeOperator(task_id="materialize", use_case=name, span=publish.output)
+        publish_raw >> compute
 
 
 for use_case in load_use_cases():

@@ -28,9 +28,7 @@ def score(use_case: UseCase) -> None:
         inputs = AwaitInputsOperator(task_id="await_inputs", use_case=name, stage="score")
         scores = ScoreOperator(task_id="score", use_case=name, span=inputs.output)
         audit = AuditOperator(task_id="audit", use_case=name, stages=scores.output)
-        PublishOperator(
-            task_id="publish", use_case=name, stages=audit.output, outlets=[assets.predictions(use_case)]
-        )
+        PublishOperator(task_id="publish", use_case=name, stages=audit.output, outlets=[assets.predictions(use_case)])
 
 
 for use_case in load_use_cases():

@@ -60,10 +60,7 @@ def describe(
             **{f"{manifest.family}.{name}": value for name, value in manifest.params.items()},
         },
         metrics={"search_value": manifest.search_value, **flat_metrics(fitted.evidence)},
-        inputs={
-            feature.name: _mlflow_type(training_set.table.column(feature.name))
-            for feature in manifest.features
-        },
+        inputs={feature.name: _mlflow_type(training_set.table.column(feature.name)) for feature in manifest.features},
         output=output,
         requirements=[f"{name}=={version}" for name, version in sorted(manifest.libraries.items())],
         trials=trials,

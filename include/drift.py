@@ -98,9 +98,7 @@ def decide(reference: ReferenceProfile, current: Rows, spec: DriftSpec) -> list[
     return verdicts
 
 
-def dataset_verdict(
-    verdicts: list[ColumnDrift], spec: DriftSpec, *, prediction: str | None = None
-) -> DatasetDrift:
+def dataset_verdict(verdicts: list[ColumnDrift], spec: DriftSpec, *, prediction: str | None = None) -> DatasetDrift:
     """Whether the window drifted: the share of drifted columns, the prediction's own verdict left aside.
 
     Raises:
@@ -137,9 +135,7 @@ def _decide_numeric(name: str, reference: NumericProfile, current: Rows, spec: D
         )
     distance_normed = seen.wasserstein() / max(reference.std, _LEAST_STD)
     drifted = distance_normed >= spec.distance_threshold
-    return ColumnDrift(
-        name, "wasserstein", distance_normed, spec.distance_threshold, drifted, reference.n, seen.n
-    )
+    return ColumnDrift(name, "wasserstein", distance_normed, spec.distance_threshold, drifted, reference.n, seen.n)
 
 
 def _decide_categorical(name: str, reference: CategoryProfile, current: Rows, spec: DriftSpec) -> ColumnDrift:
@@ -169,9 +165,7 @@ def _by_categories(
         apart = float(distance.jensenshannon(expected / n_reference, observed / n_current))
         apart = 0.0 if np.isnan(apart) else apart  # the root of a rounding error below zero
         drifted = apart >= spec.distance_threshold
-        return ColumnDrift(
-            name, "jensenshannon", apart, spec.distance_threshold, drifted, n_reference, n_current
-        )
+        return ColumnDrift(name, "jensenshannon", apart, spec.distance_threshold, drifted, n_reference, n_current)
     if len(keys) > 2:
         method = "chisquare"
         # a category that the reference never had: its expectation of zero makes the p-value zero
@@ -220,9 +214,7 @@ class _Seen:
             self._sums += sums
         elif len(self._values):
             # even cells lie between two values of the reference, odd ones are exactly such a value
-            cells = np.searchsorted(self._values, values, "left") + np.searchsorted(
-                self._values, values, "right"
-            )
+            cells = np.searchsorted(self._values, values, "left") + np.searchsorted(self._values, values, "right")
             self._cells += np.bincount(cells, minlength=len(self._cells))
 
     def few(self) -> dict[float, int] | None:

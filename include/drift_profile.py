@@ -111,9 +111,7 @@ def profile(
     """
     total = count_rows(rows)
     if total == 0:
-        raise LifecycleError(
-            "drift profile: the reference has no rows; profile the rows that were trained on"
-        )
+        raise LifecycleError("drift profile: the reference has no rows; profile the rows that were trained on")
     numbers = numeric if prediction is None else (*numeric, prediction)
     profiles: dict[str, NumericProfile] = {}
     for name in numbers:
@@ -165,9 +163,7 @@ def categories_of(rows: Rows, name: str) -> tuple[dict[str, int], int]:
         for text, count in zip(texts, counted.field("counts").to_pylist(), strict=True):
             counts[text] = counts.get(text, 0) + count
         if len(counts) > MAX_CATEGORIES:
-            raise LifecycleError(
-                f"drift: column {name!r} has more than {MAX_CATEGORIES} categories; leave it out"
-            )
+            raise LifecycleError(f"drift: column {name!r} has more than {MAX_CATEGORIES} categories; leave it out")
     return counts, nulls
 
 
@@ -201,9 +197,7 @@ def bin_numbers(histogram_edges: Floats, core: tuple[int, int], values: Floats) 
 
 def _arrays(rows: Rows, name: str) -> Iterator[pa.Array]:
     if name not in rows.schema.names:
-        raise LifecycleError(
-            f"drift: column {name!r} is missing; the rows have {', '.join(rows.schema.names)}"
-        )
+        raise LifecycleError(f"drift: column {name!r} is missing; the rows have {', '.join(rows.schema.names)}")
     # threads stay with the caller: one task must not take the machine
     if isinstance(rows, ds.Dataset):
         batches: Iterator[pa.RecordBatch] = rows.to_batches(columns=[name], use_threads=False)
@@ -332,7 +326,5 @@ def _label_rate(rows: Rows, name: str) -> float:
         known += len(kept)
         positive += pc.sum(kept).as_py() or 0
     if not known:
-        raise LifecycleError(
-            f"drift profile: no row of {name!r} has a label; profile the rows that were trained on"
-        )
+        raise LifecycleError(f"drift profile: no row of {name!r} has a label; profile the rows that were trained on")
     return positive / known

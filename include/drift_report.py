@@ -59,14 +59,10 @@ def write(
     samples = [_sample(frame, shown, categorical, seed) for frame in (reference, current)]
     shown = [verdict for verdict in shown if all(frame[verdict.column].notna().any() for frame in samples)]
     if not shown:
-        raise LifecycleError(
-            f"drift report {folder}: no column has values in both the reference and the window"
-        )
+        raise LifecycleError(f"drift report {folder}: no column has values in both the reference and the window")
     snapshot = _run(samples[0], samples[1], [verdict.column for verdict in shown], categorical, drift_share)
     disagreeing = _disagreeing(shown, snapshot.dict(), [len(frame) for frame in samples])
-    left_out += [
-        verdict.column for verdict in decision if verdict not in shown and verdict.column not in left_out
-    ]
+    left_out += [verdict.column for verdict in decision if verdict not in shown and verdict.column not in left_out]
     folder.mkdir(parents=True, exist_ok=True)
     html, record = folder / "report.html", folder / "report.json"
     content = {
@@ -93,15 +89,11 @@ def _nearness(verdict: ColumnDrift) -> float:
     return 1.0 + verdict.threshold - verdict.statistic
 
 
-def _sample(
-    frame: pd.DataFrame, shown: Sequence[ColumnDrift], categorical: Sequence[str], seed: int
-) -> pd.DataFrame:
+def _sample(frame: pd.DataFrame, shown: Sequence[ColumnDrift], categorical: Sequence[str], seed: int) -> pd.DataFrame:
     columns = [verdict.column for verdict in shown]
     missing = [name for name in columns if name not in frame]
     if missing:
-        raise LifecycleError(
-            f"drift report: the sample lacks {', '.join(missing)}; give every decided column"
-        )
+        raise LifecycleError(f"drift report: the sample lacks {', '.join(missing)}; give every decided column")
     sample = frame[columns]
     if len(sample) > MAX_ROWS:
         sample = sample.sample(MAX_ROWS, random_state=seed)
@@ -136,9 +128,7 @@ def _run(
         return Report([preset], include_tests=True).run(new, old)
 
 
-def _disagreeing(
-    shown: Sequence[ColumnDrift], snapshot: Mapping[str, Any], rows: Sequence[int]
-) -> dict[str, str]:
+def _disagreeing(shown: Sequence[ColumnDrift], snapshot: Mapping[str, Any], rows: Sequence[int]) -> dict[str, str]:
     scores = {metric["id"]: (metric["config"], metric["value"]) for metric in snapshot["metrics"]}
     sampled: dict[str, tuple[bool, float]] = {}
     for test in snapshot["tests"]:

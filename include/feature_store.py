@@ -33,9 +33,7 @@ CONFIGURATION = REPOSITORY / "feast_repo" / "feature_store.yaml"
 Definition = Entity | FeatureView | FeatureService | OnDemandFeatureView | DataSource
 
 
-def open_store(
-    settings: Settings, use_case: str, table_versions: Mapping[str, int] | None = None
-) -> FeatureStore:
+def open_store(settings: Settings, use_case: str, table_versions: Mapping[str, int] | None = None) -> FeatureStore:
     """The Feast store of ``use_case``, as ``feast_repo/feature_store.yaml`` describes it.
 
     Args:
@@ -148,8 +146,7 @@ def _service(store: FeatureStore, name: str) -> FeatureService:
     known = [service.name for service in store.list_feature_services()]
     if name not in known:
         raise LifecycleError(
-            f"project {store.project!r} has no feature service {name!r} but {known};"
-            " apply the definitions first"
+            f"project {store.project!r} has no feature service {name!r} but {known}; apply the definitions first"
         )
     return store.get_feature_service(name)
 
@@ -182,9 +179,7 @@ def _write_online(store: FeatureStore, view: FeatureView, rows: pa.Table) -> Non
         online.write_table(store.config, view, rows)
     elif len(rows):
         keys = {field.name: field.dtype.to_value_type() for field in view.entity_columns}
-        online.online_write_batch(
-            store.config, view, _convert_arrow_to_proto(rows.combine_chunks(), view, keys), None
-        )
+        online.online_write_batch(store.config, view, _convert_arrow_to_proto(rows.combine_chunks(), view, keys), None)
 
 
 def _create_online_tables(store: FeatureStore, definitions: Sequence[Definition]) -> None:

@@ -59,9 +59,7 @@ def views(sql: Path) -> list[str]:
     return names
 
 
-def compute(
-    con: duckdb.DuckDBPyConnection, sql: Path, first: str, last: str, time_zone: str
-) -> dict[str, str]:
+def compute(con: duckdb.DuckDBPyConnection, sql: Path, first: str, last: str, time_zone: str) -> dict[str, str]:
     """The query of each feature view for the days ``first``..``last``.
 
     Needs the raw tables as views of ``con``, with the partitions of ``inputs_window`` (more do no harm),
@@ -109,9 +107,7 @@ def training_rows(con: duckdb.DuckDBPyConnection, sql: Path, first: str, as_of: 
 
 def asked_partitions(con: duckdb.DuckDBPyConnection, first: str, last: str, time_zone: str) -> None:
     """Make the temporary table ``partitions``: ``ds``, ``day``, ``clock`` of each day asked for."""
-    con.execute(
-        "CREATE OR REPLACE TEMP TABLE partitions (ds VARCHAR, day DATE, clock TIMESTAMPTZ)"
-    ).fetchall()
+    con.execute("CREATE OR REPLACE TEMP TABLE partitions (ds VARCHAR, day DATE, clock TIMESTAMPTZ)").fetchall()
     rows = ", ".join(
         f"('{key}', DATE '{key}', TIMESTAMPTZ '{partitions.clock(key, time_zone).isoformat()}')"
         for key in partitions.key_range(first, last)

@@ -39,9 +39,7 @@ def definitions(workspace: Workspace) -> list[Any]:
     """The use case's Feast entities, views and service, over its tables in the lake."""
     case = workspace.case
     module = import_module(f"feast_repo.{case.like or case.name}")
-    found: list[Any] = module.definitions(
-        case.name, lambda view: workspace.lake.uri(case.table("features", view))
-    )
+    found: list[Any] = module.definitions(case.name, lambda view: workspace.lake.uri(case.table("features", view)))
     return found
 
 

@@ -144,9 +144,7 @@ def _subject_to_guardrails(verdict: Verdict) -> Verdict:
 def _checked_days(test: TestDays) -> Codes:
     n = len(test.y)
     if n == 0:
-        raise TrainingError(
-            "gate: there are no test rows; give the training set more days than it holds back"
-        )
+        raise TrainingError("gate: there are no test rows; give the training set more days than it holds back")
     columns: dict[str, Sequence[str] | NDArray[np.generic]] = {
         "days": test.days,
         "challenger": test.challenger,
@@ -156,9 +154,7 @@ def _checked_days(test: TestDays) -> Codes:
         columns["champion"] = test.champion
     for name, values in columns.items():
         if len(values) != n:
-            raise TrainingError(
-                f"gate: {name} has {len(values)} rows for {n} outcomes; use the same test rows"
-            )
+            raise TrainingError(f"gate: {name} has {len(values)} rows for {n} outcomes; use the same test rows")
     codes: Codes = np.unique(np.asarray(test.days), return_inverse=True)[1].astype(np.int64)
     return codes
 
@@ -166,9 +162,7 @@ def _checked_days(test: TestDays) -> Codes:
 def _value(name: str, y: Floats, predicted: Floats, who: str) -> float:
     bad = int(np.count_nonzero(~np.isfinite(predicted)))
     if bad:
-        raise TrainingError(
-            f"gate: {bad} of {len(y)} predictions of {who} are NaN or infinite; train it again"
-        )
+        raise TrainingError(f"gate: {bad} of {len(y)} predictions of {who} are NaN or infinite; train it again")
     if not np.isfinite(y).all():
         raise TrainingError("gate: test rows without an outcome; judge only days whose outcomes are complete")
     value = metric(name).value(y, predicted)
@@ -188,9 +182,7 @@ def _guardrail(name: str, bound: Bound, test: TestDays) -> Guardrail:
 def _slice(name: str, rows: NDArray[np.bool_], test: TestDays, metric_name: str) -> SliceEvidence:
     n_rows = int(np.count_nonzero(rows))
     if n_rows == 0:
-        raise TrainingError(
-            f"gate: slice {name} has no test rows; drop it from the spec or hold back more days"
-        )
+        raise TrainingError(f"gate: slice {name} has no test rows; drop it from the spec or hold back more days")
     measure = metric(metric_name)
     values = [
         None if predicted is None else measure.value(test.y[rows], predicted[rows])

@@ -56,9 +56,7 @@ class GateSpec(BaseModel):
     @field_validator("guardrails")
     @classmethod
     def _guardrails_are_known(cls, guardrails: dict[str, Bound]) -> dict[str, Bound]:
-        unknown = [
-            f'metric "{name}" unknown; {nearest(name, METRICS)}' for name in guardrails if name not in METRICS
-        ]
+        unknown = [f'metric "{name}" unknown; {nearest(name, METRICS)}' for name in guardrails if name not in METRICS]
         if unknown:
             raise ValueError("; ".join(unknown))
         return guardrails

@@ -61,9 +61,7 @@ def producers(workspace: Workspace, stage: str) -> list[str]:
     return [f"{workspace.case.name}_{name}" for name in _UPSTREAM[stage]]
 
 
-def fault(
-    workspace: Workspace, stage: str, keys: Sequence[str], gone: Mapping[str, Sequence[str]]
-) -> str | None:
+def fault(workspace: Workspace, stage: str, keys: Sequence[str], gone: Mapping[str, Sequence[str]]) -> str | None:
     """What to tell a person about partitions that nobody is producing; ``None`` if none is indispensable."""
     needed = wanted(workspace, stage, keys)
     lacking = {table: sorted(set(parts) & set(needed.get(table, ()))) for table, parts in gone.items()}

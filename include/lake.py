@@ -222,9 +222,7 @@ class Lake:
             "partitions; run the task again when they have finished"
         )
 
-    def _publish_once(
-        self, delta: DeltaTable, stage: Stage, run: Run, meta: Mapping[str, Any]
-    ) -> Publication | None:
+    def _publish_once(self, delta: DeltaTable, stage: Stage, run: Run, meta: Mapping[str, Any]) -> Publication | None:
         """One try; ``None`` when another commit came between and the try must be repeated."""
         attempt_id = f"run/{run.dag_id}/{run.run_id}"
         self._refuse_late(delta, stage.table, run, attempt_id)
@@ -239,8 +237,7 @@ class Lake:
             for key in changed
         }
         numbers = [
-            Transaction(f"partition/{key}", (delta.transaction_version(f"partition/{key}") or 0) + 1)
-            for key in changed
+            Transaction(f"partition/{key}", (delta.transaction_version(f"partition/{key}") or 0) + 1) for key in changed
         ]
         try:
             delta.create_write_transaction(

@@ -78,9 +78,7 @@ def _verdicts(workspace: Workspace, key: str, run: Run) -> pa.Table:
     figures = []
     if judged is not None:
         settings = case.training
-        figures = monitoring.quality(
-            judged, case.monitoring.quality, task=settings.task, metric_name=settings.metric
-        )
+        figures = monitoring.quality(judged, case.monitoring.quality, task=settings.task, metric_name=settings.metric)
     return monitoring.verdict_rows(
         key, version, case.monitoring, drifts=decided, prediction=PREDICTION, figures=figures,
         rows=current.num_rows, report=report.html,
@@ -157,9 +155,7 @@ def _judged(
         return None
     y = rows["label"].to_numpy().astype(np.float64)
     baselines = (
-        {}
-        if reference.profile.label_rate is None
-        else {"constant": np.full(len(y), reference.profile.label_rate)}
+        {} if reference.profile.label_rate is None else {"constant": np.full(len(y), reference.profile.label_rate)}
     )
     return monitoring.Judged(rows["ds"].to_pylist(), y, rows[PREDICTION].to_numpy(), baselines)
 
@@ -172,8 +168,6 @@ def _last_request(workspace: Workspace, key: str) -> str | None:
 def _record_request(workspace: Workspace, key: str, version: int, reason: str, run: Run) -> None:
     row: dict[str, Any] = {"model_version": version, "reason": reason, "ds": key}
     rows = pa.Table.from_pylist([row])
-    staged = workspace.lake.stage(
-        workspace.case.table("monitoring", "requests"), rows.to_reader(), [key], run, ()
-    )
+    staged = workspace.lake.stage(workspace.case.table("monitoring", "requests"), rows.to_reader(), [key], run, ())
     workspace.lake.publish(staged, run)
     workspace.lake.discard(staged)

@@ -80,9 +80,7 @@ class TrainingRequest:
     reason: str
 
 
-def quality(
-    judged: Judged, spec: QualitySpec, *, task: str = "binary", metric_name: str = "log_loss"
-) -> list[Figure]:
+def quality(judged: Judged, spec: QualitySpec, *, task: str = "binary", metric_name: str = "log_loss") -> list[Figure]:
     """Figures of past predictions: the task's metrics, mean predicted and observed, gaps to the baselines.
 
     A figure violates when it is beyond its threshold, with its whole interval where there is one, and rests
@@ -223,9 +221,7 @@ def _row(
 def _checked_days(judged: Judged) -> Codes:
     n = len(judged.y)
     if n == 0:
-        raise LifecycleError(
-            "quality: no prediction has an outcome yet; judge a window whose outcomes are in"
-        )
+        raise LifecycleError("quality: no prediction has an outcome yet; judge a window whose outcomes are in")
     columns = {"days": judged.days, "predictions": judged.predicted, **judged.baselines}
     for name, values in columns.items():
         if len(values) != n:
@@ -248,9 +244,7 @@ def _difference_figure(
     metric_name: str, baseline: str, predicted: Floats, judged: Judged, days: Codes, spec: QualitySpec
 ) -> Figure:
     measure = metric(metric_name)
-    found = paired_difference(
-        measure, judged.y, judged.predicted, predicted, days, resamples=_RESAMPLES, seed=0
-    )
+    found = paired_difference(measure, judged.y, judged.predicted, predicted, days, resamples=_RESAMPLES, seed=0)
     low, high = _trusted(found.low, found.high, days)
     threshold = 0.0 if baseline == "constant" and spec.beat_constant else None
     name = f"{metric_name}_minus_{baseline}"

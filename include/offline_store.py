@@ -96,13 +96,9 @@ class AsofRetrievalJob(RetrievalJob):
         return self._metadata
 
     def to_sql(self) -> str:
-        raise LifecycleError(
-            "this retrieval is several queries, one a feature view; use to_arrow() or to_df()"
-        )
+        raise LifecycleError("this retrieval is several queries, one a feature view; use to_arrow() or to_df()")
 
-    def persist(
-        self, storage: SavedDatasetStorage, allow_overwrite: bool = False, timeout: int | None = None
-    ) -> None:
+    def persist(self, storage: SavedDatasetStorage, allow_overwrite: bool = False, timeout: int | None = None) -> None:
         raise _read_only("saving a dataset")
 
 
@@ -249,8 +245,7 @@ def _refuse_on_demand(views: list[OnDemandFeatureView]) -> None:
 
 def _read_only(what: str) -> LifecycleError:
     return LifecycleError(
-        f"{what} through Feast is not supported: the lake takes only audited publishes;"
-        " write with include/lake.py"
+        f"{what} through Feast is not supported: the lake takes only audited publishes; write with include/lake.py"
     )
 
 
@@ -313,9 +308,7 @@ def _narrow(rows: pa.Table, instant: str, histories: list[History]) -> pa.Table:
 
 def _utc(instants: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     if not pa.types.is_timestamp(instants.type):
-        raise LifecycleError(
-            f"entity column {name!r} is {instants.type}, not a timestamp; convert it to UTC instants"
-        )
+        raise LifecycleError(f"entity column {name!r} is {instants.type}, not a timestamp; convert it to UTC instants")
     if instants.null_count:
         raise LifecycleError(f"entity column {name!r} is null in {instants.null_count} rows; drop them first")
     if instants.type.tz is None:
@@ -370,8 +363,7 @@ def _delta_address(source: DataSource) -> str:
     if isinstance(source, FileSource) and isinstance(source.file_format, DeltaFormat):
         return str(source.path)
     raise LifecycleError(
-        f"source {source.name!r} is not a Delta table; declare"
-        " FileSource(path=..., file_format=DeltaFormat(), ...)"
+        f"source {source.name!r} is not a Delta table; declare FileSource(path=..., file_format=DeltaFormat(), ...)"
     )
 
 

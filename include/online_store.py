@@ -96,9 +96,7 @@ class GuardedSqliteOnlineStore(SqliteOnlineStore):
         def stored() -> Iterator[StoredValue]:
             for field in view.features:
                 values, texts = _encoded(rows.column(field.name), field.dtype.to_value_type())
-                yield from zip(
-                    keys, repeat(field.name), values, texts, events, created or repeat(None), strict=False
-                )
+                yield from zip(keys, repeat(field.name), values, texts, events, created or repeat(None), strict=False)
 
         self._upsert(config, view, stored())
 
@@ -122,8 +120,7 @@ class GuardedSqliteOnlineStore(SqliteOnlineStore):
                 found.setdefault(key, {})[feature] = Value.FromString(value)
                 newest[key] = max(event, newest.get(key, event))
         return [
-            (EPOCH + timedelta(microseconds=newest[key]), found[key]) if key in found else (None, None)
-            for key in keys
+            (EPOCH + timedelta(microseconds=newest[key]), found[key]) if key in found else (None, None) for key in keys
         ]
 
     def _stored_values(

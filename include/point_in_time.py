@@ -85,9 +85,7 @@ class History:
 
 
 @contextmanager
-def engine(
-    threads: int, memory_limit: str, temp_directory: str | None
-) -> Iterator[duckdb.DuckDBPyConnection]:
+def engine(threads: int, memory_limit: str, temp_directory: str | None) -> Iterator[duckdb.DuckDBPyConnection]:
     """A DuckDB connection that keeps to its share of the machine and leaves nothing behind.
 
     Args:
@@ -112,9 +110,7 @@ def engine(
             connection.close()
 
 
-def values_as_of(
-    connection: duckdb.DuckDBPyConnection, rows: pa.Table, instant: str, history: History
-) -> pa.Table:
+def values_as_of(connection: duckdb.DuckDBPyConnection, rows: pa.Table, instant: str, history: History) -> pa.Table:
     """The values of ``history`` that were known at each row's instant.
 
     Args:
@@ -132,9 +128,7 @@ def values_as_of(
     _refuse_incomparable(rows.schema, dataset.schema, history)
     first, last = _bounds(rows.column(instant))
     if first is None or last is None:
-        return pa.table(
-            {name: pa.nulls(0, dataset.schema.field(column).type) for column, name in history.values}
-        )
+        return pa.table({name: pa.nulls(0, dataset.schema.field(column).type) for column, name in history.values})
     since = first - history.lifetime if history.lifetime else None
     plan = _Plan(connection, history)
     connection.register("entity_rows", _narrow(rows, instant, history))
@@ -244,9 +238,7 @@ class _Plan:
         # entity rows often repeat a coarser view's key and instant: each is looked up once
         present = " AND ".join(f"{key} IS NOT NULL" for key in self.keys) or "true"
         distinct = ", ".join([*self.keys, "instant"])
-        self._execute(
-            f"CREATE TEMP TABLE pairs AS SELECT DISTINCT {distinct} FROM entity_rows WHERE {present}"
-        )
+        self._execute(f"CREATE TEMP TABLE pairs AS SELECT DISTINCT {distinct} FROM entity_rows WHERE {present}")
         if late:
             self._find_exactly(rows)
         else:
@@ -272,8 +264,7 @@ class _Plan:
         event = f"CAST({quoted(self.history.event)} AS TIMESTAMPTZ)"
         created = f"CAST({quoted(self.history.created)} AS TIMESTAMPTZ)"
         late, revised = self._execute(
-            f"SELECT bool_or({created} > {event}), bool_or({created} IS DISTINCT FROM {event})"
-            " FROM history_rows"
+            f"SELECT bool_or({created} > {event}), bool_or({created} IS DISTINCT FROM {event}) FROM history_rows"
         )[0]
         if revised is not True:
             self.history = replace(self.history, created=None)
@@ -319,8 +310,7 @@ class _Plan:
             microseconds = self.history.lifetime // timedelta(microseconds=1)
             on += [f"f.event >= e.instant - to_microseconds({microseconds})"]
         names = [
-            f"f.{value} AS {quoted(name)}"
-            for value, (_, name) in zip(self.values, self.history.values, strict=True)
+            f"f.{value} AS {quoted(name)}" for value, (_, name) in zip(self.values, self.history.values, strict=True)
         ]
         joined = f"entity_rows e LEFT JOIN found f ON {' AND '.join(on)}"
         return arrow(self.connection, f"SELECT {', '.join(names)} FROM {joined} ORDER BY e.position")
@@ -336,9 +326,7 @@ def _narrow(rows: pa.Table, instant: str, history: History) -> pa.Table:
     return pa.table({"position": position, "instant": rows.column(instant), **columns})
 
 
-def _within(
-    dataset: pads.Dataset, event: str, since: datetime | None, until: datetime | None
-) -> pads.Dataset:
+def _within(dataset: pads.Dataset, event: str, since: datetime | None, until: datetime | None) -> pads.Dataset:
     """The rows with an event in ``[since, until]`` and little more; files outside it are not opened."""
     kind = dataset.schema.field(event).type
     if not pa.types.is_timestamp(kind):

@@ -73,9 +73,7 @@ def publish(workspace: Workspace, stages: Stages, run: Run) -> dict[str, Any]:
     for table, stage in sorted(opened.items(), key=lambda item: REFERENCE not in item[1].keys):
         verdict = stage.audit()
         if verdict is None or verdict["verdict"] == "failed":
-            raise AuditFailed(
-                f"{table}: the stage {stage.path} has not passed an audit; run the audit task first"
-            )
+            raise AuditFailed(f"{table}: the stage {stage.path} has not passed an audit; run the audit task first")
         done = workspace.lake.publish(stage, run, report=verdict["docs"], notes={"audit": verdict})
         days |= set(stage.keys) - {REFERENCE}
         changed[table] = len(done.published)
@@ -88,9 +86,7 @@ def publish(workspace: Workspace, stages: Stages, run: Run) -> dict[str, Any]:
     return {"first": min(days), "last": max(days), "changed": changed}
 
 
-def _audit_one(
-    workspace: Workspace, table: str, stage: Stage, stages: Mapping[str, Stage], run: Run
-) -> AuditReport:
+def _audit_one(workspace: Workspace, table: str, stage: Stage, stages: Mapping[str, Stage], run: Run) -> AuditReport:
     suite = suite_of(workspace, table.rsplit("/", 1)[1])
     place = AuditPlace(
         use_case=workspace.case.name,

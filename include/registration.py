@@ -148,9 +148,7 @@ class Run:
         now = int(time.time() * 1000)  # shown by MLflow, read by nothing
         params = [Param(name, str(value)) for name, value in challenger.params.items()]
         metrics = [
-            Metric(name, float(value), now, 0)
-            for name, value in challenger.metrics.items()
-            if value is not None
+            Metric(name, float(value), now, 0) for name, value in challenger.metrics.items() if value is not None
         ]
         for begin in range(0, len(params), 100):
             self._client.log_batch(self.run_id, params=params[begin : begin + 100])

@@ -132,9 +132,7 @@ def champion(tracking_uri: str, use_case: str) -> Version:
         # an unknown alias is INVALID_PARAMETER_VALUE, an unknown model RESOURCE_DOES_NOT_EXIST
         if error.error_code not in (*_MISSING, "INVALID_PARAMETER_VALUE"):
             raise LifecycleError(f"{use_case}: MLflow at {tracking_uri} did not answer ({error})") from error
-        raise NoChampion(
-            f"{use_case} has no champion; run {use_case}_train and {use_case}_promote"
-        ) from error
+        raise NoChampion(f"{use_case} has no champion; run {use_case}_train and {use_case}_promote") from error
 
 
 def set_alias_champion(tracking_uri: str, use_case: str, number: int) -> None:
@@ -204,7 +202,5 @@ def _download(tracking_uri: str, version: Version, scratch: Path) -> Path:
         raise LifecycleError(f"{where}: its files cannot be read from MLflow ({error})") from error
     folder = root / "data" / MODEL_NAME
     if not folder.is_dir():
-        raise LifecycleError(
-            f"{where} holds no folder data/{MODEL_NAME}; it was not registered by this project"
-        )
+        raise LifecycleError(f"{where} holds no folder data/{MODEL_NAME}; it was not registered by this project")
     return folder

@@ -95,9 +95,7 @@ def _predict_days(
         yield _scored(workspace, of_day, predicted, version, seen[key])
 
 
-def _scored(
-    workspace: Workspace, rows: pa.Table, predicted: NDArray[np.float64], version: int, seen: str
-) -> pa.Table:
+def _scored(workspace: Workspace, rows: pa.Table, predicted: NDArray[np.float64], version: int, seen: str) -> pa.Table:
     # the categorical columns come along: they are what predictions are sliced by later
     wanted = {"ds", *workspace.case.predictions.key, *workspace.case.training.categorical}
     count = rows.num_rows

@@ -151,9 +151,7 @@ def _verdicts(workspace: Workspace, keys: list[str]) -> dict[str, Row]:
         of_day = [row for row in whole if row["ds"] == key]
         shares = [row for row in of_day if row["metric"] == "drift_share"]
         drift = f"{shares[0]['value']:.0%}{' DRIFT' if shares[0]['violated'] else ''}" if shares else ""
-        other = [
-            f"{r['kind']} {r['metric']}" for r in of_day if r["violated"] and r["metric"] != "drift_share"
-        ]
+        other = [f"{r['kind']} {r['metric']}" for r in of_day if r["violated"] and r["metric"] != "drift_share"]
         if of_day:
             rows[key] = (drift, ", ".join(other) or "none")
     return rows

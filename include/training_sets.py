@@ -86,12 +86,21 @@ def table_of(workspace: Workspace, as_of: str) -> str:
     return workspace.case.table("training", f"as_of_{as_of.replace('-', '_')}")
 
 
+def label_days(workspace: Workspace, as_of: str) -> tuple[str, str]:
+    """First and last day whose rows a training set of ``as_of`` holds."""
+    case = workspace.case
+    first, last = features.first_label_day(case.history.first), features.last_label_day(as_of)
+    if case.training_days is not None:
+        first = max(first, partitions.shift(last, 1 - case.training_days))
+    return first, last
+
+
 def _rows(
     workspace: Workspace, as_of: str, recorded: dict[str, Input] | Any = None
 ) -> tuple[pa.Table, dict[str, Input]]:
     """The training rows, read at the recorded versions if they are given, else at the current ones."""
     case = workspace.case
-    first, last = features.first_label_day(case.history.first), features.last_label_day(as_of)
+    first, last = label_days(workspace, as_of)
     if last < first:
         raise TrainingError(
             f"{case.name}: a training set as of {as_of} would have labels until {last}, but whole look-backs "
@@ -108,12 +117,8 @@ def _rows(
         order = ", ".join(("ds", *case.training.keys))
         rows = con.sql(f"SELECT * FROM ({query}) ORDER BY {order}").to_arrow_table()
     if rows.num_rows == 0:
-        raise TrainingError(
-            f"{case.name}: no labelled row from {first} to {last}; are the outcomes published?"
-        )
-    versions = {
-        workspace.lake.uri(table): value.version for table, value in read.items() if "/features/" in table
-    }
+        raise TrainingError(f"{case.name}: no labelled row from {first} to {last}; are the outcomes published?")
+    versions = {workspace.lake.uri(table): value.version for table, value in read.items() if "/features/" in table}
     store = feature_store.open_store(workspace.settings, case.name, versions)
     found = feature_store.historical_features(store, case.features.service, rows)
     day = case.training.day_column

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from airflow.plugins_manager import AirflowPlugin
 
 from lifecycle.timetables import PartitionedAssets
@@ -9,4 +11,4 @@ from lifecycle.timetables import PartitionedAssets
 
 class LifecyclePlugin(AirflowPlugin):
     name = "lifecycle"
-    timetables = [PartitionedAssets]
+    timetables: ClassVar = [PartitionedAssets]

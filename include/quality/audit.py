@@ -89,9 +89,7 @@ def _audit(
             validated.append(one)
     (count,) = session.execute(f"SELECT count(*) FROM {catalog.STAGED}").fetchall()[0]
     folder = docs.folder(place.reports_root, place.use_case, suite.table, place.run)
-    report = AuditReport(
-        place.use_case, suite.table, partitions, count, tuple(results), str(folder / docs.PAGE)
-    )
+    report = AuditReport(place.use_case, suite.table, partitions, count, tuple(results), str(folder / docs.PAGE))
     docs.write(folder, report, validated)
     return report
 
@@ -121,9 +119,7 @@ def _view(session: duckdb.DuckDBPyConnection, name: str, rows: Rows, suite: Suit
 
 
 @contextmanager
-def _connection(
-    place: AuditPlace, given: duckdb.DuckDBPyConnection | None
-) -> Iterator[duckdb.DuckDBPyConnection]:
+def _connection(place: AuditPlace, given: duckdb.DuckDBPyConnection | None) -> Iterator[duckdb.DuckDBPyConnection]:
     if given is not None:
         yield given
         return

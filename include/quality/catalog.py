@@ -123,8 +123,7 @@ def _built_in(suite: Suite, first_partition: str | None) -> Iterator[Expectation
     legitimate = sorted(suite.may_be_empty(first_partition))
     excused = f" AND ds NOT IN ({', '.join(repr(key) for key in legitimate)})" if legitimate else ""
     yield _rows_rule(
-        f"SELECT ds FROM {PARTITIONS} WHERE ds NOT IN "
-        f"(SELECT ds FROM {{batch}} WHERE ds IS NOT NULL){excused}",
+        f"SELECT ds FROM {PARTITIONS} WHERE ds NOT IN (SELECT ds FROM {{batch}} WHERE ds IS NOT NULL){excused}",
         "critical",
         "no partition is empty" + (f", except {', '.join(legitimate)}" if legitimate else ""),
     )
@@ -134,9 +133,7 @@ def _built_in(suite: Suite, first_partition: str | None) -> Iterator[Expectation
 
 def _size_query(bounds: PartitionRows) -> str:
     outside = [
-        f"count(*) {sign} {bound}"
-        for sign, bound in (("<", bounds.min), (">", bounds.max))
-        if bound is not None
+        f"count(*) {sign} {bound}" for sign, bound in (("<", bounds.min), (">", bounds.max)) if bound is not None
     ]
     return f"SELECT ds, count(*) AS rows FROM {{batch}} GROUP BY ds HAVING {' OR '.join(outside)}"
 
@@ -206,9 +203,7 @@ def _sql_faults(connection: duckdb.DuckDBPyConnection, suite: Suite) -> Iterator
     connection.execute(f"CREATE VIEW {STAGED} AS {empty_rows(suite)}")
     connection.execute(f"CREATE TABLE {PARTITIONS} (ds VARCHAR)")
     for position, rule in enumerate(suite.quarantine):
-        yield from _bind(
-            connection, f"quarantine[{position}].when", f"SELECT ({rule.when})::BOOLEAN FROM {STAGED}"
-        )
+        yield from _bind(connection, f"quarantine[{position}].when", f"SELECT ({rule.when})::BOOLEAN FROM {STAGED}")
     for position, expectation in enumerate(suite.expectations):
         where = f"expectations[{position}].kwargs"
         for field in _REGEX_KWARGS:
@@ -225,9 +220,7 @@ def _sql_faults(connection: duckdb.DuckDBPyConnection, suite: Suite) -> Iterator
             yield from _bind(connection, f"{where}.unexpected_rows_query", query, suite.reads)
 
 
-def _bind(
-    connection: duckdb.DuckDBPyConnection, where: str, query: str, reads: Iterable[str] = ()
-) -> Iterator[str]:
+def _bind(connection: duckdb.DuckDBPyConnection, where: str, query: str, reads: Iterable[str] = ()) -> Iterator[str]:
     try:
         connection.execute(query)
     except duckdb.Error as error:

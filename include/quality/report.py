@@ -37,9 +37,7 @@ class ExpectationResult:
 
     def __str__(self) -> str:
         count = "" if self.unexpected is None else f", {self.unexpected} rows"
-        return (
-            f"{self.type}({self.subject}): {self.why} (found {self.observed}{count}{span(self.partitions)})"
-        )
+        return f"{self.type}({self.subject}): {self.why} (found {self.observed}{count}{span(self.partitions)})"
 
 
 @dataclass(frozen=True)

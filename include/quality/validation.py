@@ -77,8 +77,7 @@ def _raise_for_engine(suite: Suite, validations: Sequence[ExpectationValidationR
     if faults:
         raise AuditEngineError(
             f"{suite.table}: {len(faults)} expectations could not be evaluated, so nothing is known about "
-            "the rows and nothing was published. Mend the suite or the engine and run again:\n"
-            + "\n".join(faults)
+            "the rows and nothing was published. Mend the suite or the engine and run again:\n" + "\n".join(faults)
         )
 
 
@@ -94,9 +93,7 @@ def _engine_messages(info: Mapping[str, Any] | None) -> list[str]:
 def _first_line(message: Any) -> str:
     lines = [line.strip() for line in str(message).splitlines() if line.strip()]
     # a traceback's cause stands in its last line, a message's in its first
-    return (
-        lines[-1] if lines and lines[0].startswith("Traceback") else "".join(lines[:1])
-    ) or "unknown error"
+    return (lines[-1] if lines and lines[0].startswith("Traceback") else "".join(lines[:1])) or "unknown error"
 
 
 def result_of(validation: ExpectationValidationResult, evidence: Evidence) -> ExpectationResult:

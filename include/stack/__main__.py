@@ -88,9 +88,7 @@ def _status(layout: Layout, options: argparse.Namespace) -> int:
         word = "[green]healthy" if state.healthy else "[yellow]not healthy" if state.pid else "[red]down"
         table.add_row(state.name, word, str(state.pid or ""), state.log)
     console.print(table)
-    console.print(
-        f"Airflow {layout.airflow_url}   MLflow {layout.mlflow_url}   state {layout.home}", soft_wrap=True
-    )
+    console.print(f"Airflow {layout.airflow_url}   MLflow {layout.mlflow_url}   state {layout.home}", soft_wrap=True)
     return 0 if all(state.healthy for state in states) else 1
 
 

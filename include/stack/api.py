@@ -84,9 +84,7 @@ class AirflowApi:
         """Keep the scheduler from starting runs of ``dag_id``."""
         self.call("PATCH", f"/dags/{dag_id}", {"is_paused": True}, update_mask="is_paused")
 
-    def trigger(
-        self, dag_id: str, conf: Mapping[str, Any] | None = None, partition_key: str | None = None
-    ) -> str:
+    def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None, partition_key: str | None = None) -> str:
         """Start a run now, with ``conf`` or for one partition; returns its run id."""
         body: Json = {"logical_date": None, "conf": dict(conf or {})}
         if partition_key is not None:
@@ -105,16 +103,12 @@ class AirflowApi:
         """The task instances of a run: ``task_id``, ``map_index``, ``state``, ``try_number`` and more."""
         return self._all(f"/dags/{dag_id}/dagRuns/{_quote(run_id)}/taskInstances", "task_instances")
 
-    def xcom(
-        self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", map_index: int = -1
-    ) -> Any:
+    def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
         """What a task returned."""
         path = f"/dags/{dag_id}/dagRuns/{_quote(run_id)}/taskInstances/{task_id}/xcomEntries/{key}"
         return self.call("GET", path, map_index=map_index, deserialize=False)["value"]
 
-    def log(
-        self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1
-    ) -> list[str]:
+    def log(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1) -> list[str]:
         """The lines that a try of a task logged."""
         path = f"/dags/{dag_id}/dagRuns/{_quote(run_id)}/taskInstances/{task_id}/logs/{try_number}"
         content = self.call("GET", path, map_index=map_index, full_content=True).get("content", [])
@@ -183,9 +177,7 @@ class AirflowApi:
         deadline = time.monotonic() + timeout_s
         while missing := set(dag_ids) - {str(dag["dag_id"]) for dag in self.dags()}:
             if time.monotonic() > deadline:
-                errors = [
-                    f"{fault['filename']}: {fault['stack_trace'][-600:]}" for fault in self.import_errors()
-                ]
+                errors = [f"{fault['filename']}: {fault['stack_trace'][-600:]}" for fault in self.import_errors()]
                 shown = "\n".join(errors) or "no import errors"
                 raise RunTimeout(f"no DAG {', '.join(sorted(missing))} after {timeout_s:.0f} s\n{shown}")
             time.sleep(0.5)

@@ -114,9 +114,7 @@ class Demo:
 
     def _backfill(self) -> None:
         """Backfill the week with the ``airflow`` command and follow each day to its monitoring."""
-        rows = {
-            f"{USE_CASE}_{stage}": self.board.add(f"{USE_CASE}_{stage}", len(BACKFILL)) for stage in CHAIN
-        }
+        rows = {f"{USE_CASE}_{stage}": self.board.add(f"{USE_CASE}_{stage}", len(BACKFILL)) for stage in CHAIN}
         self._clear_failed(rows)
         if not self._all_done(rows):
             for row in rows.values():
@@ -204,9 +202,7 @@ def print_summary(layout: Layout, stack: Stack, console: Console) -> None:
         for row in rows:
             table.add_row(*(str(cell) for cell in row))
         console.print(table)
-    console.print(
-        f"Airflow {layout.airflow_url}   MLflow {layout.mlflow_url}   logins: make passwords", soft_wrap=True
-    )
+    console.print(f"Airflow {layout.airflow_url}   MLflow {layout.mlflow_url}   logins: make passwords", soft_wrap=True)
 
 
 def _asks_for(run: Json, conf: Json) -> bool:
@@ -238,7 +234,5 @@ def run_demo(layout: Layout, console: Console) -> int:
         Demo(layout, stack, board).play()
     print_summary(layout, stack, console)
     total = time.monotonic() - began
-    console.print(
-        f"[green]done in {total:.0f} s[/] ({ready:.0f} s to start); the services stay up: make down"
-    )
+    console.print(f"[green]done in {total:.0f} s[/] ({ready:.0f} s to start); the services stay up: make down")
     return 0

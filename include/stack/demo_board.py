@@ -88,9 +88,7 @@ class Board:
             line = f"{row.title:<18} {row.state:<8} {row.done}/{row.total}  {row.detail}"
             if self._shown.get(row.title) != line and row.state != "waiting":
                 self._shown[row.title] = line
-                self.console.print(
-                    f"{row.seconds:5.0f} s  {line}", highlight=False, markup=False, soft_wrap=True
-                )
+                self.console.print(f"{row.seconds:5.0f} s  {line}", highlight=False, markup=False, soft_wrap=True)
 
     def _table(self) -> Table:
         table = Table.grid(padding=(0, 2))
@@ -98,9 +96,7 @@ class Board:
             row.tick()
             bar = ProgressBar(total=row.total, completed=row.done, width=20)
             style = _STYLES[row.state]
-            table.add_row(
-                f"[{style}]{row.title}", bar, f"{row.done}/{row.total}", f"{row.seconds:.0f} s", row.detail
-            )
+            table.add_row(f"[{style}]{row.title}", bar, f"{row.done}/{row.total}", f"{row.seconds:.0f} s", row.detail)
         return table
 
 

@@ -47,9 +47,7 @@ class Layout:
         airflow_port = _port(values, "LIFECYCLE_AIRFLOW_PORT", 8080)
         mlflow_port = _port(values, "LIFECYCLE_MLFLOW_PORT", 5000)
         if airflow_port == mlflow_port:
-            raise SettingsError(
-                f"LIFECYCLE_AIRFLOW_PORT and LIFECYCLE_MLFLOW_PORT are both {airflow_port}; change one"
-            )
+            raise SettingsError(f"LIFECYCLE_AIRFLOW_PORT and LIFECYCLE_MLFLOW_PORT are both {airflow_port}; change one")
         bind = values.get("LIFECYCLE_BIND") or "127.0.0.1"
         host = "127.0.0.1" if bind in ("0.0.0.0", "127.0.0.1") else bind  # noqa: S104 - compared, not bound
         return cls(home, airflow_port, mlflow_port, bind, host)

@@ -113,9 +113,7 @@ class Stack:
 
     def status(self) -> list[PartState]:
         """The state of every part, PostgreSQL first."""
-        database = PartState(
-            "postgres", self.postgres.pid(), self.postgres.is_running(), str(self.postgres.log_file)
-        )
+        database = PartState("postgres", self.postgres.pid(), self.postgres.is_running(), str(self.postgres.log_file))
         beats = heartbeats(self.layout)
         return [database, *(self._state(part, beats) for part in self.components)]
 

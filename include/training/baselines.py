@@ -30,9 +30,7 @@ def _history(baseline: HistoryBaseline, train: Window, window: Window) -> Floats
     count = np.bincount(seen, minlength=len(groups.dictionary))
     total = np.bincount(seen, weights=train.y, minlength=len(groups.dictionary))
     weight = count + baseline.smoothing
-    rate = np.divide(
-        total + baseline.smoothing * mean, weight, out=np.full(len(count), mean), where=weight > 0
-    )
+    rate = np.divide(total + baseline.smoothing * mean, weight, out=np.full(len(count), mean), where=weight > 0)
     return np.asarray(rate[asked], dtype=np.float64)
 
 

@@ -35,9 +35,7 @@ class Difference(Interval):
     worse: bool
 
 
-def interval(
-    metric: Metric, y: Floats, predicted: Floats, days: Codes, *, resamples: int, seed: int
-) -> Interval:
+def interval(metric: Metric, y: Floats, predicted: Floats, days: Codes, *, resamples: int, seed: int) -> Interval:
     """The metric's value and its 95 % percentile interval over resampled days."""
     n_days = int(days.max()) + 1
     resample = metric.reduce(y, predicted, days, n_days)

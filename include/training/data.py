@@ -153,9 +153,7 @@ def _feature_columns(table: pa.Table, settings: ModelSettings) -> list[str]:
     missing = sorted(set(needed) - set(table.column_names))
     if missing:
         raise TrainingError(f"training set lacks columns {', '.join(missing)} that the spec names")
-    apart = {settings.day_column, settings.label, *settings.keys, *settings.ignore} - set(
-        settings.categorical
-    )
+    apart = {settings.day_column, settings.label, *settings.keys, *settings.ignore} - set(settings.categorical)
     features = [name for name in table.column_names if name not in apart]
     wrong = [name for name in features if not _usable(table.schema.field(name).type, name, settings)]
     if wrong:
@@ -199,9 +197,7 @@ def _window(name: str, part: pa.Table, encoding: Encoding, settings: ModelSettin
         raise TrainingError(f"{name} window: label {settings.label} is null or not finite in {bad} rows")
     if settings.task == "binary":
         _check_classes(name, y, settings.label)
-    names, codes = np.unique(
-        part.column(settings.day_column).cast(pa.string()).to_numpy(), return_inverse=True
-    )
+    names, codes = np.unique(part.column(settings.day_column).cast(pa.string()).to_numpy(), return_inverse=True)
     return Window(name, part, encoding, y, tuple(str(day) for day in names), codes.astype(np.int64))
 
 

@@ -84,21 +84,15 @@ def evaluate(model: LoadedModel, windows: Windows, settings: ModelSettings, thre
     candidates: dict[str, Floats] = {MODEL: predicted}
     if model.calibrator is not None:
         candidates[UNCALIBRATED] = model.predict_raw(test.table, threads)
-    baselines = {
-        baseline.name: predict_baseline(baseline, windows.train, test) for baseline in settings.baselines
-    }
+    baselines = {baseline.name: predict_baseline(baseline, windows.train, test) for baseline in settings.baselines}
     return Evidence(
         metric=settings.metric,
         first_day=test.day_names[0],
         last_day=test.day_names[-1],
         days=len(test.day_names),
         rows=len(test.y),
-        metrics={
-            name: _intervals(test, values, settings) for name, values in {**candidates, **baselines}.items()
-        },
-        differences={
-            name: differences(test, predicted, other, settings) for name, other in baselines.items()
-        },
+        metrics={name: _intervals(test, values, settings) for name, values in {**candidates, **baselines}.items()},
+        differences={name: differences(test, predicted, other, settings) for name, other in baselines.items()},
         slices=_slices(test, predicted, settings),
         reliability=reliability(test.y, predicted),
         importance=model.importance(),
@@ -110,16 +104,12 @@ def compare(
 ) -> Mapping[str, Difference]:
     """Candidate minus other for every metric, on the same resampled days of ``window``."""
     if candidate.manifest.task != other.manifest.task:
-        raise TrainingError(
-            f"a {candidate.manifest.task} model cannot be compared with a {other.manifest.task} model"
-        )
+        raise TrainingError(f"a {candidate.manifest.task} model cannot be compared with a {other.manifest.task} model")
     ours, theirs = candidate.predict(window.table, threads), other.predict(window.table, threads)
     return differences(window, ours, theirs, settings)
 
 
-def differences(
-    window: Window, candidate: Floats, other: Floats, settings: ModelSettings
-) -> dict[str, Difference]:
+def differences(window: Window, candidate: Floats, other: Floats, settings: ModelSettings) -> dict[str, Difference]:
     """Candidate minus other predictions for every metric of the task."""
     return {
         metric.name: paired_difference(
@@ -151,12 +141,8 @@ def _slices(window: Window, predicted: Floats, settings: ModelSettings) -> tuple
         codes = encoded.indices.to_numpy()
         for code, value in enumerate(encoded.dictionary.to_pylist()):
             rows = np.flatnonzero(codes == code)
-            found.append(
-                _slice(column, None if value is None else str(value), rows, window, predicted, settings)
-            )
-    return tuple(
-        sorted(found, key=lambda one: (settings.slices.index(one.column), -one.rows, str(one.value)))
-    )
+            found.append(_slice(column, None if value is None else str(value), rows, window, predicted, settings))
+    return tuple(sorted(found, key=lambda one: (settings.slices.index(one.column), -one.rows, str(one.value))))
 
 
 def _slice(

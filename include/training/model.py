@@ -127,13 +127,9 @@ class LoadedModel:
             kind = schema.field(feature.name).type
             text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_dictionary(kind)
             if feature.categories is None and text:
-                raise SourceError(
-                    f"{label}: feature {feature.name} was a number in training, here it is {kind}"
-                )
+                raise SourceError(f"{label}: feature {feature.name} was a number in training, here it is {kind}")
             if feature.categories is not None and pa.types.is_floating(kind):
-                raise SourceError(
-                    f"{label}: feature {feature.name} was a category in training, here it is {kind}"
-                )
+                raise SourceError(f"{label}: feature {feature.name} was a category in training, here it is {kind}")
 
 
 def save_model(model: LoadedModel, folder: Path) -> None:
@@ -176,9 +172,7 @@ def _read_manifest(folder: Path) -> Manifest:
     except ValidationError as error:
         raise TrainingError(f"{path} is not a manifest of this version: {error}") from error
     if manifest.family not in FAMILIES:
-        raise TrainingError(
-            f'{path}: family "{manifest.family}" unknown; {nearest(manifest.family, FAMILIES)}'
-        )
+        raise TrainingError(f'{path}: family "{manifest.family}" unknown; {nearest(manifest.family, FAMILIES)}')
     return manifest
 
 

@@ -149,9 +149,7 @@ class ModelSettings(_Values):
     @field_validator("families")
     @classmethod
     def _families_are_known(cls, families: dict[str, dict[str, Override]]) -> dict[str, dict[str, Override]]:
-        faults = [
-            f'family "{name}" unknown; {nearest(name, FAMILIES)}' for name in families if name not in FAMILIES
-        ]
+        faults = [f'family "{name}" unknown; {nearest(name, FAMILIES)}' for name in families if name not in FAMILIES]
         for name in families.keys() & FAMILIES.keys():
             faults += _space_faults(name, families[name])
         if faults:
@@ -218,9 +216,7 @@ def _space_faults(family: str, overrides: Mapping[str, Override]) -> list[str]:
 def _override_fault(default: Dimension, override: Override) -> str | None:
     if isinstance(override, list) and not override:
         return "an empty list leaves nothing to choose"
-    numeric = isinstance(default, Span) or (
-        isinstance(default, Fixed) and not isinstance(default.value, str | bool)
-    )
+    numeric = isinstance(default, Span) or (isinstance(default, Fixed) and not isinstance(default.value, str | bool))
     integer = (isinstance(default, Span) and default.integer) or (
         isinstance(default, Fixed) and isinstance(default.value, int)
     )

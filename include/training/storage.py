@@ -32,9 +32,7 @@ class StudyStore:
             yield
 
 
-def open_store(
-    url: str, heartbeat_seconds: int | None = None, grace_seconds: int | None = None
-) -> StudyStore:
+def open_store(url: str, heartbeat_seconds: int | None = None, grace_seconds: int | None = None) -> StudyStore:
     """Open the study database, creating its tables when they are missing.
 
     Args:
@@ -76,9 +74,7 @@ def _engine_args(url: str) -> dict[str, object]:
         }
     if backend == "sqlite" and sa.make_url(url).database not in (None, "", ":memory:"):
         return {"connect_args": {"timeout": 60}}
-    raise TrainingError(
-        f"studies need PostgreSQL or an SQLite file, not {backend}; check the storage address"
-    )
+    raise TrainingError(f"studies need PostgreSQL or an SQLite file, not {backend}; check the storage address")
 
 
 @contextmanager

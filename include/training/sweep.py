@@ -64,9 +64,7 @@ class Sweep:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             optuna.storages.fail_stale_trials(self.study)
-        return slots.next_step(
-            self.study.get_trials(deepcopy=False), self.budget, retries=self.settings.retries
-        )
+        return slots.next_step(self.study.get_trials(deepcopy=False), self.budget, retries=self.settings.retries)
 
     def _take(self, step: slots.Next) -> optuna.Trial:
         storage = self.store.storage

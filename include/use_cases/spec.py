@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from include import partitions
 from include.errors import SpecError, UnknownPartition
@@ -18,6 +19,8 @@ from include.monitoring_spec import MonitoringSpec
 from include.training.spec import ModelSettings
 
 FOLDER = Path(__file__).resolve().parent
+MORE_FOLDERS = "LIFECYCLE_USE_CASES"
+"""Environment variable: further folders of use cases, separated as in PATH."""
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 Column = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -88,6 +91,7 @@ class UseCase(Values):
             feature definitions it shares.
         cron: when a partition's run is due; one tick a partition.
         time_zone: IANA zone in which a partition is a calendar day.
+        training_days: label days of a training set, counted back from its last; left out, all of history.
     """
 
     name: Name
@@ -105,6 +109,7 @@ class UseCase(Values):
     features: FeatureSpec
     predictions: PredictionSpec
     training: ModelSettings
+    training_days: int | None = Field(default=None, ge=3)
     promotion: Literal["auto"] = "auto"
     gates: GateSpec = GateSpec()
     monitoring: MonitoringSpec = MonitoringSpec()
@@ -125,17 +130,17 @@ class UseCase(Values):
     @classmethod
     def _one_tick_a_day(cls, value: str) -> str:
         if value != "0 0 * * *":
-            raise ValueError(
-                "partitions are calendar days that begin at local midnight: only '0 0 * * *' is known"
-            )
+            raise ValueError("partitions are calendar days that begin at local midnight: only '0 0 * * *' is known")
         return value
 
     # ---- names that follow from the values ----------------------------------------------------
 
+    _assets_folder: Path = PrivateAttr(default=FOLDER)
+
     @property
     def assets_folder(self) -> Path:
-        """Folder of the SQL, suites and adapter that this use case uses."""
-        return FOLDER / (self.like or self.name)
+        """Folder of the SQL and the suites that this use case uses: its own, or those of the one it is like."""
+        return self._assets_folder
 
     @property
     def partitioned_raw(self) -> tuple[str, ...]:
@@ -181,26 +186,26 @@ class Broken:
     error: SpecError
 
 
-def load_use_cases(folder: Path = FOLDER) -> Iterator[UseCase]:
+def load_use_cases() -> Iterator[UseCase]:
     """Every use case whose spec is sound, by name. Broken ones are reported by ``broken_use_cases``."""
-    yield from (case for case in _load_all(folder) if isinstance(case, UseCase))
+    yield from (case for case in _load_all() if isinstance(case, UseCase))
 
 
-def broken_use_cases(folder: Path = FOLDER) -> list[Broken]:
+def broken_use_cases() -> list[Broken]:
     """Every use case whose spec is not sound, with all its faults."""
-    return [case for case in _load_all(folder) if isinstance(case, Broken)]
+    return [case for case in _load_all() if isinstance(case, Broken)]
 
 
-def load_use_case(name: str, folder: Path = FOLDER) -> UseCase:
+def load_use_case(name: str) -> UseCase:
     """The use case called ``name``.
 
     Raises:
         SpecError: there is none, or its spec has faults; names all of them.
     """
-    known = [path.parent.name for path in _spec_files(folder)]
-    if name not in known:
-        raise SpecError([f"use case {name!r} unknown{nearest(name, known)}"])
-    return _load(folder / name / f"{name}.yaml", folder)
+    files = _spec_files()
+    if name not in files:
+        raise SpecError([f"use case {name!r} unknown{nearest(name, files)}"])
+    return _load(files[name], files)
 
 
 def json_schema() -> dict[str, Any]:
@@ -214,35 +219,38 @@ def nearest(word: str, known: Any) -> str:
     return f'; did you mean "{close[0]}"?' if close else ""
 
 
-def _spec_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*/*.yaml") if path.stem == path.parent.name)
+def _spec_files() -> dict[str, Path]:
+    """The spec file of each use case, by name."""
+    folders = [FOLDER, *(Path(part) for part in os.environ.get(MORE_FOLDERS, "").split(os.pathsep) if part)]
+    paths = [path for folder in folders for path in folder.glob("*/*.yaml") if path.stem == path.parent.name]
+    return {path.stem: path for path in sorted(paths, key=lambda path: path.stem)}
 
 
-def _load_all(folder: Path) -> Iterator[UseCase | Broken]:
-    for path in _spec_files(folder):
+def _load_all() -> Iterator[UseCase | Broken]:
+    files = _spec_files()
+    for name, path in files.items():
         try:
-            yield _load(path, folder)
+            yield _load(path, files)
         except SpecError as error:
-            yield Broken(path.stem, error)
+            yield Broken(name, error)
 
 
-def _load(path: Path, folder: Path) -> UseCase:
+def _load(path: Path, files: Mapping[str, Path]) -> UseCase:
     values = _read(path)
     like = values.get("like")
+    base = path
     if like is not None:
-        base = folder / str(like) / f"{like}.yaml"
-        if not base.is_file():
-            known = [p.stem for p in _spec_files(folder)]
-            raise SpecError([f'{path.name}: like "{like}" unknown{nearest(str(like), known)}'])
+        if like not in files or files[like] == path:
+            raise SpecError([f'{path.name}: like "{like}" unknown{nearest(str(like), files)}'])
+        base = files[like]
         values = _over(_read(base), values)
     try:
         case = UseCase.model_validate(values)
     except ValidationError as error:
         raise SpecError([_fault(path.name, fault) for fault in error.errors()]) from error
     if case.name != path.stem:
-        raise SpecError(
-            [f'{path.name}: name is "{case.name}"; it must be that of the file and folder, "{path.stem}"']
-        )
+        raise SpecError([f'{path.name}: name is "{case.name}"; it must be that of the file and folder, "{path.stem}"'])
+    case._assets_folder = base.parent
     return case
 
 
@@ -252,9 +260,7 @@ def _read(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SpecError([f"{path.name}: not readable as YAML: {' '.join(str(error).split())}"]) from error
     if not isinstance(values, dict):
-        raise SpecError(
-            [f"{path.name}: holds {type(values).__name__}; a spec is a mapping of names to values"]
-        )
+        raise SpecError([f"{path.name}: holds {type(values).__name__}; a spec is a mapping of names to values"])
     return values
 
 
@@ -271,11 +277,7 @@ def _fault(file: str, fault: Any) -> str:
     where = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
         return f"{file}: {where} unknown{nearest(str(fault['loc'][-1]), _fields_at(fault['loc'][:-1]))}"
-    shown = (
-        ""
-        if fault["type"] == "missing" or isinstance(fault.get("input"), dict)
-        else f' "{fault.get("input")}"'
-    )
+    shown = "" if fault["type"] == "missing" or isinstance(fault.get("input"), dict) else f' "{fault.get("input")}"'
     return f"{file}: {where}{shown}: {fault['msg'].removeprefix('Value error, ')}"
 
 
@@ -285,6 +287,3 @@ def _fields_at(location: tuple[Any, ...]) -> list[str]:
         field = getattr(model, "model_fields", {}).get(part)
         model = getattr(field, "annotation", None)
     return list(getattr(model, "model_fields", {}))
-
-
-__all__ = ["Broken", "UnknownPartition", "UseCase", "broken_use_cases", "load_use_case", "load_use_cases"]

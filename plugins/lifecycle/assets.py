@@ -33,6 +33,4 @@ def challenger(use_case: UseCase) -> Asset:
 
 
 def _asset(use_case: UseCase, name: str) -> Asset:
-    return Asset(
-        name=f"{use_case.name}.{name}", uri=f"lifecycle://{use_case.name}/{name}", group=use_case.name
-    )
+    return Asset(name=f"{use_case.name}.{name}", uri=f"lifecycle://{use_case.name}/{name}", group=use_case.name)

@@ -74,9 +74,7 @@ def retention_hours() -> Param:
 
 
 def dry_run() -> Param:
-    return Param(
-        False, type="boolean", title="Dry run", description="Only list the files that would be deleted."
-    )
+    return Param(False, type="boolean", title="Dry run", description="Only list the files that would be deleted.")
 
 
 def _optional_day(title: str, description: str) -> Param:

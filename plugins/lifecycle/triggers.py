@@ -20,9 +20,7 @@ POLL_SECONDS = 1.0
 class InputsTrigger(BaseTrigger):
     """Fires when the inputs of a stage are published, or when nobody is producing those that are missing."""
 
-    def __init__(
-        self, use_case: str, stage: str, keys: list[str], grace_seconds: float = GRACE_SECONDS
-    ) -> None:
+    def __init__(self, use_case: str, stage: str, keys: list[str], grace_seconds: float = GRACE_SECONDS) -> None:
         super().__init__()
         self.use_case = use_case
         self.stage = stage

@@ -58,9 +58,7 @@ def test_rows_out(view: str, case: dict[str, Any]) -> None:
         named = list(case["expect"][0])
         order = ", ".join(str(n + 1) for n in range(len(named)))
         found = con.execute(f"SELECT {', '.join(named)} FROM ({query}) ORDER BY {order}").fetchall()
-    rounded = [
-        tuple(round(value, 4) if isinstance(value, float) else value for value in row) for row in found
-    ]
+    rounded = [tuple(round(value, 4) if isinstance(value, float) else value for value in row) for row in found]
     assert [dict(zip(named, row, strict=True)) for row in rounded] == case["expect"]
 
 

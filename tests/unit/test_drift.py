@@ -143,9 +143,7 @@ def test_the_distance_is_the_exact_one_up_to_the_bins(reference: list[float], cu
     norm = max(float(large.std()), 0.001)
     exact = wasserstein_distance(large, current) / norm
     # lists this short can put a third of the mass into one bin in which the functions cross
-    assert ours.statistic == pytest.approx(
-        exact, abs=2 * (max(reference) - min(reference)) / 500 / norm + 1e-6
-    )
+    assert ours.statistic == pytest.approx(exact, abs=2 * (max(reference) - min(reference)) / 500 / norm + 1e-6)
 
 
 def test_rows_read_from_files_give_the_same_verdicts(tmp_path: object) -> None:

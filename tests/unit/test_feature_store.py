@@ -75,9 +75,7 @@ def test_applies_only_what_differs(tmp_path: Path, store: FeatureStore) -> None:
     assert store.get_feature_view("carrier_delays").ttl == timedelta(days=7)
 
 
-def test_a_lost_online_store_gets_its_tables_back(
-    tmp_path: Path, store: FeatureStore, settings: Settings
-) -> None:
+def test_a_lost_online_store_gets_its_tables_back(tmp_path: Path, store: FeatureStore, settings: Settings) -> None:
     Path(settings.online_store).unlink()
     again = open_store(settings, "flights")
     assert apply_definitions(again, project(tmp_path)) is False

@@ -59,9 +59,7 @@ def test_the_service_offers_every_feature_but_those_left_out() -> None:
 
 
 def test_two_use_cases_share_entities_and_nothing_else() -> None:
-    flights, live = (
-        {item.name for item in definitions(use_case, str)} for use_case in ("flights", "flights_live")
-    )
+    flights, live = ({item.name for item in definitions(use_case, str)} for use_case in ("flights", "flights_live"))
     assert flights & live == set(ENTITIES)
     assert "flights_live_v1" in live
     calendar = feature_views("flights_live")["calendar"].batch_source

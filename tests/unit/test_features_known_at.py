@@ -15,9 +15,7 @@ from tests.unit.flights_case import SQL, TIME_ZONE, connection, land, source
 HISTORY = "2013-01-01"
 # the first days have a clipped window; 2013-03-10 has 23 hours
 FIRST, LAST = "2013-01-01", "2013-03-12"
-days = st.sampled_from(partitions.key_range(FIRST, LAST)) | st.sampled_from(
-    ["2013-02-09", "2013-03-11", FIRST]
-)
+days = st.sampled_from(partitions.key_range(FIRST, LAST)) | st.sampled_from(["2013-02-09", "2013-03-11", FIRST])
 
 
 def compute(con: duckdb.DuckDBPyConnection, first: str, last: str) -> dict[str, str]:
@@ -54,9 +52,7 @@ def changed(con: duckdb.DuckDBPyConnection, first: str, last: str) -> set[str]:
     for view, query in compute(con, first, last).items():
         con.execute(f"CREATE OR REPLACE TEMP TABLE now AS {query}").fetchall()
         whole = f"FROM whole.{view} WHERE ds BETWEEN '{first}' AND '{last}'"
-        rows = con.execute(
-            f"({whole} EXCEPT ALL FROM now) UNION ALL (FROM now EXCEPT ALL {whole})"
-        ).fetchall()
+        rows = con.execute(f"({whole} EXCEPT ALL FROM now) UNION ALL (FROM now EXCEPT ALL {whole})").fetchall()
         if rows:
             found.add(view)
     return found
@@ -112,9 +108,7 @@ def test_every_flight_finds_its_row_in_every_view(weeks: duckdb.DuckDBPyConnecti
     for view in features.views(SQL):
         columns = [row[0] for row in weeks.execute(f"DESCRIBE whole.{view}").fetchall()]
         keys = ", ".join(columns[: columns.index("event_timestamp")])
-        lost = weeks.execute(
-            f"SELECT count(*) FROM ({rows}) ANTI JOIN whole.{view} USING ({keys})"
-        ).fetchall()
+        lost = weeks.execute(f"SELECT count(*) FROM ({rows}) ANTI JOIN whole.{view} USING ({keys})").fetchall()
         assert lost == [(0,)], view
 
 

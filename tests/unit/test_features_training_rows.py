@@ -33,9 +33,7 @@ def test_labels_stop_two_days_before_the_clock_and_were_known_by_it(con: duckdb.
             count(*) FILTER (disrupted IS NULL), count(*) FROM ({training(con)})"""
     ).fetchall()[0]
     assert (first, last, late, unlabelled) == ("2013-01-10", "2013-01-18", 0, 0)
-    scheduled = con.execute(
-        "SELECT count(*) FROM schedule WHERE ds BETWEEN '2013-01-10' AND '2013-01-18'"
-    ).fetchall()
+    scheduled = con.execute("SELECT count(*) FROM schedule WHERE ds BETWEEN '2013-01-10' AND '2013-01-18'").fetchall()
     assert scheduled == [(rows,)]
 
 

@@ -101,7 +101,7 @@ def test_inputs_change_only_when_the_keys_read_change(lake: Lake) -> None:
 def test_a_late_attempt_publishes_nothing(lake: Lake) -> None:
     late = lake.stage(TABLE, rows(d2013_11_02=[1]), [DAY], run(attempt=1), order=())
     put(lake, rows(d2013_11_02=[2]), [DAY], run(attempt=2))
-    with pytest.raises(LateAttempt, match="attempt 1 .* overtaken by attempt 2"):
+    with pytest.raises(LateAttempt, match=r"attempt 1 .* overtaken by attempt 2"):
         lake.publish(late, run(attempt=1))
     assert values(lake, DAY) == [2]
 
@@ -175,8 +175,7 @@ def test_concurrent_publishers_do_not_fail_each_other(lake: Lake, keys: list[str
     context = mp.get_context("spawn")
     barrier = context.Barrier(len(keys))
     workers = [
-        context.Process(target=_publish_in_process, args=(lake.root, key, n, barrier))
-        for n, key in enumerate(keys)
+        context.Process(target=_publish_in_process, args=(lake.root, key, n, barrier)) for n, key in enumerate(keys)
     ]
     for worker in workers:
         worker.start()

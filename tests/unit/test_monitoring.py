@@ -123,9 +123,7 @@ NEWEST = "2013-11-20"
 
 
 def ask(*bad: str, run_type: str = "scheduled", through: str = "2013-10-01", last: str | None = None) -> bool:
-    windows = {
-        key: ["quality auc"] if key in bad else [] for key in partitions.key_range("2013-11-10", NEWEST)
-    }
+    windows = {key: ["quality auc"] if key in bad else [] for key in partitions.key_range("2013-11-10", NEWEST)}
     return monitoring.training_requested(
         windows, NEWEST, RULE, run_type=run_type, trained_through=through, last_request=last
     ).requested
@@ -168,12 +166,8 @@ def test_the_cooldown_counts_partitions_since_request_and_training(
 
 def test_the_reason_names_windows_and_violations() -> None:
     windows = {"2013-11-19": ["quality auc"], NEWEST: ["data_drift drift_share"]}
-    found = monitoring.training_requested(
-        windows, NEWEST, RULE, run_type="manual", trained_through="2013-10-01"
-    )
-    assert found.reason == (
-        "2 of the last 5 windows violate: 2013-11-19, 2013-11-20; newest: data_drift drift_share"
-    )
+    found = monitoring.training_requested(windows, NEWEST, RULE, run_type="manual", trained_through="2013-10-01")
+    assert found.reason == ("2 of the last 5 windows violate: 2013-11-19, 2013-11-20; newest: data_drift drift_share")
 
 
 @settings(max_examples=200, deadline=None)

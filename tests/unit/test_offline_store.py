@@ -90,9 +90,7 @@ def test_full_feature_names_and_metadata(store: FeatureStore) -> None:
 
 
 def test_a_job_runs_when_it_is_asked(tmp_path: Path, store: FeatureStore) -> None:
-    job = store.get_historical_features(
-        entity_df=entity_rows(carrier=["AA"]), features=["carrier_delays:flights"]
-    )
+    job = store.get_historical_features(entity_df=entity_rows(carrier=["AA"]), features=["carrier_delays:flights"])
     corrected = {"carrier": ["AA"], "flights": [9], "delay": [9.0], "day": [1]}
     write_view(tmp_path, "carrier_delays", corrected, mode="overwrite")
     assert job.to_arrow().column("flights").to_pylist() == [9]
@@ -193,17 +191,13 @@ def test_categorical_keys_are_compared_as_text(store: FeatureStore) -> None:
         ),
     ],
 )
-def test_entity_rows_that_cannot_be_joined_are_refused(
-    store: FeatureStore, entities: Any, message: str
-) -> None:
+def test_entity_rows_that_cannot_be_joined_are_refused(store: FeatureStore, entities: Any, message: str) -> None:
     with pytest.raises(LifecycleError, match=message):
         store.get_historical_features(entity_df=entities, features=["carrier_delays:flights"])
 
 
 def test_writing_and_other_sources_are_refused(tmp_path: Path, store: FeatureStore) -> None:
-    job = store.get_historical_features(
-        entity_df=entity_rows(carrier=["AA"]), features=["carrier_delays:flights"]
-    )
+    job = store.get_historical_features(entity_df=entity_rows(carrier=["AA"]), features=["carrier_delays:flights"])
     with pytest.raises(LifecycleError, match=r"audited publishes; write with include/lake.py"):
         job.persist(SavedDatasetFileStorage(str(tmp_path / "saved.parquet")))
     frame = entity_rows(carrier=["AA"]).to_pandas().assign(flights=1, delay=1.0, created_timestamp=clock(1))

@@ -74,9 +74,7 @@ def brute_force(rows: Rows, wanted: Wanted, lifetime: int | None, keys: int = 2)
         usable = [
             (event, created, position)
             for position, (*row_key, event, created) in enumerate(rows)
-            if all(
-                ours is not None and ours == theirs for ours, theirs in zip(key[:keys], row_key, strict=False)
-            )
+            if all(ours is not None and ours == theirs for ours, theirs in zip(key[:keys], row_key, strict=False))
             and event <= now
             and created is not None
             and created <= now
@@ -156,17 +154,13 @@ def test_latest_creation_wins_among_equal_events_but_not_before_it_happened(
     assert answer.column("found").to_pylist() == [1, 2]
 
 
-def test_lifetime_ends_after_its_last_microsecond(
-    tmp_path: Path, connection: duckdb.DuckDBPyConnection
-) -> None:
+def test_lifetime_ends_after_its_last_microsecond(tmp_path: Path, connection: duckdb.DuckDBPyConnection) -> None:
     uri = delta(tmp_path, [("AA", 1, 0, 0)])
     rows = pa.table(
         {
             "carrier": ["AA", "AA"],
             "flight": [1, 1],
-            "now": pa.array(
-                [START + timedelta(seconds=4), START + timedelta(seconds=4, microseconds=1)], INSTANT
-            ),
+            "now": pa.array([START + timedelta(seconds=4), START + timedelta(seconds=4, microseconds=1)], INSTANT),
         }
     )
     answer = values_as_of(connection, rows, "now", history(uri, lifetime=4))
@@ -188,9 +182,7 @@ def test_microseconds_that_file_statistics_cut_off_are_not_pruned(
     )
     uri = str(tmp_path / "fine")
     write_deltalake(uri, table)
-    rows = pa.table(
-        {"carrier": ["AA"], "flight": [1], "now": pa.array([event + timedelta(seconds=1)], INSTANT)}
-    )
+    rows = pa.table({"carrier": ["AA"], "flight": [1], "now": pa.array([event + timedelta(seconds=1)], INSTANT)})
     answer = values_as_of(connection, rows, "now", history(uri, lifetime=1))
     assert answer.column("found").to_pylist() == [7]
 
@@ -261,9 +253,7 @@ def test_spills_to_disk_rather_than_exceed_its_memory(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("asof-*"))
 
 
-def test_unknown_table_column_and_key_type_are_named(
-    tmp_path: Path, connection: duckdb.DuckDBPyConnection
-) -> None:
+def test_unknown_table_column_and_key_type_are_named(tmp_path: Path, connection: duckdb.DuckDBPyConnection) -> None:
     wanted = entity_rows([("AA", 1, 0)])
     with pytest.raises(SourceError, match=r"no Delta table at .*nowhere; publish"):
         values_as_of(connection, wanted, "now", history(str(tmp_path / "nowhere")))

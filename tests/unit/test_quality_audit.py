@@ -38,9 +38,7 @@ def test_good_rows_pass_and_every_check_is_counted(tmp_path: Path) -> None:
 
 
 def test_critical_failure_stops_and_names_rule_partition_stage_and_report(tmp_path: Path) -> None:
-    report = run(
-        tmp_path, rows(rate=[0.1, 0.2, 1.5]), expectations=[rule(BETWEEN, column="rate", max_value=1)]
-    )
+    report = run(tmp_path, rows(rate=[0.1, 0.2, 1.5]), expectations=[rule(BETWEEN, column="rate", max_value=1)])
     (failure,) = report.failures
     assert report.verdict == "failed"
     assert (failure.unexpected, dict(failure.partitions)) == (1, {"2013-01-02": 1})
@@ -88,9 +86,7 @@ def test_missing_column_is_found_before_anything_reads_it(tmp_path: Path) -> Non
 
 
 def test_wrong_type_is_found_before_anything_reads_it(tmp_path: Path) -> None:
-    report = run(
-        tmp_path, rows(rate=["a", "b", "c"]), expectations=[rule(BETWEEN, column="rate", max_value=1)]
-    )
+    report = run(tmp_path, rows(rate=["a", "b", "c"]), expectations=[rule(BETWEEN, column="rate", max_value=1)])
     assert failed(report) == [("expect_column_values_to_be_of_type", "rate")]
     assert "column rate is VARCHAR, not DOUBLE" in report.failures[0].why
 
@@ -221,9 +217,7 @@ def test_hostile_values_are_shown_as_text(tmp_path: Path) -> None:
         rule("expect_column_values_to_be_in_set", column="carrier", value_set=["<b>UA</b>"]),
         rule("expect_column_distinct_values_to_be_in_set", column="carrier", value_set=["<i>AA</i>"]),
         rule("expect_column_values_to_match_regex", column="carrier", regex="^<a href=x>$"),
-        rule(
-            ROWS, unexpected_rows_query="SELECT ds, carrier AS \"<em>\" FROM {batch} WHERE carrier <> '<s>'"
-        ),
+        rule(ROWS, unexpected_rows_query="SELECT ds, carrier AS \"<em>\" FROM {batch} WHERE carrier <> '<s>'"),
     ]
     page = Path(run(tmp_path, rows(carrier=hostile), expectations=expectations).docs).read_text()
     for tag in ("<script", "<img", "<b>UA", "<i>AA", "<a href=x", "<em>", "<s>", "{{ 49", ">49<"):

@@ -38,9 +38,7 @@ def year(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyCo
         yield con
 
 
-def audited(
-    con: duckdb.DuckDBPyConnection, suite: Suite, tmp_path: Path, rows: str | None = None
-) -> AuditReport:
+def audited(con: duckdb.DuckDBPyConnection, suite: Suite, tmp_path: Path, rows: str | None = None) -> AuditReport:
     """The report on ``rows`` (all that was delivered, when not given) without what is quarantined."""
     if rows is None:
         rows, _ = split_quarantine(con, f"SELECT * FROM {suite.table}", suite)
@@ -117,8 +115,7 @@ FAULTS = {
     ),
     "hour that happens twice": (
         "weather",
-        "* REPLACE (if(ds = '2013-11-04', date_trunc('day', observed_at), observed_at) AS observed_at) "
-        "FROM weather",
+        "* REPLACE (if(ds = '2013-11-04', date_trunc('day', observed_at), observed_at) AS observed_at) FROM weather",
         "names one row",
     ),
 }

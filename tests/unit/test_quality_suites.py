@@ -64,9 +64,7 @@ def test_every_fault_of_the_expectations_at_once(tmp_path: Path) -> None:
             rule("expect_column_values_to_not_be_null", column="rate", mostly=7),
             rule(catalog.SQL_RULE, unexpected_rows_query="SELECT 1 WHERE false"),
             rule("expect_column_values_to_match_regex", column="carrier", regex="(?<=U)A"),
-            rule(
-                "unexpected_rows_expectation", unexpected_rows_query="SELECT ds FROM {batch} WHERE rtae > 1"
-            ),
+            rule("unexpected_rows_expectation", unexpected_rows_query="SELECT ds FROM {batch} WHERE rtae > 1"),
         ],
         quarantine=[{"name": "bad", "when": "carrierr IS NULL", "reason": "no carrier"}],
     )

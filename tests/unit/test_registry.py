@@ -46,9 +46,7 @@ def challenger(tmp_path: Path) -> Challenger:
         use_case="flights",
         model_dir=folder,
         digest=digest(folder),
-        trained_on=TrainedOn(
-            "training_set", "f" * 64, "/lake/flights/training_set", 3, 100, {"hour": "int64"}
-        ),
+        trained_on=TrainedOn("training_set", "f" * 64, "/lake/flights/training_set", 3, 100, {"hour": "int64"}),
         trained_through="2013-10-29",
         study="flights-ab12",
         seed=0,

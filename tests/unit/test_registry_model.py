@@ -80,9 +80,7 @@ def fitted(tmp_path: Path) -> tuple[FittedModel, TrainingSet]:
         params=params,
         features=windows.encoding.features,
         calibration="none",
-        training_set=TrainingSetRecord(
-            fingerprint=rows.fingerprint, uri=rows.uri, version=rows.version, windows={}
-        ),
+        training_set=TrainingSetRecord(fingerprint=rows.fingerprint, uri=rows.uri, version=rows.version, windows={}),
         trained_through="2013-10-20",
         seed=0,
         threads=1,

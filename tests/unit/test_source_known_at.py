@@ -25,9 +25,7 @@ def year() -> Iterator[duckdb.DuckDBPyConnection]:
             f" TIMESTAMPTZ '{partitions.clock(key, TIME_ZONE)}')"
             for key in partitions.key_range("2013-01-01", "2013-12-31")
         )
-        con.execute(
-            f"CREATE TABLE windows AS SELECT * FROM (VALUES {clocks}) w (ds, opens, closes)"
-        ).fetchall()
+        con.execute(f"CREATE TABLE windows AS SELECT * FROM (VALUES {clocks}) w (ds, opens, closes)").fetchall()
         yield con
 
 
@@ -110,9 +108,7 @@ def test_reported_clock_time_agrees_wherever_it_exists(year: duckdb.DuckDBPyConn
 def test_flights_that_never_land_wait_for_the_end_of_their_day(
     year: duckdb.DuckDBPyConnection,
 ) -> None:
-    cancelled = year.execute(
-        "SELECT DISTINCT CAST(ds AS DATE) - flight_date FROM outcomes WHERE cancelled"
-    ).fetchall()
+    cancelled = year.execute("SELECT DISTINCT CAST(ds AS DATE) - flight_date FROM outcomes WHERE cancelled").fetchall()
     diverted = year.execute(
         "SELECT DISTINCT CAST(ds AS DATE) - flight_date FROM outcomes WHERE diverted ORDER BY 1"
     ).fetchall()
@@ -121,9 +117,7 @@ def test_flights_that_never_land_wait_for_the_end_of_their_day(
     assert diverted == [(1,), (2,)]
 
 
-@pytest.mark.parametrize(
-    ("key", "hour", "times"), [("2013-03-11", 2, 0), ("2013-11-04", 1, 2), ("2013-06-01", 1, 1)]
-)
+@pytest.mark.parametrize(("key", "hour", "times"), [("2013-03-11", 2, 0), ("2013-11-04", 1, 2), ("2013-06-01", 1, 1)])
 def test_an_hour_that_vanishes_or_repeats_stays_in_its_day(
     year: duckdb.DuckDBPyConnection, key: str, hour: int, times: int
 ) -> None:

@@ -109,9 +109,7 @@ def test_failing_and_nan_trials_state_their_reason_and_the_sweep_goes_on(
     assert (progress.failed, progress.done, progress.finished) == (4, 0, True)
     reasons = set(trials_table(storage, _name(settings))["reason"].to_pylist())
     assert reasons == {"RuntimeError: out of luck", "log_loss is nan on the validation window"}
-    with pytest.raises(
-        TrainingError, match=r"no completed trial: RuntimeError: out of luck; log_loss is nan"
-    ):
+    with pytest.raises(TrainingError, match=r"no completed trial: RuntimeError: out of luck; log_loss is nan"):
         best_trial(storage, _name(settings))
 
 

@@ -101,9 +101,7 @@ def test_fingerprint_is_of_the_contents() -> None:
     changed = pc.if_else(pc.equal(table["flight"], 3), 9.0, table["rate"])
     assert fingerprint(_with(table, "rate", changed)) != fingerprint(table)
     nulled = pc.if_else(pc.equal(table["flight"], 3), None, pc.fill_null(table["gap"], 0.0))
-    assert fingerprint(_with(table, "gap", nulled)) != fingerprint(
-        _with(table, "gap", pc.fill_null(table["gap"], 0.0))
-    )
+    assert fingerprint(_with(table, "gap", nulled)) != fingerprint(_with(table, "gap", pc.fill_null(table["gap"], 0.0)))
 
 
 def test_parquet_and_delta_hold_the_same_training_set(tmp_path: Path) -> None:

@@ -47,9 +47,7 @@ def test_fits_better_than_the_mean_and_reloads_exactly(name: str, task: str, tmp
     model = kind.fit(_params(settings, name), prepared, fitting)
     predicted = model.predict(windows.test.x)
     constant = predict_baseline(ConstantBaseline(), windows.train, windows.test)
-    assert fitting.metric.value(windows.test.y, predicted) < 0.95 * fitting.metric.value(
-        windows.test.y, constant
-    )
+    assert fitting.metric.value(windows.test.y, predicted) < 0.95 * fitting.metric.value(windows.test.y, constant)
     assert steps
     assert steps == sorted(set(steps))
     assert steps[-1] <= STEPS

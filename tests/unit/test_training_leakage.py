@@ -32,9 +32,7 @@ def test_rare_null_that_settles_the_label_is_found() -> None:
     tail = np.random.default_rng(0).normal(size=table.num_rows)
     tail[gone] = np.nan
     found = probe(table.append_column("tail", pa.array(tail, from_pandas=True)), model_settings())
-    assert [(one.feature, one.by, one.rows, one.rate) for one in found if one.flagged] == [
-        ("tail", "null", 80, 1.0)
-    ]
+    assert [(one.feature, one.by, one.rows, one.rate) for one in found if one.flagged] == [("tail", "null", 80, 1.0)]
     assert found[0].auc < 0.6
 
 

@@ -38,9 +38,7 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> FittedModel:
     def reference(directory: Path, rows: pa.Table, predicted: object) -> None:
         (directory / "reference.json").write_text(str(rows.num_rows))
 
-    return fit_best(
-        storage, name, ROWS, SETTINGS, folder / "model", use_case="flights", write_reference=reference
-    )
+    return fit_best(storage, name, ROWS, SETTINGS, folder / "model", use_case="flights", write_reference=reference)
 
 
 def test_evidence_is_about_the_directory_read_back(fitted: FittedModel) -> None:

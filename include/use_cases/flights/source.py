@@ -63,9 +63,7 @@ _DELIVERIES = {
 class FlightsSource:
     """The source adapter of ``flights`` and, with ``replay_weeks``, of ``flights_live``."""
 
-    def __init__(
-        self, cache: str | Path, *, replay_weeks: int | None = None, data: str | Path | None = None
-    ) -> None:
+    def __init__(self, cache: str | Path, *, replay_weeks: int | None = None, data: str | Path | None = None) -> None:
         """
         Args:
             cache: folder for the unpacked files; shared by all runs, safe to delete.

@@ -70,8 +70,7 @@ FILES = {
         "5d1ea2548a3941eac0b4a9ca70805daa9fa49bbb711a0c7557b2bba0bd7c3f64",
         26_115,
         _in_order(
-            "origin year month day hour temp dewp humid wind_dir wind_speed wind_gust precip pressure"
-            " visib time_hour",
+            "origin year month day hour temp dewp humid wind_dir wind_speed wind_gust precip pressure visib time_hour",
             _columns(
                 VARCHAR="origin",
                 BIGINT="year month day hour wind_dir",

@@ -24,9 +24,7 @@ class ComputeFeaturesOperator(LifecycleOperator):
         from include import featurize
 
         workspace = self.workspace()
-        return featurize.stage(
-            workspace, self.span["first"], self.span["last"], self.run_of(context, workspace)
-        )
+        return featurize.stage(workspace, self.span["first"], self.span["last"], self.run_of(context, workspace))
 
 
 class MaterializeOperator(LifecycleOperator):

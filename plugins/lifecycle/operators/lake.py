@@ -10,25 +10,41 @@ from lifecycle.operators.base import LifecycleOperator
 Stages = dict[str, str]
 """Table name to the folder of its stage."""
 
+Span = dict[str, str]
+"""``first`` and ``last`` partition of a range."""
+
+
+class ChooseRangeOperator(LifecycleOperator):
+    """The partitions of the form's ``from`` and ``to``, as ``first`` and ``last``; fills in what was left empty."""
+
+    def execute(self, context: Any) -> Span:
+        from lifecycle.context import range_of
+
+        keys = range_of(context, self.workspace())
+        return {"first": keys[0], "last": keys[-1]}
+
 
 class LandOperator(LifecycleOperator):
-    """Stage what the source delivers: one partition, or every partition of the form's range.
+    """Stage what the source delivers: the run's partition, or a range with the look-back of its features.
 
-    :param whole_range: take the partitions from the form's ``from`` and ``to``.
+    :param span: ``first`` and ``last`` partition whose features will be computed; without it, the run's partition.
     """
 
-    def __init__(self, *, whole_range: bool = False, **kwargs: Any) -> None:
+    template_fields: Sequence[str] = ("span",)
+
+    def __init__(self, *, span: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.whole_range = whole_range
+        self.span = span
 
     def execute(self, context: Any) -> Stages:
         from include import ingest
-        from lifecycle.context import partition_of, range_of
+        from lifecycle.context import partition_of
 
         workspace = self.workspace()
-        keys = (
-            range_of(context, workspace) if self.whole_range else partition_of(context, workspace, "source")
-        )
+        if self.span is None:
+            keys = partition_of(context, workspace, "source")
+        else:
+            keys = workspace.case.lookback(self.span["first"], self.span["last"])
         return ingest.land(workspace, keys, self.run_of(context, workspace))
 
 

@@ -20,9 +20,7 @@ class FreezeTrainingSetOperator(LifecycleOperator):
 
         workspace = self.workspace()
         as_of = requested_as_of(context) or context["params"].get("as_of") or workspace.newest("features")
-        return training_sets.freeze(
-            workspace, workspace.check_partition(as_of), self.run_of(context, workspace)
-        )
+        return training_sets.freeze(workspace, workspace.check_partition(as_of), self.run_of(context, workspace))
 
 
 class SearchOperator(LifecycleOperator):
