@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ def stage(workspace: Workspace, first: str, last: str, run: Run) -> dict[str, st
     wanted = inputs.wanted(workspace, "monitor", keys)
     for table, parts in wanted.items():
         workspace.lake.require(table, parts)
-    rows = pa.concat_tables([_verdicts(workspace, key, run) for key in keys])
+    rows = pa.concat_tables([_verdicts(workspace, key) for key in keys])
     table = case.table("monitoring", "verdicts")
     order = ("kind", "metric", "column")
     staged = workspace.lake.stage(table, rows.to_reader(), keys, run, order, inputs.read(workspace, wanted))
@@ -65,7 +66,7 @@ def training_requested(workspace: Workspace, key: str, origin: str, run: Run) ->
     return found.requested, found.reason
 
 
-def _verdicts(workspace: Workspace, key: str, run: Run) -> pa.Table:
+def _verdicts(workspace: Workspace, key: str) -> pa.Table:
     """The verdict rows of one window."""
     case = workspace.case
     scores = _scores(workspace, key)
@@ -73,7 +74,7 @@ def _verdicts(workspace: Workspace, key: str, run: Run) -> pa.Table:
     reference = read_reference(scoring.model_folder(workspace, version))
     current = _window_rows(workspace, key, scores)
     decided = drift.decide(reference.profile, current, case.monitoring.drift)
-    report = _report(workspace, key, reference, current, decided, run)
+    report = _report(workspace, key, reference, current, decided)
     judged = _judged(workspace, key, scores, version, reference)
     figures = []
     if judged is not None:
@@ -112,14 +113,13 @@ def _report(
     reference: Reference,
     current: pa.Table,
     decided: list[drift.ColumnDrift],
-    run: Run,
 ) -> drift_report.DriftReport:
     spec = workspace.case.monitoring.drift
     written = drift_report.write(
         reference.sample.to_pandas(),
         current.to_pandas(),
         decided,
-        workspace.report_folder("drift", run) / key,
+        _report_folder(workspace, key),
         categorical=workspace.case.training.categorical,
         drift_share=spec.drift_share,
         seed=workspace.case.training.seed,
@@ -127,6 +127,13 @@ def _report(
     for column, why in written.disagreeing.items():
         _log.warning("%s: the report's sample judges %s otherwise than all rows do: %s", key, column, why)
     return written
+
+
+def _report_folder(workspace: Workspace, key: str) -> Path:
+    """A folder named by what the window is made of: the same window has the same page, whoever asks again."""
+    wanted = inputs.wanted(workspace, "monitor", [key]) | inputs.optional(workspace, "monitor", [key])
+    seen = inputs.content_of(workspace, wanted)
+    return Path(workspace.settings.reports_root) / "drift" / workspace.case.name / key / seen
 
 
 def _judged(
