@@ -40,7 +40,7 @@ shell: setup ## a shell in which `airflow` and `mlflow` act on this stack (make 
 	@$(STACK) shell $(ARGS)
 
 ##@ Change it
-.PHONY: test test-unit test-dags test-e2e lint format types
+.PHONY: test test-unit test-dags test-e2e lint format types schema
 test: setup ## every test, the end-to-end ones included
 	@$(PYTEST) $(ARGS)
 
@@ -66,6 +66,10 @@ format: setup ## let ruff repair what it can
 types: setup ## mypy --strict
 	@$(if $(TYPED),$(BIN)/mypy $(TYPED),true)
 
+schema: setup ## the JSON schema of use-case specs, after their fields have changed
+	@PYTHONPATH=. $(BIN)/python -c 'import json; from include.use_cases.spec import json_schema; print(json.dumps(json_schema(), indent=1, sort_keys=True))' > include/use_cases/use_case.schema.json.new
+	@mv include/use_cases/use_case.schema.json.new include/use_cases/use_case.schema.json
+
 ##@ Set it up
 .PHONY: setup lock compose-secrets clean purge help
 setup: $(STAMP) ## the virtual environment with every pinned package
@@ -89,7 +93,7 @@ lock: setup ## resolve requirements.in again into requirements.txt
 	@$(FIND_LINKS) UV_CUSTOM_COMPILE_COMMAND="make lock" \
 	  $(BIN)/uv pip compile --quiet --python-version 3.11 requirements.in -o requirements.txt
 	@sed -i 's/^\(torch==[0-9.]*\)+cpu/\1/' requirements.txt
-	@! grep -q '^nvidia-' requirements.txt || echo "warning: no CPU build of torch was found, so the lock holds CUDA" >&2
+	@! grep -q '^nvidia-cu' requirements.txt || echo "warning: no CPU build of torch was found, so the lock holds CUDA" >&2
 
 compose-secrets: setup ## docker/.env with fresh secrets for docker/compose.yaml
 	@PYTHONPATH=. $(BIN)/python -m include.stack.containers secrets docker/.env

@@ -39,10 +39,16 @@ class History(Values):
     first: Key
     last: Key | None = None
 
+    @field_validator("first", "last")
+    @classmethod
+    def _is_a_day(cls, key: str | None) -> str | None:
+        try:
+            return key if key is None else partitions.parse(key).isoformat()
+        except UnknownPartition as error:
+            raise ValueError(str(error)) from error
+
     @model_validator(mode="after")
     def _in_order(self) -> History:
-        for key in filter(None, (self.first, self.last)):
-            partitions.parse(key)
         if self.last is not None and self.last < self.first:
             raise ValueError(f"last ({self.last}) lies before first ({self.first})")
         return self
@@ -122,7 +128,7 @@ class UseCase(Values):
 
         try:
             ZoneInfo(value)
-        except (KeyError, ValueError):
+        except (KeyError, ValueError, OSError):  # OSError: the name of a folder of zones, such as America
             raise ValueError(f"no such time zone{nearest(value, available_timezones())}") from None
         return value
 
@@ -209,8 +215,12 @@ def load_use_case(name: str) -> UseCase:
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON schema of a spec file, for editors."""
-    return UseCase.model_json_schema()
+    """The JSON schema of a spec file, for editors; a spec that is ``like`` another may leave out anything."""
+    schema = UseCase.model_json_schema()
+    complete = {"required": schema.pop("required")}
+    for group in schema["$defs"].values():
+        group.pop("required", None)
+    return schema | {"required": ["name"], "if": {"required": ["like"]}, "else": complete}
 
 
 def nearest(word: str, known: Any) -> str:
@@ -219,45 +229,70 @@ def nearest(word: str, known: Any) -> str:
     return f'; did you mean "{close[0]}"?' if close else ""
 
 
-def _spec_files() -> dict[str, Path]:
-    """The spec file of each use case, by name."""
+def _found() -> list[Path]:
+    """Every spec file, by name; where two have one name, that of the earlier folder first."""
     folders = [FOLDER, *(Path(part) for part in os.environ.get(MORE_FOLDERS, "").split(os.pathsep) if part)]
     paths = [path for folder in folders for path in folder.glob("*/*.yaml") if path.stem == path.parent.name]
-    return {path.stem: path for path in sorted(paths, key=lambda path: path.stem)}
+    return sorted(paths, key=lambda path: path.stem)
+
+
+def _spec_files() -> dict[str, Path]:
+    """The spec file of each use case, by name."""
+    return {path.stem: path for path in reversed(_found())}
 
 
 def _load_all() -> Iterator[UseCase | Broken]:
     files = _spec_files()
-    for name, path in files.items():
+    for path in _found():
         try:
+            if files[path.stem] != path:
+                raise SpecError([
+                    f'{path}: the use case "{path.stem}" exists already, in {files[path.stem]}; '
+                    "give one of them another name"
+                ])  # fmt: skip
             yield _load(path, files)
         except SpecError as error:
-            yield Broken(name, error)
+            yield Broken(path.stem, error)
 
 
 def _load(path: Path, files: Mapping[str, Path]) -> UseCase:
     values = _read(path)
-    like = values.get("like")
-    base = path
-    if like is not None:
-        if like not in files or files[like] == path:
-            raise SpecError([f'{path.name}: like "{like}" unknown{nearest(str(like), files)}'])
-        base = files[like]
+    base = _base(path, values, files)
+    if base != path:
         values = _over(_read(base), values)
+    faults = []
+    if isinstance(values.get("name"), str) and values["name"] != path.stem:
+        faults.append(f'{path.name}: name is "{values["name"]}"; it must be that of the file and folder, "{path.stem}"')
     try:
         case = UseCase.model_validate(values)
     except ValidationError as error:
-        raise SpecError([_fault(path.name, fault) for fault in error.errors()]) from error
-    if case.name != path.stem:
-        raise SpecError([f'{path.name}: name is "{case.name}"; it must be that of the file and folder, "{path.stem}"'])
+        raise SpecError(faults + [_fault(path.name, fault) for fault in error.errors()]) from error
+    if faults:
+        raise SpecError(faults)
     case._assets_folder = base.parent
     return case
+
+
+def _base(path: Path, values: Mapping[str, Any], files: Mapping[str, Path]) -> Path:
+    """The file whose values stand where this one names none; the file itself without ``like``."""
+    like = values.get("like")
+    if like is None:
+        return path
+    others = {name: file for name, file in files.items() if file != path}
+    if not isinstance(like, str) or like not in others:
+        raise SpecError([f'{path.name}: like "{like}" unknown{nearest(str(like), others)}'])
+    further = _read(others[like]).get("like")
+    if further is not None:
+        raise SpecError([
+            f'{path.name}: like "{like}" is itself like "{further}"; name that one and give what differs'
+        ])  # fmt: skip
+    return others[like]
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise SpecError([f"{path.name}: not readable as YAML: {' '.join(str(error).split())}"]) from error
     if not isinstance(values, dict):
         raise SpecError([f"{path.name}: holds {type(values).__name__}; a spec is a mapping of names to values"])
