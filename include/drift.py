@@ -164,8 +164,8 @@ def _by_categories(
     if n_reference > EXACT_ROWS:
         apart = float(distance.jensenshannon(expected / n_reference, observed / n_current))
         apart = 0.0 if np.isnan(apart) else apart  # the root of a rounding error below zero
-        drifted = apart >= spec.distance_threshold
-        return ColumnDrift(name, "jensenshannon", apart, spec.distance_threshold, drifted, n_reference, n_current)
+        drifted = apart >= spec.category_threshold
+        return ColumnDrift(name, "jensenshannon", apart, spec.category_threshold, drifted, n_reference, n_current)
     if len(keys) > 2:
         method = "chisquare"
         # a category that the reference never had: its expectation of zero makes the p-value zero

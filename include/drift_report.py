@@ -60,7 +60,7 @@ def write(
     shown = [verdict for verdict in shown if all(frame[verdict.column].notna().any() for frame in samples)]
     if not shown:
         raise LifecycleError(f"drift report {folder}: no column has values in both the reference and the window")
-    snapshot = _run(samples[0], samples[1], [verdict.column for verdict in shown], categorical, drift_share)
+    snapshot = _run(samples[0], samples[1], shown, categorical, drift_share)
     disagreeing = _disagreeing(shown, snapshot.dict(), [len(frame) for frame in samples])
     left_out += [verdict.column for verdict in decision if verdict not in shown and verdict.column not in left_out]
     folder.mkdir(parents=True, exist_ok=True)
@@ -109,7 +109,7 @@ def _sample(frame: pd.DataFrame, shown: Sequence[ColumnDrift], categorical: Sequ
 def _run(
     reference: pd.DataFrame,
     current: pd.DataFrame,
-    columns: Sequence[str],
+    shown: Sequence[ColumnDrift],
     categorical: Sequence[str],
     drift_share: float,
 ) -> Any:
@@ -117,13 +117,15 @@ def _run(
     from evidently.presets import DataDriftPreset
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+    columns = [verdict.column for verdict in shown]
     # inferred types would turn an hour of the day into a category and a flight number into text
     definition = DataDefinition(
         numerical_columns=[name for name in columns if name not in categorical],
         categorical_columns=[name for name in columns if name in categorical],
     )
-    old, new = (Dataset.from_pandas(frame[list(columns)], definition) for frame in (reference, current))
-    preset = DataDriftPreset(columns=list(columns), drift_share=drift_share)
+    old, new = (Dataset.from_pandas(frame[columns], definition) for frame in (reference, current))
+    thresholds = {verdict.column: verdict.threshold for verdict in shown}
+    preset = DataDriftPreset(columns=columns, drift_share=drift_share, per_column_threshold=thresholds)
     with threadpool_limits(1):
         return Report([preset], include_tests=True).run(new, old)
 

@@ -21,8 +21,9 @@ class DriftSpec(_Values):
     Attributes:
         window_days: days of rows that one window compares, the partition's own and those before it; whole
             weeks, or the days of the week alone would differ from any reference.
-        distance_threshold: least distance that counts as drift where the reference has more than 1,000
-            values (Wasserstein distance in reference standard deviations, or Jensen-Shannon distance).
+        distance_threshold: least Wasserstein distance, in reference standard deviations, that counts as
+            drift of a number where the reference has more than 1,000 values.
+        category_threshold: least Jensen-Shannon distance that does for categories.
         p_value_threshold: p-value below which a smaller reference counts as drifted.
         drift_share: share of drifted columns from which the window drifts.
         exclude: columns left out of the decision because they always differ from a reference that is
@@ -31,6 +32,7 @@ class DriftSpec(_Values):
 
     window_days: int = Field(default=7, ge=1)
     distance_threshold: float = Field(default=0.1, gt=0.0)
+    category_threshold: float = Field(default=0.1, gt=0.0)
     p_value_threshold: float = Field(default=0.05, gt=0.0, lt=1.0)
     drift_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
     exclude: tuple[str, ...] = ()
