@@ -26,7 +26,8 @@ settings (environment):
   LIFECYCLE_BIND          address to listen on, default 127.0.0.1
   any LIFECYCLE_* of docker/airflow.env; var/overrides.env wins over all
 """
-console = Console()
+# a file or a pipe has no width of its own: tables need more than the 80 columns that rich would take
+console = Console(width=None if sys.stdout.isatty() else 132)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -11,10 +11,13 @@ from pathlib import Path
 
 from include.errors import SettingsError
 from include.settings import REPOSITORY
+from include.stack.envfile import parse_env
 
 # sun_path holds 108 bytes with its terminating zero
 SOCKET_PATH_LIMIT = 107
 SOCKET_NAME = ".s.PGSQL.5432"
+_AIRFLOW_PORT, _MLFLOW_PORT, _BIND = "LIFECYCLE_AIRFLOW_PORT", "LIFECYCLE_MLFLOW_PORT", "LIFECYCLE_BIND"
+_ADDRESSES = "addresses.env"
 
 
 @dataclass(frozen=True)
@@ -39,18 +42,27 @@ class Layout:
     def from_environ(cls, environ: Mapping[str, str] | None = None) -> Layout:
         """Read ``LIFECYCLE_HOME``, ``LIFECYCLE_AIRFLOW_PORT``, ``LIFECYCLE_MLFLOW_PORT``, ``LIFECYCLE_BIND``.
 
+        What is not given is as it was when the stack of that home was last started, else the default.
+
         Raises:
             SettingsError: a port is not a number from 1 to 65535, or both are the same.
         """
         values = os.environ if environ is None else environ
         home = Path(values.get("LIFECYCLE_HOME") or REPOSITORY / "var").expanduser().resolve()
-        airflow_port = _port(values, "LIFECYCLE_AIRFLOW_PORT", 8080)
-        mlflow_port = _port(values, "LIFECYCLE_MLFLOW_PORT", 5000)
+        values = _remembered(home) | {name: value for name, value in values.items() if value}
+        airflow_port = _port(values, _AIRFLOW_PORT, 8080)
+        mlflow_port = _port(values, _MLFLOW_PORT, 5000)
         if airflow_port == mlflow_port:
             raise SettingsError(f"LIFECYCLE_AIRFLOW_PORT and LIFECYCLE_MLFLOW_PORT are both {airflow_port}; change one")
-        bind = values.get("LIFECYCLE_BIND") or "127.0.0.1"
+        bind = values.get(_BIND) or "127.0.0.1"
         host = "127.0.0.1" if bind in ("0.0.0.0", "127.0.0.1") else bind  # noqa: S104 - compared, not bound
         return cls(home, airflow_port, mlflow_port, bind, host)
+
+    def remember(self) -> None:
+        """Keep ports and address for later commands on this home that are given none."""
+        kept = {_AIRFLOW_PORT: self.airflow_port, _MLFLOW_PORT: self.mlflow_port, _BIND: self.bind}
+        lines = [f"{name}={value}\n" for name, value in kept.items()]
+        (self.home / _ADDRESSES).write_text("".join(lines), encoding="utf-8")
 
     @property
     def logs(self) -> Path:
@@ -95,6 +107,11 @@ class Layout:
     def mlflow_url(self) -> str:
         """Address of MLflow's UI and API."""
         return f"http://{self.host}:{self.mlflow_port}"
+
+
+def _remembered(home: Path) -> dict[str, str]:
+    file = home / _ADDRESSES
+    return parse_env(file.read_text(encoding="utf-8"), str(file), {}) if file.exists() else {}
 
 
 def _port(values: Mapping[str, str], name: str, default: int) -> int:

@@ -76,6 +76,7 @@ class Stack:
         with self._alone():
             absent = [part for part in self.components if part.service.process() is None]
             self._require_ports(absent)
+            self.layout.remember()
             secrets, created = load_or_create(self.layout.secrets_file)
             write_airflow_passwords(self.layout.home / "airflow" / "passwords.json", secrets)
             environ = service_environ(self.layout, secrets)
