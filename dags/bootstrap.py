@@ -20,7 +20,7 @@ def bootstrap(use_case: UseCase) -> None:
     with DAG(
         **dag_defaults(use_case, "bootstrap", __doc__),
         schedule=None,
-        params=params.bootstrap_range(),
+        params=params.bootstrap_range(use_case),
         max_active_runs=1,
     ):
         name = use_case.name

@@ -23,7 +23,7 @@ def features(use_case: UseCase) -> None:
     with DAG(
         **dag_defaults(use_case, "features", __doc__),
         schedule=by_partition_of(assets.raw(use_case), use_case),
-        params={"partition": params.partition()},
+        params={"partition": params.partition(use_case)},
     ):
         name = use_case.name
         inputs = AwaitInputsOperator(task_id="await_inputs", use_case=name, stage="features")

@@ -25,7 +25,7 @@ def ingest(use_case: UseCase) -> None:
     with DAG(
         **dag_defaults(use_case, "ingest", __doc__),
         schedule=by_clock(use_case),
-        params={"partition": params.partition()},
+        params={"partition": params.partition(use_case)},
     ):
         name = use_case.name
         land = LandOperator(task_id="land", use_case=name)

@@ -22,7 +22,7 @@ def monitor(use_case: UseCase) -> None:
     with DAG(
         **dag_defaults(use_case, "monitor", __doc__),
         schedule=by_partition_of(assets.predictions(use_case), use_case),
-        params={"partition": params.partition()},
+        params={"partition": params.partition(use_case)},
     ):
         name = use_case.name
         inputs = AwaitInputsOperator(task_id="await_inputs", use_case=name, stage="monitor")

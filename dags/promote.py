@@ -20,6 +20,7 @@ def promote(use_case: UseCase) -> None:
         **dag_defaults(use_case, "promote", __doc__),
         schedule=[assets.challenger(use_case)],
         params={"version": params.version()},
+        max_active_runs=1,  # a challenger meets the champion that the decision before it made
     ):
         PromoteOperator(task_id="decide", use_case=use_case.name)
 

@@ -22,7 +22,7 @@ def score(use_case: UseCase) -> None:
     with DAG(
         **dag_defaults(use_case, "score", __doc__),
         schedule=by_partition_of(assets.features(use_case), use_case),
-        params={"partition": params.partition(), "model": params.model()},
+        params={"partition": params.partition(use_case), "model": params.model()},
     ):
         name = use_case.name
         inputs = AwaitInputsOperator(task_id="await_inputs", use_case=name, stage="score")

@@ -24,7 +24,7 @@ def train(use_case: UseCase) -> None:
     with DAG(
         **dag_defaults(use_case, "train", __doc__),
         schedule=[assets.training_requested(use_case)],
-        params={"as_of": params.as_of(), "trials": params.trials(use_case.training.trials)},
+        params={"as_of": params.as_of(use_case), "trials": params.trials(use_case.training.trials)},
         max_active_runs=1,
     ):
         name = use_case.name

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from include import partitions
+from include.errors import ConfError
 from include.lake import Run
 from include.workspace import Workspace
 
 ORIGIN = "origin"
+
+# a scheduler whose clock runs ahead of this machine's starts a partition's run before it begins here
+CLOCK_LEEWAY = timedelta(minutes=10)
 
 
 def run_of(context: Any, workspace: Workspace) -> Run:
@@ -29,11 +33,35 @@ def partition_of(context: Any, workspace: Workspace, layer: str) -> tuple[str, .
 
     It is the run's own partition key; for a run triggered without one, the form's ``partition``; for a
     form left empty, the newest partition whose inputs exist: of ``layer``, or for ingest the next one.
+
+    Raises:
+        ConfError: key and form name different partitions, or the partition has not begun yet.
+        UnknownPartition: it is malformed or outside the source's history.
     """
-    chosen = context["dag_run"].partition_key or context["params"].get("partition")
-    if chosen is None and layer == "source":
-        chosen = next_partition(workspace)
-    return (workspace.check_partition(chosen or workspace.newest(layer)),)
+    key, asked = context["dag_run"].partition_key, context["params"].get("partition")
+    if key and asked and key != asked:
+        raise ConfError(f"the run's partition key is {key} but its form asks for {asked}; give only one of them")
+    chosen = key or asked
+    if chosen is None:
+        chosen = next_partition(workspace) if layer == "source" else workspace.newest(layer)
+    return (check_begun(workspace, chosen),)
+
+
+def check_begun(workspace: Workspace, key: str) -> str:
+    """``key``, if it lies in the source's history and has begun.
+
+    An endless source could deliver any day of the future, and every later default would start from there.
+
+    Raises:
+        ConfError: its clock has not passed.
+        UnknownPartition: it is malformed or outside the source's history.
+    """
+    workspace.check_partition(key)
+    if partitions.clock(key, workspace.case.time_zone) > datetime.now(UTC) + CLOCK_LEEWAY:
+        raise ConfError(
+            f"{workspace.case.name}: partition {key} has not begun yet; the newest one is {today(workspace)}"
+        )
+    return key
 
 
 def range_of(context: Any, workspace: Workspace) -> tuple[str, ...]:
@@ -91,8 +119,7 @@ def challenger_version(context: Any) -> str | None:
 
 def _from_events(context: Any, name: str) -> str | None:
     """The newest value that the events which woke this run carry under ``name``."""
-    value: str | None = None
-    for events in (context.get("triggering_asset_events") or {}).values():
-        for event in events:
-            value = (event.extra or {}).get(name, value)
-    return value
+    woken_by = (context.get("triggering_asset_events") or {}).values()
+    events = sorted((event for events in woken_by for event in events), key=lambda event: event.timestamp)
+    values = [event.extra[name] for event in events if name in (event.extra or {})]
+    return values[-1] if values else None

@@ -6,9 +6,31 @@ from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
+
+from include import errors
 from include.use_cases.spec import UseCase
 
-RETRIES = {"retries": 2, "retry_delay": timedelta(seconds=5), "retry_exponential_backoff": True}
+# what the same attempt meets again a few seconds later, word for word
+LASTING = [
+    errors.AuditFailed,
+    errors.ConfError,
+    errors.DigestMismatch,
+    errors.LateAttempt,
+    errors.NoChampion,
+    errors.SchemaMismatch,
+    errors.SettingsError,
+    errors.SpecError,
+    errors.UnknownPartition,
+]
+RETRIES = {
+    "retries": 2,
+    "retry_delay": timedelta(seconds=5),
+    "retry_exponential_backoff": True,
+    "retry_policy": ExceptionRetryPolicy(
+        rules=[RetryRule(exception=list(LASTING), action=RetryAction.FAIL, reason="another attempt would fail alike")]
+    ),
+}
 
 
 def dag_defaults(use_case: UseCase, stage: str, doc: str | None) -> dict[str, Any]:

@@ -4,28 +4,33 @@ from __future__ import annotations
 
 from airflow.sdk import Param
 
-DAY = r"^\d{4}-\d{2}-\d{2}$"
+from include.use_cases.spec import UseCase
+
+# Python's `$` also matches before a line feed at the end, JSON schema's does not
+END = r"$(?!\n)"
 
 
-def partition() -> Param:
+def partition(use_case: UseCase) -> Param:
     return _optional_day(
+        use_case,
         "Partition",
         "The day to work on, such as 2013-11-02. Leave it empty to use the run's partition key or, where it "
         "has none, the newest day whose inputs are there.",
     )
 
 
-def bootstrap_range() -> dict[str, Param]:
+def bootstrap_range(use_case: UseCase) -> dict[str, Param]:
     return {
         "from": _optional_day(
-            "From", "First day to load, such as 2013-01-01. Leave it empty to load the use case's usual span."
+            use_case, "From", "First day to load, such as 2013-01-01. Leave it empty to load the use case's usual span."
         ),
-        "to": _optional_day("To", "Last day to load. Leave it empty for the newest day that the source has."),
+        "to": _optional_day(use_case, "To", "Last day to load. Leave it empty for the newest day that the source has."),
     }
 
 
-def as_of() -> Param:
+def as_of(use_case: UseCase) -> Param:
     return _optional_day(
+        use_case,
         "As of",
         "Train on what was known when this day began. Leave it empty for the newest day with features.",
     )
@@ -46,7 +51,7 @@ def version() -> Param:
     return Param(
         None,
         type=["null", "string"],
-        pattern=r"^[1-9]\d{0,8}$",
+        pattern=r"^[1-9][0-9]{0,5}" + END,
         title="Version",
         description="The registered model version to judge. Leave it empty for the newest one.",
     )
@@ -56,7 +61,7 @@ def model() -> Param:
     return Param(
         "as_of_clock",
         type="string",
-        pattern=r"^(as_of_clock|current|[1-9]\d{0,8})$",
+        pattern=r"^(as_of_clock|current|[1-9][0-9]{0,5})" + END,
         title="Model",
         description="as_of_clock scores each day with the champion of that day; current with the newest "
         "champion; a number with that version.",
@@ -68,6 +73,7 @@ def retention_hours() -> Param:
         168,
         type="integer",
         minimum=24,
+        maximum=24 * 366 * 10,
         title="Retention, hours",
         description="Files that no reader needs are deleted once they are this old.",
     )
@@ -77,5 +83,14 @@ def dry_run() -> Param:
     return Param(False, type="boolean", title="Dry run", description="Only list the files that would be deleted.")
 
 
-def _optional_day(title: str, description: str) -> Param:
-    return Param(None, type=["null", "string"], pattern=DAY, title=title, description=description)
+def _optional_day(use_case: UseCase, title: str, description: str) -> Param:
+    pattern = f"^({_years(use_case)})-[0-9]{{2}}-[0-9]{{2}}{END}"
+    return Param(None, type=["null", "string"], format="date", pattern=pattern, title=title, description=description)
+
+
+def _years(use_case: UseCase) -> str:
+    """The years that a day may lie in; the days themselves are checked by the task that gets one."""
+    first, last = use_case.history.first, use_case.history.last
+    if last is None:
+        return "[0-9]{4}"
+    return "|".join(f"{year:04}" for year in range(int(first[:4]), int(last[:4]) + 1))

@@ -23,6 +23,18 @@ class LifecycleOperator(BaseOperator):
         super().__init__(**kwargs)
         self.use_case = use_case
 
+    def pre_execute(self, context: Any) -> None:
+        """Refuse a run whose ``conf`` names what its form does not have: Airflow lets it pass, and ignores it."""
+        from include.errors import ConfError
+        from include.use_cases.spec import nearest
+
+        known = list(self.dag.params) if self.dag is not None else []
+        unknown = [
+            f'"{name}" unknown{nearest(name, known)}' for name in context["dag_run"].conf or {} if name not in known
+        ]
+        if unknown:
+            raise ConfError(f"conf: {'; '.join(unknown)}. {self.dag_id} knows {', '.join(known)}; trigger it again")
+
     def workspace(self) -> Workspace:
         from include.workspace import Workspace
 

@@ -16,11 +16,11 @@ class FreezeTrainingSetOperator(LifecycleOperator):
 
     def execute(self, context: Any) -> dict[str, Any]:
         from include import training_sets
-        from lifecycle.context import requested_as_of
+        from lifecycle.context import check_begun, requested_as_of
 
         workspace = self.workspace()
         as_of = requested_as_of(context) or context["params"].get("as_of") or workspace.newest("features")
-        return training_sets.freeze(workspace, workspace.check_partition(as_of), self.run_of(context, workspace))
+        return training_sets.freeze(workspace, check_begun(workspace, as_of), self.run_of(context, workspace))
 
 
 class SearchOperator(LifecycleOperator):
