@@ -73,8 +73,22 @@ def write(
         "evidently": json.loads(snapshot.json()),
     }
     _replace(record, json.dumps(content, indent=1, sort_keys=True, allow_nan=True))
-    _replace(html, snapshot.get_html_str(as_iframe=False))
+    page = snapshot.get_html_str(as_iframe=False)
+    _replace(html, page.replace("<body>", f"<body>{_banner(decision, shown, drift_share, samples)}", 1))
     return DriftReport(str(html), str(record), disagreeing, tuple(left_out))
+
+
+def _banner(
+    decision: Sequence[ColumnDrift], shown: Sequence[ColumnDrift], drift_share: float, samples: Sequence[pd.DataFrame]
+) -> str:
+    """What was decided, above the page: Evidently counts only the columns and rows that it was given."""
+    drifted = sum(verdict.drifted for verdict in decision)
+    return (
+        '<div style="font: 16px/1.5 sans-serif; padding: 1em 2em; background: #fff7e0; color: #222">'
+        f"<b>Decided on all rows: {drifted} of {len(decision)} columns drifted</b> (the window drifts from "
+        f"{drift_share:.0%}). Below are the {len(shown)} columns that moved most, as Evidently shows them on a sample "
+        f"of {len(samples[0])} reference and {len(samples[1])} current rows.</div>"
+    )
 
 
 def _shown(decision: Sequence[ColumnDrift]) -> tuple[list[ColumnDrift], list[str]]:

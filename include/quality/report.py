@@ -36,8 +36,9 @@ class ExpectationResult:
     partitions: Mapping[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        count = "" if self.unexpected is None else f", {self.unexpected} rows"
-        return f"{self.type}({self.subject}): {self.why} (found {self.observed}{count}{span(self.partitions)})"
+        found = [self.observed, "" if self.unexpected is None else f"{self.unexpected} rows"]
+        told = ", ".join(part for part in found if part)
+        return f"{self.type}({self.subject}): {self.why} (found {told}{span(self.partitions)})"
 
 
 @dataclass(frozen=True)

@@ -73,3 +73,20 @@ def test_a_sample_without_a_decided_column_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LifecycleError, match="lacks n1"):
         drift_report.write(old, new.drop(columns="n1"), decided(old, new), tmp_path, categorical=["c"])
     assert not list(tmp_path.iterdir())
+
+
+def test_the_page_says_what_was_decided_on_all_rows_and_columns(tmp_path: Path) -> None:
+    old, new = frames(2_000, 34, 0.5)
+    report = drift_report.write(old, new, decided(old, new), tmp_path, categorical=["c"])
+    page = Path(report.html).read_text()
+    assert "Decided on all rows: 34 of 35 columns drifted" in page
+    assert f"the {drift_report.MAX_COLUMNS} columns that moved most" in page
+
+
+def test_the_page_judges_by_the_thresholds_of_the_decision(tmp_path: Path) -> None:
+    old, new = frames(2_000, 3, 0.3)
+    numeric = ("n0", "n1", "n2")
+    profile = drift.profile(pa.Table.from_pandas(old), numeric, ("c",))
+    patient = drift.decide(profile, pa.Table.from_pandas(new), DriftSpec(distance_threshold=0.5))
+    report = drift_report.write(old, new, patient, tmp_path, categorical=["c"])
+    assert report.disagreeing == {}
