@@ -67,3 +67,11 @@ class NoChampion(LifecycleError):
 
 class PromotionConflict(LifecycleError):
     """The champion changed while a promotion was being decided."""
+
+
+class AcceleratorError(LifecycleError):
+    """There is no place to run a worker, or the worker failed."""
+
+
+class LeaseLost(LifecycleError):
+    """A worker tried to write although its GPU or CPU slot has another holder by now."""

@@ -1,0 +1,1 @@
+"""Where workers run: leases on this machine's GPUs and CPU slots, worker processes, and what they used."""

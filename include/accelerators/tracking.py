@@ -1,0 +1,122 @@
+"""Each worker's run in MLflow: what it used, its system metrics, and a page that a task can link to.
+
+Tracking never stops a worker: a server that does not answer costs the record, not the training.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from include.accelerators.usage import Usage
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_log = logging.getLogger(__name__)
+_SYSTEM_METRICS_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """An MLflow run at ``uri``; both ids are empty when the server did not answer."""
+
+    uri: str
+    experiment_id: str = ""
+    run_id: str = ""
+
+    @property
+    def url(self) -> str:
+        """Its page in MLflow's UI; empty for a store without a server."""
+        if not self.run_id or not self.uri.startswith("http"):
+            return ""
+        return f"{self.uri.rstrip('/')}/#/experiments/{self.experiment_id}/runs/{self.run_id}"
+
+
+def begin(uri: str, experiment: str, name: str, tags: Mapping[str, str]) -> TrackedRun:
+    """Begin a worker's run in ``experiment``, which is created when it is missing."""
+    with _tolerant("begin a run"):
+        client = _client(uri)
+        experiment_id = _experiment(client, experiment)
+        run = client.create_run(experiment_id, tags=dict(tags), run_name=name)
+        return TrackedRun(uri, experiment_id, str(run.info.run_id))
+    return TrackedRun(uri)
+
+
+def record(run: TrackedRun, used: Usage) -> None:
+    """Log what the worker used."""
+    if run.run_id:
+        with _tolerant("record usage"):
+            from mlflow.entities import Metric, RunTag
+
+            metrics = [Metric(name, value, 0, 0) for name, value in used.metrics().items()]
+            tags = [RunTag("place", used.place), RunTag("device", used.device)]
+            _client(run.uri).log_batch(run.run_id, metrics=metrics, tags=tags)
+
+
+def end(run: TrackedRun, succeeded: bool) -> None:
+    """Close the run."""
+    if run.run_id:
+        with _tolerant("close the run"):
+            _client(run.uri).set_terminated(run.run_id, "FINISHED" if succeeded else "FAILED")
+
+
+def recorded(run: TrackedRun) -> Usage | None:
+    """What a worker on another machine recorded about itself; None when nothing is known."""
+    if run.run_id:
+        with _tolerant("read usage"):
+            data = _client(run.uri).get_run(run.run_id).data
+            return Usage.from_metrics(data.metrics, data.tags.get("place", ""), data.tags.get("device", ""))
+    return None
+
+
+@contextlib.contextmanager
+def system_metrics(run: TrackedRun) -> Iterator[None]:
+    """Log this machine's CPU, memory, disk, network and GPU use into the run while the block runs."""
+    monitor: Any = None
+    if run.run_id:
+        with _tolerant("watch the machine"):
+            from mlflow.system_metrics import system_metrics_monitor
+
+            watch: Any = system_metrics_monitor.SystemMetricsMonitor  # untyped
+            monitor = watch(run.run_id, sampling_interval=_SYSTEM_METRICS_SECONDS, tracking_uri=run.uri)
+            monitor.start()
+    try:
+        yield
+    finally:
+        if monitor is not None:
+            with _tolerant("end watching the machine"):
+                monitor.finish()
+
+
+def _client(uri: str) -> MlflowClient:
+    from mlflow import MlflowClient
+
+    return MlflowClient(uri)
+
+
+def _experiment(client: MlflowClient, name: str) -> str:
+    from mlflow.exceptions import MlflowException
+
+    for attempt in range(2):
+        found = client.get_experiment_by_name(name)
+        if found is not None:
+            return str(found.experiment_id)
+        try:
+            return str(client.create_experiment(name))
+        except MlflowException:
+            # another first worker was quicker
+            if attempt:
+                raise
+    raise AssertionError("unreachable")
+
+
+@contextlib.contextmanager
+def _tolerant(what: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        _log.warning("MLflow: could not %s (%s: %s); the worker goes on without", what, type(error).__name__, error)

@@ -1,0 +1,126 @@
+"""What a worker used, and about what that cost."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from types import TracebackType
+from typing import Any
+
+from include.accelerators import hardware
+
+_INTERVAL_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Usage:
+    """One worker's use of the machine.
+
+    Attributes:
+        place: where it ran.
+        device: name of its GPU, else ``cpu``.
+        seconds: wall time for which it held the slot.
+        gpu_seconds: the same if the slot was a GPU, else 0.
+        cpu_seconds: CPU time of all its processes.
+        peak_rss_gb: largest resident memory of one of them, GiB.
+        peak_vram_gb: most GPU memory in use, GiB; None without a GPU.
+        utilisation: mean share of the time in which the GPU, or without one its cores, were busy, 0 to 1.
+        cost_usd: estimate by the price table; None where it has no price.
+    """
+
+    place: str
+    device: str
+    seconds: float
+    gpu_seconds: float
+    cpu_seconds: float
+    peak_rss_gb: float
+    peak_vram_gb: float | None
+    utilisation: float | None
+    cost_usd: float | None
+
+    def metrics(self) -> dict[str, float]:
+        """The numbers among them, by the names under which MLflow shows them."""
+        return {f"usage/{name}": float(v) for name, v in asdict(self).items() if isinstance(v, int | float)}
+
+    @classmethod
+    def from_metrics(cls, metrics: Mapping[str, float], place: str, device: str) -> Usage | None:
+        """The usage behind ``metrics``; None when nothing was recorded."""
+        found: dict[str, Any] = {name: metrics.get(f"usage/{name}") for name in _NUMBERS}
+        if found["seconds"] is None:
+            return None
+        return cls(place=place, device=device, **found)
+
+    def __str__(self) -> str:
+        vram = "" if self.peak_vram_gb is None else f", peak {self.peak_vram_gb:.1f} GiB VRAM"
+        busy = "" if self.utilisation is None else f", {self.utilisation:.0%} busy"
+        cost = "no price known" if self.cost_usd is None else f"about {self.cost_usd:.4f} USD"
+        return (
+            f"{self.seconds:.1f} s on {self.device}{vram}, {self.cpu_seconds:.1f} CPU-s, "
+            f"peak {self.peak_rss_gb:.2f} GiB memory{busy}; {cost}"
+        )
+
+
+_NUMBERS = (
+    "seconds", "gpu_seconds", "cpu_seconds", "peak_rss_gb", "peak_vram_gb", "utilisation", "cost_usd",
+)  # fmt: skip
+
+
+class GpuSampler:
+    """Watches a GPU while the block runs; without a GPU it does nothing.
+
+    What is in use is measured on the device: its lease is exclusive, and a container does not see by which
+    process.
+    """
+
+    def __init__(self, index: int | None, interval: float = _INTERVAL_SECONDS) -> None:
+        self._index, self._interval = index, interval
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._peak: float | None = None
+        self._busy: list[float] = []
+
+    @property
+    def peak_vram_gb(self) -> float | None:
+        """Most memory seen in use, GiB."""
+        return self._peak
+
+    @property
+    def utilisation(self) -> float | None:
+        """Mean share of time in which a kernel ran, 0 to 1."""
+        return sum(self._busy) / len(self._busy) if self._busy else None
+
+    def __enter__(self) -> GpuSampler:
+        if self._index is not None:
+            self._thread = threading.Thread(target=self._watch, args=(self._index,), daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _watch(self, index: int) -> None:
+        with hardware.driver() as nvml:
+            if nvml is None:
+                return
+            handle = nvml.nvmlDeviceGetHandleByIndex(index)
+            while True:
+                self._sample(nvml, handle)
+                if self._stop.wait(self._interval):
+                    self._sample(nvml, handle)
+                    return
+
+    def _sample(self, nvml: Any, handle: Any) -> None:
+        used = nvml.nvmlDeviceGetMemoryInfo(handle).used / 2**30
+        self._peak = used if self._peak is None else max(self._peak, used)
+        self._busy.append(nvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100)
+
+
+def cost(prices: Mapping[str, float], keys: tuple[str, ...], seconds: float, units: int = 1) -> float | None:
+    """Estimated USD for ``units`` over ``seconds``, by the first of ``keys`` that has a price an hour."""
+    for key in keys:
+        if key in prices:
+            return prices[key] * units * seconds / 3600
+    return None
