@@ -267,10 +267,10 @@ class Lake:
         )
         return DeltaTable(self.uri(table), storage_options=options)
 
-    def _move_in(self, stage: Stage, keys: Iterable[str]) -> list[AddAction]:
+    def _move_in(self, stage: Stage, keys: Iterable[str]) -> list[AddAction | RemoveAction]:
         """Move staged files under the table; moving again after a lost commit finds them there."""
         filesystem, base = self.files()
-        actions = []
+        actions: list[AddAction | RemoveAction] = []
         for key in keys:
             part = stage.partitions[key]
             if part.rows == 0:

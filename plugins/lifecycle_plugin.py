@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from airflow.plugins_manager import AirflowPlugin
 
 from lifecycle.timetables import PartitionedAssets
@@ -11,4 +9,4 @@ from lifecycle.timetables import PartitionedAssets
 
 class LifecyclePlugin(AirflowPlugin):
     name = "lifecycle"
-    timetables: ClassVar = [PartitionedAssets]
+    timetables = [PartitionedAssets]  # noqa: RUF012 - Airflow's own declaration

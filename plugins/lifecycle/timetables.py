@@ -11,7 +11,7 @@ from airflow.timetables.simple import PartitionedAssetTimetable
 from airflow.timetables.trigger import CronPartitionTimetable
 
 if TYPE_CHECKING:
-    from airflow.timetables.base import DagRunInfo, Timetable
+    from airflow.timetables.base import DagRunInfo
     from pendulum import DateTime
 
     from include.use_cases.spec import UseCase
@@ -58,7 +58,7 @@ class PartitionedAssets(PartitionedAssetTimetable):
         return self._calendar.resolve_partition_date(partition_key)
 
     def serialize(self) -> dict[str, Any]:
-        from airflow.serialization.serialized_objects import encode_asset_like
+        from airflow.serialization.encoders import encode_asset_like
 
         return {
             "assets": encode_asset_like(self.asset_condition),
@@ -67,7 +67,7 @@ class PartitionedAssets(PartitionedAssetTimetable):
         }
 
     @classmethod
-    def deserialize(cls, data: dict[str, Any]) -> Timetable:
+    def deserialize(cls, data: dict[str, Any]) -> PartitionedAssets:
         from airflow.serialization.decoders import decode_asset_like
 
         return cls(assets=decode_asset_like(data["assets"]), cron=data["cron"], time_zone=data["time_zone"])

@@ -64,8 +64,9 @@ class AuditOperator(LifecycleOperator):
         from include import publishing
 
         workspace = self.workspace()
-        publishing.audit(workspace, self.stages, self.run_of(context, workspace))
-        return self.stages
+        stages: Stages = self.stages
+        publishing.audit(workspace, stages, self.run_of(context, workspace))
+        return stages
 
 
 class PublishOperator(LifecycleOperator):

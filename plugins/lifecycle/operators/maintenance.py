@@ -21,23 +21,23 @@ class VacuumOperator(LifecycleOperator):
     """Delete files that nothing can need any more; returns how many by table.
 
     :param retention_hours: files younger than this stay.
-    :param dry_run: only count.
+    :param count_only: delete nothing.
     """
 
-    template_fields: Sequence[str] = ("retention_hours", "dry_run")
+    template_fields: Sequence[str] = ("retention_hours", "count_only")
 
     def __init__(
         self,
         *,
         retention_hours: Any = "{{ params.retention_hours }}",
-        dry_run: Any = "{{ params.dry_run }}",
+        count_only: Any = "{{ params.dry_run }}",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.retention_hours = retention_hours
-        self.dry_run = dry_run
+        self.count_only = count_only
 
     def execute(self, context: Any) -> dict[str, int]:
         from include import maintenance
 
-        return maintenance.vacuum(self.workspace(), int(self.retention_hours), bool(self.dry_run))
+        return maintenance.vacuum(self.workspace(), int(self.retention_hours), bool(self.count_only))
