@@ -13,31 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from include import guardrails
 from include.errors import TrainingError
-from include.gates_spec import Bound, GateSpec
+from include.gates_spec import GateSpec, SliceGate
+from include.guardrails import Guardrail, SliceEvidence
 from include.training.bootstrap import paired_difference
 from include.training.metrics import Codes, Floats, metric
-
-
-class Guardrail(BaseModel):
-    """One further condition and how the challenger met it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str
-    value: float
-    bound: Bound
-    passed: bool
-
-
-class SliceEvidence(BaseModel):
-    """The primary metric on a part of the test rows."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    challenger: float | None
-    champion: float | None
-    n_rows: int
 
 
 class Verdict(BaseModel):
@@ -46,6 +27,9 @@ class Verdict(BaseModel):
     Attributes:
         value: the challenger's primary metric; ``champion_value`` the champion's on the same rows.
         difference, low, high: challenger minus champion with its 95 % interval; None without a champion.
+        guardrails: every further condition and whether it was met.
+        slices: the parts of the test rows that the gates look at, by ``column=value``.
+        remarks: what a reader of the figures should know.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -62,6 +46,7 @@ class Verdict(BaseModel):
     n_rows: int
     guardrails: tuple[Guardrail, ...] = ()
     slices: dict[str, SliceEvidence] = {}
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,7 +57,7 @@ class TestDays:
         days: partition key of each row.
         y: outcome of each row.
         challenger, champion: predictions; champion None where there is none yet.
-        slices: rows of each part that gets its own figure, as boolean masks by name.
+        slices: rows of each part that gets its own figure, as boolean masks by column and value.
     """
 
     __test__ = False  # its name makes pytest take it for a test
@@ -81,32 +66,43 @@ class TestDays:
     y: Floats
     challenger: Floats
     champion: Floats | None = None
-    slices: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    slices: Mapping[str, Mapping[str, NDArray[np.bool_]]] = field(default_factory=dict)
 
 
-def judge(test: TestDays, spec: GateSpec) -> Verdict:
-    """The ``auto`` verdict: promote when no guardrail is broken and the challenger is better, or alone.
+def judge(test: TestDays, spec: GateSpec, measured: Sequence[Guardrail] = (), remarks: Sequence[str] = ()) -> Verdict:
+    """The verdict: promote when no guardrail is broken and the challenger is better, or alone.
 
-    Better means that the day-block interval of the paired difference excludes zero.
+    Better means that the day-block interval of the paired difference excludes zero. ``measured`` holds the
+    guardrails that do not come from predictions (features, cost).
 
     Raises:
         TrainingError: no rows, rows that do not match, NaN predictions, a metric that is undefined on these
             rows (one class only), or a slice without rows.
     """
     days = _checked_days(test)
-    n_days = int(days.max()) + 1
-    alone = Verdict(
+    value = _value(spec.metric, test.y, test.challenger, "the challenger")
+    slices, of_slices, too_small = _slices(test, days, spec)
+    rails = [
+        Guardrail.of(name, _value(name, test.y, test.challenger, "the challenger"), bound)
+        for name, bound in sorted(spec.guardrails.items())
+    ]
+    verdict = Verdict(
         promote=True,
         reason="there is no champion yet",
         metric=spec.metric,
-        value=_value(spec.metric, test.y, test.challenger, "the challenger"),
-        n_days=n_days,
+        value=value,
+        n_days=int(days.max()) + 1,
         n_rows=len(days),
-        guardrails=tuple(_guardrail(name, bound, test) for name, bound in sorted(spec.guardrails.items())),
-        slices={name: _slice(name, rows, test, spec.metric) for name, rows in test.slices.items()},
+        guardrails=(*rails, *of_slices, *measured),
+        slices=slices,
+        remarks=(*remarks, *too_small),
     )
+    return _subject_to_guardrails(_against_champion(verdict, test, days, spec))
+
+
+def _against_champion(alone: Verdict, test: TestDays, days: Codes, spec: GateSpec) -> Verdict:
     if test.champion is None:
-        return _subject_to_guardrails(alone)
+        return alone
     champion_value = _value(spec.metric, test.y, test.champion, "the champion")
     found = paired_difference(
         metric(spec.metric),
@@ -117,10 +113,10 @@ def judge(test: TestDays, spec: GateSpec) -> Verdict:
         resamples=spec.resamples,
         seed=spec.seed,
     )
-    promote, reason = _compared(spec, found.better, found.worse, n_days)
+    promote, reason = _compared(spec, found.better, found.worse, alone.n_days)
     evidence = {"difference": found.value, "low": found.low, "high": found.high}
     compared = {"promote": promote, "reason": reason, "champion_value": champion_value, **evidence}
-    return _subject_to_guardrails(alone.model_copy(update=compared))
+    return alone.model_copy(update=compared)
 
 
 def _compared(spec: GateSpec, better: bool, worse: bool, n_days: int) -> tuple[bool, str]:
@@ -148,7 +144,7 @@ def _checked_days(test: TestDays) -> Codes:
     columns: dict[str, Sequence[str] | NDArray[np.generic]] = {
         "days": test.days,
         "challenger": test.challenger,
-        **test.slices,
+        **{f"slice {column}={value}": rows for column, of in test.slices.items() for value, rows in of.items()},
     }
     if test.champion is not None:
         columns["champion"] = test.champion
@@ -174,20 +170,29 @@ def _value(name: str, y: Floats, predicted: Floats, who: str) -> float:
     return value
 
 
-def _guardrail(name: str, bound: Bound, test: TestDays) -> Guardrail:
-    value = _value(name, test.y, test.challenger, "the challenger")
-    return Guardrail(name=name, value=value, bound=bound, passed=bound.accepts(value))
+def _slices(test: TestDays, days: Codes, spec: GateSpec) -> tuple[dict[str, SliceEvidence], list[Guardrail], list[str]]:
+    """The evidence of each slice that the spec asks something of, its guardrails, and what could not be judged."""
+    shown: dict[str, SliceEvidence] = {}
+    rails: list[Guardrail] = []
+    remarks: list[str] = []
+    for column, gate in spec.slices.items():
+        found = {
+            f"{column}={value}": _slice(f"{column}={value}", rows, test, days, gate)
+            for value, rows in test.slices.get(column, {}).items()
+        }
+        if not found:
+            raise TrainingError(f"gate: there are no slices by {column}; name a column of the test rows")
+        if not any(one.judged for one in found.values()):
+            remarks.append(
+                f"no slice by {column} has {gate.min_rows} rows on {gate.min_days} days, so none of them was judged"
+            )
+        shown |= found
+        for name, one in found.items():
+            rails += guardrails.slice_guardrails(name, one, gate)
+    return shown, rails, remarks
 
 
-def _slice(name: str, rows: NDArray[np.bool_], test: TestDays, metric_name: str) -> SliceEvidence:
-    n_rows = int(np.count_nonzero(rows))
-    if n_rows == 0:
+def _slice(name: str, rows: NDArray[np.bool_], test: TestDays, days: Codes, gate: SliceGate) -> SliceEvidence:
+    if not rows.any():
         raise TrainingError(f"gate: slice {name} has no test rows; drop it from the spec or hold back more days")
-    measure = metric(metric_name)
-    values = [
-        None if predicted is None else measure.value(test.y[rows], predicted[rows])
-        for predicted in (test.challenger, test.champion)
-    ]
-    # a small slice may hold one class only: no figure, but no fault of the model
-    challenger, champion = (v if v is not None and np.isfinite(v) else None for v in values)
-    return SliceEvidence(challenger=challenger, champion=champion, n_rows=n_rows)
+    return guardrails.of_slice(rows, test.y, days, test.challenger, test.champion, gate)

@@ -1,7 +1,9 @@
 """The ledger of promotions: which version became champion when, in data time, and why.
 
-The ledger is the truth about champions; MLflow's alias follows it. An entry counts for the partitions after
-its ``trained_through``: a model never scores a day that it could have learnt from.
+The ledger is the truth about champions; MLflow's alias follows it. A promotion counts from the partition after
+its ``trained_through`` on: a model never scores a day that it could have learnt from. A rollback counts from
+the partition that it names (``since``): the days before it keep the champion that they had, so that scoring
+them again gives what was scored, and the days from it on get the earlier version back.
 """
 
 from __future__ import annotations
@@ -10,11 +12,13 @@ from dataclasses import asdict, dataclass
 
 import pyarrow as pa
 
+from include import partitions
 from include.errors import NoChampion
 from include.lake import Run
 from include.workspace import Workspace
 
 TABLE = "promotions"
+PROMOTION, ROLLBACK = "promotion", "rollback"
 SCHEMA = pa.schema(
     [
         ("entry", pa.int64()),
@@ -23,6 +27,8 @@ SCHEMA = pa.schema(
         ("previous", pa.int64()),
         ("decided_by", pa.string()),
         ("evidence", pa.string()),
+        ("kind", pa.string()),
+        ("since", pa.string()),
     ]
 )
 
@@ -36,8 +42,10 @@ class Promotion:
         version: the model version that became champion.
         trained_through: last day of which the version's training set may know anything.
         previous: the champion before; ``None`` for the first.
-        decided_by: ``auto``, or who approved.
-        evidence: the gate's verdict as JSON.
+        decided_by: ``auto``, or who approved or rolled back.
+        evidence: the gate's verdict as JSON, or why it was rolled back.
+        kind: ``promotion`` or ``rollback``.
+        since: first partition that it counts for; ``None`` for the one after ``trained_through``.
     """
 
     entry: int
@@ -46,6 +54,14 @@ class Promotion:
     previous: int | None
     decided_by: str
     evidence: str
+    kind: str = PROMOTION
+    since: str | None = None
+
+    @property
+    def counts_from(self) -> str:
+        """The first partition that this version may score by this entry."""
+        learnt_nothing_from = partitions.shift(self.trained_through, 1)
+        return max(self.since or learnt_nothing_from, learnt_nothing_from)
 
 
 def promotions(workspace: Workspace) -> list[Promotion]:
@@ -82,12 +98,12 @@ def current(workspace: Workspace) -> Promotion:
 
 
 def champion_of(entries: list[Promotion], key: str, case: str) -> Promotion:
-    """The champion as of the clock of ``key``: the latest entry trained on nothing from ``key`` on.
+    """The champion as of the clock of ``key``: the latest entry that counts for ``key``.
 
     Raises:
         NoChampion: no entry is old enough, or there is none.
     """
-    able = [entry for entry in entries if entry.trained_through < key]
+    able = [entry for entry in entries if entry.counts_from <= key]
     if able:
         return able[-1]
     if not entries:
@@ -97,3 +113,13 @@ def champion_of(entries: list[Promotion], key: str, case: str) -> Promotion:
         f"{case}: no champion of {key}: every promoted version knows data up to {oldest} or later; train one "
         f'as of {key} or earlier, or ask for the model "current"'
     )
+
+
+def withdrawn(entries: list[Promotion]) -> set[int]:
+    """The versions that a rollback took back and nothing has restored since."""
+    found: set[int] = set()
+    for entry in entries:
+        if entry.kind == ROLLBACK and entry.previous is not None:
+            found.add(entry.previous)
+        found.discard(entry.version)
+    return found

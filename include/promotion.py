@@ -1,68 +1,179 @@
-"""Promotion: a challenger is registered, judged against the champion, and swapped in if it is better."""
+"""Promotion: a challenger is registered, judged, proposed, and swapped in if nobody was quicker."""
 
 from __future__ import annotations
 
+import json
 import logging
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
-import numpy as np
 from mlflow import MlflowClient
+from pydantic import BaseModel, ConfigDict
 
-from include import gates, ledger, registry, scoring, search
-from include.errors import LifecycleError
+from include import evidence_page, judgement, ledger, model_card, partitions, registry, reproduction, search
+from include.errors import ConfError, LifecycleError, MissingPartitions, PromotionConflict
 from include.lake import Run
-from include.training.data import split
-from include.training.model import LoadedModel, load_model
-from include.training.training_set import open_training_set
 from include.workspace import Workspace
 
 _log = logging.getLogger(__name__)
 
+AUTO = "auto"
+
+
+class Proposal(BaseModel):
+    """A change of the champion that may be made while the ledger has ``entries`` entries; plain JSON.
+
+    Attributes:
+        kind: ``promotion`` or ``rollback``.
+        change: whether the champion should change; ``reason`` says why or why not.
+        since: first partition of a rollback; None for a promotion.
+        evidence: the verdict as JSON, for the ledger.
+        body: the evidence as Markdown, for a person.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["promotion", "rollback"]
+    version: int
+    entries: int
+    change: bool
+    reason: str
+    since: str | None = None
+    evidence: str = "{}"
+    body: str = ""
+
 
 def register(workspace: Workspace, fitted: dict[str, Any], run: Run) -> dict[str, Any]:
-    """Register a fitted model; a repetition finds the version that the first attempt made."""
+    """Register a fitted model with its card; a repetition finds the version that the first attempt made."""
     described = search.describe(workspace, fitted, run)
+    card = model_card.write(workspace, described, workspace.report_folder("model_cards", run))
+    described = replace(described, files={**described.files, model_card.FOLDER: card})
     version = registry.register(workspace.settings.mlflow_tracking_uri, described)
-    _log.info("%s version %d, digest %s", workspace.case.name, version.number, version.digest[:12])
+    _log.info("%s version %d, digest %s; %s", workspace.case.name, version.number, version.digest[:12], card)
     return {"version": str(version.number), "trained_through": version.trained_through}
 
 
 def decide(workspace: Workspace, version: str | None, run: Run) -> dict[str, Any]:
-    """Judge a challenger on its test days and promote it if the verdict says so.
+    """Judge a challenger and promote it if the verdict says so, in one step; see ``judge`` and ``promote``."""
+    proposal = judge(workspace, version, run)
+    if proposal.change:
+        return promote(workspace, proposal, AUTO, run)
+    return {"version": proposal.version, "promoted": False, "reason": proposal.reason}
 
-    Without ``version`` the newest registered one is judged. The champion's files are compared on the same
-    rows. Judging the champion itself changes nothing.
 
-    Returns:
-        The version, whether it was promoted, and the verdict.
+def judge(workspace: Workspace, version: str | None, run: Run) -> Proposal:
+    """Judge a challenger on its test days against the champion, on the same rows.
+
+    Without ``version`` the newest registered one is judged. The champion itself, and a version that was
+    rolled back, are not proposed. The evidence is also written to the reports, whatever it says.
 
     Raises:
         LifecycleError: the version does not exist.
-        PromotionConflict: another promotion was recorded meanwhile; nothing changed.
+        TrainingError: it does not reproduce its own predictions, or cannot be judged.
     """
     uri, case = workspace.settings.mlflow_tracking_uri, workspace.case
     number = int(version) if version else newest_version(workspace)
     entries = ledger.promotions(workspace)
-    champion = entries[-1] if entries else None
-    if champion is not None and champion.version == number:
+    champion = entries[-1].version if entries else None
+    if champion == number:
         # the alias follows the ledger: a kill between the two is mended here
         registry.set_alias_champion(uri, case.name, number)
-        return {"version": number, "promoted": False, "reason": f"version {number} is the champion already"}
+        return _no_change(number, entries, f"version {number} is the champion already")
+    if number in ledger.withdrawn(entries):
+        reason = f"version {number} was rolled back; only a rollback to {number} makes it champion again"
+        return _no_change(number, entries, reason)
     found = registry.version_info(uri, case.name, number)
-    verdict = _judge(workspace, found, champion)
-    _log.info("version %d: %s", number, verdict.reason)
-    if verdict.promote:
+    judged = judgement.judge(workspace, found, champion)
+    body = evidence_page.markdown(judged.verdict, judged.reproduced, _links(workspace, found))
+    folder = workspace.report_folder("promotions", run)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"version-{number}.md").write_text(body, encoding="utf-8")
+    _log.info("version %d: %s\n%s", number, judged.verdict.reason, body)
+    return Proposal(
+        kind="promotion",
+        version=number,
+        entries=len(entries),
+        change=judged.verdict.promote,
+        reason=judged.verdict.reason,
+        evidence=judged.verdict.model_dump_json(),
+        body=body,
+    )
+
+
+def judge_rollback(workspace: Workspace, to: str, since: str | None) -> Proposal:
+    """Propose to return to ``to``, a version that was champion before, from the partition ``since`` on.
+
+    Without ``since`` it is the partition after the newest one that was scored: what was predicted stays as
+    it can be computed again. The version must still load and reproduce its predictions.
+
+    Raises:
+        ConfError: ``to`` never was champion, or is it now, or may not score ``since``.
+        TrainingError: it does not reproduce its own predictions.
+    """
+    case = workspace.case
+    entries, number = ledger.promotions(workspace), int(to)
+    former = [entry for entry in entries if entry.version == number]
+    if not former:
+        known = ", ".join(str(version) for version in dict.fromkeys(entry.version for entry in entries)) or "none yet"
+        raise ConfError(f"{case.name}: version {number} never was champion; a rollback can return to: {known}")
+    champion = entries[-1]
+    if champion.version == number:
+        raise ConfError(f"{case.name}: version {number} is the champion; there is nothing to roll back")
+    first = since or _first_unscored(workspace) or former[-1].counts_from
+    workspace.check_partition(first)
+    if first <= former[-1].trained_through:
+        raise ConfError(
+            f"{case.name}: version {number} has learnt from days up to {former[-1].trained_through} and cannot "
+            f"score from {first} on; roll back from a later partition"
+        )
+    reproduced = reproduction.reproduce(workspace, number)
+    reason = f"back from version {champion.version} to version {number}, from {first} on"
+    body = f"**Rollback** {reason}. A new process reproduced {reproduced.rows:,} of its stored predictions.\n"
+    evidence = json.dumps({"rollback_from": champion.version, "reason": reason})
+    return Proposal(
+        kind="rollback",
+        version=number,
+        entries=len(entries),
+        change=True,
+        reason=reason,
+        since=first,
+        evidence=evidence,
+        body=body,
+    )
+
+
+def promote(workspace: Workspace, proposal: Proposal, decided_by: str, run: Run) -> dict[str, Any]:
+    """Make the proposed version champion, unless the ledger has changed since it was judged.
+
+    Repeating it after it was recorded changes nothing.
+
+    Raises:
+        PromotionConflict: another change was recorded meanwhile; nothing changed.
+    """
+    uri, case = workspace.settings.mlflow_tracking_uri, workspace.case
+    entries = ledger.promotions(workspace)
+    if not _recorded(entries, proposal):
+        if len(entries) != proposal.entries:
+            newer = entries[-1] if entries else None
+            raise PromotionConflict(
+                f"{case.name}: version {proposal.version} was judged against entry {proposal.entries} of the ledger, "
+                f"meanwhile version {newer.version if newer else '?'} became champion; nothing was changed, judge again"
+            )
+        found = registry.version_info(uri, case.name, proposal.version)
         entry = ledger.Promotion(
             entry=len(entries) + 1,
-            version=number,
+            version=proposal.version,
             trained_through=found.trained_through,
-            previous=champion.version if champion else None,
-            decided_by=case.promotion,
-            evidence=verdict.model_dump_json(),
+            previous=entries[-1].version if entries else None,
+            decided_by=decided_by,
+            evidence=proposal.evidence,
+            kind=proposal.kind,
+            since=proposal.since,
         )
         ledger.record(workspace, entry, run)
-        registry.set_alias_champion(uri, case.name, number)
-    return {"version": number, "promoted": verdict.promote, "reason": verdict.reason}
+        _log.info("%s: version %d is champion from %s on", case.name, entry.version, entry.counts_from)
+    registry.set_alias_champion(uri, case.name, proposal.version)
+    return {"version": proposal.version, "promoted": True, "reason": proposal.reason}
 
 
 def newest_version(workspace: Workspace) -> int:
@@ -79,24 +190,38 @@ def newest_version(workspace: Workspace) -> int:
     return max(numbers)
 
 
-def _judge(workspace: Workspace, found: registry.Version, champion: ledger.Promotion | None) -> gates.Verdict:
-    """Both models on the test window of the challenger's training set."""
-    training_set = open_training_set(
-        found.tags["training_set"],
-        int(found.tags["training_set_version"]),
-        found.tags["training_set_fingerprint"],
-    )
-    test = split(training_set.table, workspace.case.training).test
-    threads = workspace.settings.threads
+def _no_change(version: int, entries: list[ledger.Promotion], reason: str) -> Proposal:
+    _log.info("%s", reason)
+    return Proposal(kind="promotion", version=version, entries=len(entries), change=False, reason=reason)
 
-    def predicted(version: int) -> np.ndarray:
-        model: LoadedModel = load_model(scoring.model_folder(workspace, version))
-        return model.predict(test.table, threads)
 
-    days = gates.TestDays(
-        days=np.asarray(test.day_names)[test.days],
-        y=test.y,
-        challenger=predicted(found.number),
-        champion=predicted(champion.version) if champion else None,
+def _recorded(entries: list[ledger.Promotion], proposal: Proposal) -> bool:
+    """Whether the newest entry is the proposal's: an attempt that was killed had recorded it."""
+    if len(entries) != proposal.entries + 1:
+        return False
+    newest = entries[-1]
+    return (newest.version, newest.kind, newest.since, newest.evidence) == (
+        proposal.version,
+        proposal.kind,
+        proposal.since,
+        proposal.evidence,
     )
-    return gates.judge(days, workspace.case.gates)
+
+
+def _first_unscored(workspace: Workspace) -> str | None:
+    try:
+        newest = workspace.newest("predictions")
+    except MissingPartitions:
+        return None
+    end = workspace.case.history.last
+    return newest if newest == end else partitions.shift(newest, 1)
+
+
+def _links(workspace: Workspace, found: registry.Version) -> list[tuple[str, str]]:
+    """Where to read further: the model card and the version's run in MLflow."""
+    uri = workspace.settings.mlflow_tracking_uri
+    info = MlflowClient(uri).get_run(found.run_id).info
+    if not uri.startswith("http"):
+        return [("model card", f"{info.artifact_uri}/{model_card.FOLDER}/{model_card.HTML}")]
+    run = f"{uri}/#/experiments/{info.experiment_id}/runs/{found.run_id}"
+    return [("model card", f"{run}/artifacts/{model_card.FOLDER}/{model_card.HTML}"), ("run in MLflow", run)]

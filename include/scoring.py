@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from include import feature_store, features, inputs, ledger, registry
+from include import feature_store, features, inputs, ledger, model_files
 from include.errors import ConfError
 from include.lake import Run
-from include.training.model import LoadedModel, load_model
+from include.training.model import LoadedModel
 from include.workspace import Workspace
 
 AS_OF_CLOCK, CURRENT = "as_of_clock", "current"
@@ -49,13 +49,12 @@ def stage(workspace: Workspace, first: str, last: str, model: str, run: Run) -> 
 
 def load_version(workspace: Workspace, version: int) -> LoadedModel:
     """A registered model, its files verified by digest, from the local cache or from MLflow."""
-    return load_model(model_folder(workspace, version))
+    return model_files.load(workspace, version)
 
 
 def model_folder(workspace: Workspace, version: int) -> Path:
     """The folder of a version's verified files."""
-    cache = Path(workspace.settings.source_cache).parent / "models"
-    return registry.fetch(workspace.settings.mlflow_tracking_uri, workspace.case.name, version, cache)
+    return model_files.folder_of(workspace, version)
 
 
 def entity_rows(workspace: Workspace, first: str, last: str) -> pa.Table:

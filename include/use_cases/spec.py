@@ -16,6 +16,8 @@ from include import partitions
 from include.errors import SpecError, UnknownPartition
 from include.gates_spec import GateSpec
 from include.monitoring_spec import MonitoringSpec
+from include.scoring_spec import ScoringSpec
+from include.training.catalog import METRICS
 from include.training.spec import ModelSettings
 
 FOLDER = Path(__file__).resolve().parent
@@ -98,12 +100,15 @@ class UseCase(Values):
         cron: when a partition's run is due; one tick a partition.
         time_zone: IANA zone in which a partition is a calendar day.
         training_days: label days of a training set, counted back from its last; left out, all of history.
+        promotion: ``auto`` promotes what the gates recommend; ``approve`` asks a person first.
+        limits: what a reader of a model card must know beyond its figures.
     """
 
     name: Name
     like: Name | None = None
     title: str
     description: str
+    limits: tuple[str, ...] = ()
     owner: str
     tags: tuple[str, ...] = ()
     time_zone: str
@@ -116,8 +121,9 @@ class UseCase(Values):
     predictions: PredictionSpec
     training: ModelSettings
     training_days: int | None = Field(default=None, ge=3)
-    promotion: Literal["auto"] = "auto"
+    promotion: Literal["auto", "approve"] = "auto"
     gates: GateSpec = GateSpec()
+    scoring: ScoringSpec = ScoringSpec()
     monitoring: MonitoringSpec = MonitoringSpec()
     bootstrap: BootstrapSpec = BootstrapSpec()
 
@@ -131,6 +137,29 @@ class UseCase(Values):
         except (KeyError, ValueError, OSError):  # OSError: the name of a folder of zones, such as America
             raise ValueError(f"no such time zone{nearest(value, available_timezones())}") from None
         return value
+
+    @model_validator(mode="after")
+    def _gates_suit_the_training(self) -> UseCase:
+        task = self.training.task
+        faults = [
+            f'gates: metric "{name}" is not for {task}'
+            for name in sorted(self.gates.metrics())
+            if task not in METRICS[name].tasks
+        ]
+        faults += [
+            f'gates.slices "{column}" is neither a key nor categorical{nearest(column, self._sliceable)}'
+            for column in self.gates.slices
+            if column not in self._sliceable
+        ]
+        if self.scoring.recalibration is not None and task != "binary":
+            faults.append("scoring.recalibration shifts probabilities: it is for binary labels")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    @property
+    def _sliceable(self) -> tuple[str, ...]:
+        return (*self.training.categorical, *self.training.keys, *self.training.slices)
 
     @field_validator("cron")
     @classmethod

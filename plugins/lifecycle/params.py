@@ -57,6 +57,23 @@ def version() -> Param:
     )
 
 
+def rollback(use_case: UseCase) -> dict[str, Param]:
+    return {
+        "rollback_to": Param(
+            None,
+            type=["null", "string"],
+            pattern=r"^[1-9][0-9]{0,5}" + END,
+            title="Roll back to",
+            description="An earlier champion to return to, without a comparison. Leave it empty to judge a challenger.",
+        ),
+        "rollback_from": _optional_day(
+            use_case,
+            "Roll back from",
+            "The first day that the earlier champion scores again. Leave it empty for the first day not yet scored.",
+        ),
+    }
+
+
 def model() -> Param:
     return Param(
         "as_of_clock",

@@ -28,7 +28,6 @@ HOSTILE: list[Any] = [
     "٢٠١٣-١١-٠٢",
     "２",
     "2013-11-02T00:00:00",
-    "20131102",
     "2013-02-30",
     "0",
     "-1",
@@ -51,7 +50,7 @@ FORMS = {
     "monitor": ["partition"],
     "bootstrap": ["from", "to"],
     "train": ["as_of", "trials"],
-    "promote": ["version"],
+    "promote": ["version", "rollback_to", "rollback_from"],
     "maintenance": ["retention_hours", "dry_run"],
 }
 
@@ -90,6 +89,12 @@ def test_hostile_and_mistyped_values_make_no_run(dag_id: str, name: str) -> None
             continue
         passed.append(value)
     assert passed == []
+
+
+@pytest.mark.parametrize("day", ["20131102", "2013-W44-6", "2013-11-2", "2013-13-01"])
+def test_a_day_has_one_spelling(day: str) -> None:
+    with pytest.raises(ParamValidationError, match="partition"):
+        trigger("flights_live_ingest", {"partition": day})
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,9 @@ from pydantic import ValidationError
 
 from include.errors import TrainingError
 from include.gates import TestDays, Verdict, judge
-from include.gates_spec import Bound, GateSpec
+from include.gates_spec import Bound, CostGate, GateSpec, SliceGate
+from include.guardrails import cost_guardrails, feature_guardrails
+from include.training.leakage import Probe
 
 SPEC = GateSpec(resamples=300)
 DAYS = np.repeat([f"2013-10-{day:02}" for day in range(1, 29)], 100)
@@ -81,14 +83,66 @@ def test_a_model_is_never_better_than_itself(seed: int, rows: int) -> None:
     assert not judge(TestDays(days, y, predicted, predicted), GateSpec(resamples=100)).promote
 
 
-def test_slices_carry_both_figures() -> None:
-    night = np.arange(len(DAYS)) % 2 == 0
-    verdict = judge(TestDays(DAYS, Y, TRUTH, FLAT, {"night": night}), SPEC)
-    found = verdict.slices["night"]
-    assert found.n_rows == 1_400
+NIGHT = np.arange(len(DAYS)) % 2 == 0
+RARE = np.arange(len(DAYS)) % 100 == 7
+BY_TIME = {"time": {"day": ~NIGHT, "night": NIGHT, "dawn": RARE}}
+
+
+def slice_spec(**values: object) -> GateSpec:
+    return GateSpec.model_validate({"resamples": 100, "slices": {"time": {"min_rows": 200, **values}}})
+
+
+def test_slices_carry_both_figures_and_small_ones_are_not_judged() -> None:
+    verdict = judge(TestDays(DAYS, Y, TRUTH, FLAT, BY_TIME), slice_spec(worse_by=0.0))
+    found = verdict.slices["time=night"]
+    assert (found.n_rows, found.n_days, found.judged) == (1_400, 28, True)
     assert found.challenger is not None
     assert found.champion is not None
     assert found.challenger < found.champion
+    assert not verdict.slices["time=dawn"].judged
+    assert not any("dawn" in rail.name for rail in verdict.guardrails)
+    assert verdict.promote
+
+
+def test_a_slice_that_gets_worse_stops_a_better_model() -> None:
+    worse_at_night = np.where(NIGHT, np.clip(TRUTH + 0.3, 0, 0.95), TRUTH)
+    champion = np.where(NIGHT, TRUTH, np.clip(TRUTH + 0.35, 0, 0.97))
+    verdict = judge(TestDays(DAYS, Y, worse_at_night, champion, BY_TIME), slice_spec(worse_by=0.01))
+    assert not verdict.promote
+    assert "log_loss of time=night, minus the champion's" in verdict.reason
+
+
+def test_a_slice_may_have_bounds_of_its_own_and_the_first_model_keeps_to_them() -> None:
+    verdict = judge(TestDays(DAYS, Y, FLAT, None, BY_TIME), slice_spec(metric="auc", accept={"min": 0.6}))
+    assert not verdict.promote
+    assert "auc of time=night is 0.5000" in verdict.reason
+
+
+def test_slices_that_cannot_be_judged_are_remarked_on_and_absent_ones_are_an_error() -> None:
+    verdict = judge(TestDays(DAYS, Y, TRUTH, FLAT, BY_TIME), slice_spec(worse_by=0.0, min_rows=5_000))
+    assert verdict.remarks == ("no slice by time has 5000 rows on 7 days, so none of them was judged",)
+    with pytest.raises(TrainingError, match="there are no slices by time"):
+        judge(TestDays(DAYS, Y, TRUTH, FLAT), slice_spec(worse_by=0.0))
+
+
+def test_a_feature_that_knows_the_answer_is_named() -> None:
+    probes = [Probe("hour", "value", 0.6, 100, 0.2, False), Probe("tailnum", "null", 0.53, 90, 1.0, True)]
+    rails = feature_guardrails(probes, 0.8)
+    assert [(rail.name, rail.passed) for rail in rails] == [
+        ("auc of feature tailnum being null (label rate 1.000 in 90 rows)", False)
+    ]
+    verdict = judge(TestDays(DAYS, Y, TRUTH, FLAT), SPEC, rails)
+    assert not verdict.promote
+    assert "tailnum being null" in verdict.reason
+    (strongest,) = feature_guardrails(probes[:1], 0.8)
+    assert strongest.passed
+
+
+def test_scoring_time_and_size_have_limits() -> None:
+    measured = {"microseconds_per_row": 12.0, "megabytes": 80.0}
+    rails = cost_guardrails(measured, CostGate(microseconds_per_row=20, megabytes=50))
+    assert [(rail.name, rail.passed) for rail in rails] == [("microseconds per row", True), ("megabytes", False)]
+    assert cost_guardrails(measured, CostGate()) == []
 
 
 NAN = np.where(np.arange(len(DAYS)) == 3, np.nan, FLAT)
@@ -106,7 +160,7 @@ NAN = np.where(np.arange(len(DAYS)) == 3, np.nan, FLAT)
         ),
         (TestDays(DAYS, np.where(DAYS < "2013-10-02", np.nan, Y), FLAT), "log_loss", "without an outcome"),
         (TestDays(DAYS, Y, FLAT, FLAT[1:]), "log_loss", "champion has 2799 rows for 2800"),
-        (TestDays(DAYS, Y, FLAT, None, {"EWR": DAYS == "x"}), "log_loss", "slice EWR has no test rows"),
+        (TestDays(DAYS, Y, FLAT, None, {"origin": {"EWR": NIGHT[1:]}}), "log_loss", "slice origin=EWR has 2799 rows"),
         (TestDays([], np.empty(0), np.empty(0)), "log_loss", "no test rows"),
     ],
 )
@@ -120,5 +174,21 @@ def test_unknown_metrics_are_refused_with_the_nearest_name() -> None:
         GateSpec(metric="logloss")
     with pytest.raises(ValidationError, match='did you mean "brier"'):
         GateSpec(guardrails={"briar": Bound(max=1)})
+    with pytest.raises(ValidationError, match='did you mean "auc"'):
+        SliceGate(metric="aucc", worse_by=0.1)
     with pytest.raises(ValidationError, match="give min, max or both"):
         Bound()
+    with pytest.raises(ValidationError, match="nothing could be accepted"):
+        Bound(min=1, max=0)
+    with pytest.raises(ValidationError, match="give accept, worse_by or both"):
+        SliceGate()
+
+
+def test_a_slice_without_rows_is_an_error() -> None:
+    with pytest.raises(TrainingError, match="slice time=never has no test rows"):
+        judge(TestDays(DAYS, Y, TRUTH, None, {"time": {"never": DAYS == "x"}}), slice_spec(worse_by=0.0))
+
+
+def test_nan_is_within_no_bound() -> None:
+    assert not Bound(max=1).accepts(float("nan"))
+    assert not Bound(min=1).accepts(float("nan"))

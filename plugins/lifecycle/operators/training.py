@@ -90,18 +90,3 @@ class RegisterOperator(LifecycleOperator):
         for outlet in self.outlets:
             context["outlet_events"][outlet].extra = registered
         return registered
-
-
-class PromoteOperator(LifecycleOperator):
-    """Compare the challenger with the champion; promote it if the evidence says so, with a ledger row.
-
-    The challenger is the one the asset event names, else the form's ``version``, else the newest registered.
-    """
-
-    def execute(self, context: Any) -> dict[str, Any]:
-        from include import promotion
-        from lifecycle.context import challenger_version
-
-        workspace = self.workspace()
-        version = challenger_version(context) or context["params"].get("version")
-        return promotion.decide(workspace, version, self.run_of(context, workspace))

@@ -1,0 +1,90 @@
+"""A use case that is trained on a few invented rows: real lake, real MLflow store, real model files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from mlflow import MlflowClient
+
+from include import partitions, promotion, search
+from include.lake import Run
+from include.settings import Settings
+from include.use_cases.spec import UseCase, load_use_case
+from include.workspace import Workspace
+from tests.unit.training_rows import model_settings, training_rows
+
+os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
+
+DAYS = 60
+AS_OF = "2013-04-03"
+ZONE = "America/New_York"
+
+
+def case(training: dict[str, Any] | None = None, **values: Any) -> UseCase:
+    """The flights use case, trained on the invented rows."""
+    settings = model_settings(
+        day_column="day",
+        ignore=["delay", "label_known_at", "ds"],
+        families={"logistic": {}},
+        trials=1,
+        slices=["carrier"],
+        **(training or {}),
+    )
+    flights = load_use_case("flights").model_dump(mode="json")
+    return UseCase.model_validate({**flights, "training": settings.model_dump(mode="json"), **values})
+
+
+def workspace(folder: Path, **values: Any) -> Workspace:
+    """An empty lake and an empty MLflow store in ``folder``."""
+    settings = Settings(
+        lake_root=str(folder / "lake"),
+        reports_root=str(folder / "reports"),
+        online_store=str(folder / "online.db"),
+        feast_registry=f"sqlite:///{folder / 'registry.db'}",
+        optuna_storage=f"sqlite:///{folder / 'studies.db'}",
+        mlflow_tracking_uri=f"sqlite:///{folder / 'mlflow.db'}",
+        source_cache=str(folder / "sources"),
+    )
+    made = Workspace(settings, case(**values))
+    # the default place for artifacts is the current folder
+    MlflowClient(settings.mlflow_tracking_uri).create_experiment("flights", str(folder / "artifacts"))
+    return made
+
+
+def run(dag: str = "flights_train", name: str = "one", attempt: int = 1) -> Run:
+    return Run("flights", dag, name, attempt)
+
+
+def rows(seed: int = 0, as_of: str = AS_OF) -> pa.Table:
+    """Invented labelled rows; each label is known when the next day begins."""
+    made = training_rows(DAYS, seed=seed)
+    days = made["ds"].to_pylist()
+    known = [partitions.clock(partitions.shift(day, 1), ZONE) for day in days]
+    made = made.rename_columns(["day" if name == "ds" else name for name in made.column_names])
+    made = made.append_column("label_known_at", pa.array(known, pa.timestamp("us", "UTC")))
+    return made.append_column("ds", pa.array([as_of] * made.num_rows))
+
+
+def train(there: Workspace, *, seed: int = 0, as_of: str = AS_OF, table: pa.Table | None = None) -> int:
+    """Freeze invented rows, search, fit and register; returns the version's number."""
+    made = rows(seed, as_of) if table is None else table
+    name = f"seed-{seed}-{as_of}-{pc.sum(made['rate']).as_py():.3f}"
+    by = run(name=name)
+    lake_table = there.case.table("training", f"as_of_{as_of.replace('-', '_')}")
+    stage = there.lake.stage(lake_table, made.to_reader(), [as_of], by, ["day", "flight"])
+    done = there.lake.publish(stage, by)
+    frozen = {
+        "as_of": as_of,
+        "table": lake_table,
+        "uri": there.lake.uri(lake_table),
+        "version": done.version,
+        "rows": made.num_rows,
+        "trained_through": partitions.shift(as_of, -1),
+    }
+    search.work(there, frozen, None)
+    fitted = search.fit(there, frozen, by)
+    return int(promotion.register(there, fitted, by)["version"])
