@@ -414,9 +414,10 @@ class Lake:
             "notes": {},
             "partitions": {key: partition},
         }
+        added: list[AddAction | RemoveAction] = [*self._move_in(stage, [key])]
         try:
             delta.create_write_transaction(
-                self._move_in(stage, [key]),
+                added,
                 mode="append",
                 schema=delta.schema(),
                 partition_by=["ds"],

@@ -68,12 +68,12 @@ def publish(workspace: Workspace, stages: Stages, run: Run) -> dict[str, Any]:
         LateAttempt, PublishConflict, SchemaMismatch: see ``Lake.publish``.
     """
     opened = {table: workspace.lake.open_stage(path) for table, path in stages.items()}
+    # all of them first: a stage that is refused must not leave half of the tables published
+    verdicts = {table: _passed(stage) for table, stage in opened.items()}
     days: set[str] = set()
     changed: dict[str, int] = {}
     for table, stage in sorted(opened.items(), key=lambda item: REFERENCE not in item[1].keys):
-        verdict = stage.audit()
-        if verdict is None or verdict["verdict"] == "failed":
-            raise AuditFailed(f"{table}: the stage {stage.path} has not passed an audit; run the audit task first")
+        verdict = verdicts[table]
         done = workspace.lake.publish(stage, run, report=verdict["docs"], notes={"audit": verdict})
         days |= set(stage.keys) - {REFERENCE}
         changed[table] = len(done.published)
@@ -84,6 +84,13 @@ def publish(workspace: Workspace, stages: Stages, run: Run) -> dict[str, Any]:
     for stage in opened.values():
         workspace.lake.discard(stage)
     return {"first": min(days), "last": max(days), "changed": changed}
+
+
+def _passed(stage: Stage) -> dict[str, Any]:
+    verdict = stage.audit()
+    if verdict is None or verdict["verdict"] == "failed":
+        raise AuditFailed(f"{stage.table}: the stage {stage.path} has not passed an audit; run the audit task first")
+    return verdict
 
 
 def _audit_one(workspace: Workspace, table: str, stage: Stage, stages: Mapping[str, Stage], run: Run) -> AuditReport:

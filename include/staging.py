@@ -13,6 +13,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from include import fingerprint
+from include.errors import LifecycleError
 
 MANIFEST = "_stage.json"
 AUDIT = "_audit.json"
@@ -77,6 +78,10 @@ class Stage:
 
     @classmethod
     def read(cls, filesystem: pafs.FileSystem, path: str) -> Stage:
+        if filesystem.get_file_info(f"{path}/{MANIFEST}").type == pafs.FileType.NotFound:
+            raise LifecycleError(
+                f"{path} holds no finished stage; clear the task that stages it, so that it runs again"
+            )
         manifest = _read_json(filesystem, f"{path}/{MANIFEST}")
         partitions = {key: StagedPartition(**part) for key, part in manifest["partitions"].items()}
         return cls(manifest["table"], path, partitions, filesystem, manifest["inputs"], manifest["notes"])
