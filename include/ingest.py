@@ -50,8 +50,7 @@ def _stage_rejected(
     keys: Sequence[str],
     run: Run,
 ) -> str:
-    # a row of a reference table has no day of its own: it is kept with the last day of the range
-    day = f"CASE ds WHEN '{REFERENCE}' THEN '{keys[-1]}' ELSE ds END"
-    query = f"SELECT * REPLACE ({day} AS ds) FROM ({' UNION ALL '.join(queries)})"
+    # a row of a reference table has no day of its own: a range must not put it elsewhere than its days would
+    parts = [*keys, REFERENCE] if workspace.case.reference_raw else list(keys)
     table = workspace.case.table("quarantine", "rows")
-    return workspace.stage(con, table, query, keys, run, ("table", "rule", "row"))
+    return workspace.stage(con, table, " UNION ALL ".join(queries), parts, run, ("table", "rule", "row"))
