@@ -27,7 +27,7 @@ def stage(workspace: Workspace, first: str, last: str, run: Run) -> dict[str, st
     read = inputs.read(workspace, wanted)
     stages = {}
     with workspace.connect() as con:
-        workspace.attach_raw(con, case.lookback(first, last))
+        workspace.attach_raw(con, read)
         queries = features.compute(con, case.assets_folder / "sql", first, last, case.time_zone)
         for view, query in queries.items():
             table = case.table("features", view)

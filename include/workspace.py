@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -68,12 +70,15 @@ class Workspace:
         """Let ``con`` read ``keys`` of a published table under the name ``view``."""
         con.register(view, self.lake.dataset(table, keys, version))
 
-    def attach_raw(self, con: duckdb.DuckDBPyConnection, keys: Sequence[str]) -> None:
-        """Let ``con`` read ``keys`` of every raw table, and all of the reference tables, under their own names."""
-        for name in self.case.partitioned_raw:
-            self.attach(con, name, self.case.table("raw", name), keys)
-        for name in self.case.reference_raw:
-            self.attach(con, name, self.case.table("raw", name), [REFERENCE])
+    def attach_raw(self, con: duckdb.DuckDBPyConnection, read: Mapping[str, Input]) -> None:
+        """Let ``con`` read those raw tables that ``read`` names, under their own names, as they were recorded.
+
+        What a publish record says was read is then what was read, whatever is published meanwhile.
+        """
+        for name, raw in self.case.raw.items():
+            if (found := read.get(self.case.table("raw", name))) is not None:
+                keys = [REFERENCE] if raw.reference else partitions.key_range(found.first, found.last)
+                self.attach(con, name, self.case.table("raw", name), keys, found.version)
 
     def stage(
         self,
@@ -93,8 +98,7 @@ class Workspace:
 
     def report_folder(self, kind: str, run: Run) -> Path:
         """The folder of one run's reports of one kind (``data_docs``, ``drift``, ``model_cards``)."""
-        slug = "".join(c if c.isalnum() or c in "-_." else "_" for c in run.run_id)
-        return Path(self.settings.reports_root) / kind / self.case.name / f"{run.dag_id}.{slug}"
+        return Path(self.settings.reports_root) / kind / self.case.name / f"{run.dag_id}.{_folder_name(run.run_id)}"
 
     # ---- which partitions ---------------------------------------------------------------------
 
@@ -142,3 +146,15 @@ class Workspace:
         if end > today:
             raise ConfError(f"{self.case.name}: partition {end} has not begun yet; the newest one is {today}")
         return self.case.check_keys(begin, end)
+
+
+def _folder_name(run_id: str) -> str:
+    """A run id as part of a folder's name: ``manual__2013-11-02T00_00_00_00_00``.
+
+    Ids that hold more than the characters of Airflow's own, or that are too long for a folder, get a digest, so
+    that no two runs share a folder.
+    """
+    plain = re.sub(r"[^A-Za-z0-9_.-]", "_", run_id)[:150]
+    if re.fullmatch(r"[A-Za-z0-9_.:+-]{1,150}", run_id):
+        return plain
+    return f"{plain}-{hashlib.sha256(run_id.encode()).hexdigest()[:12]}"
