@@ -61,9 +61,15 @@ def training_requested(workspace: Workspace, key: str, origin: str, run: Run) ->
         trained_through=trained_through,
         last_request=_last_request(workspace, key),
     )
-    if found.requested:
+    if not found.requested:
+        return False, found.reason
+    asked = workspace.lake.records(case.table("monitoring", "requests"), [key]).get(key)
+    if asked is None:
         _record_request(workspace, key, version, found.reason, run)
-    return found.requested, found.reason
+    elif (asked.run.dag_id, asked.run.run_id) != (run.dag_id, run.run_id):
+        # the same run may ask again: it was perhaps killed before it could wake the training
+        return False, f"{found.reason}; {asked.run.run_id} asked for a training already"
+    return True, found.reason
 
 
 def _verdicts(workspace: Workspace, key: str) -> pa.Table:
@@ -168,7 +174,8 @@ def _judged(
 
 
 def _last_request(workspace: Workspace, key: str) -> str | None:
-    requested = [k for k in workspace.lake.keys(workspace.case.table("monitoring", "requests")) if k < key]
+    # a later one counts as well: watching an old partition again must not repeat what is answered
+    requested = [k for k in workspace.lake.keys(workspace.case.table("monitoring", "requests")) if k != key]
     return max(requested, default=None)
 
 
