@@ -1,0 +1,194 @@
+"""The chain on a few weeks of real flights: one lake made once, and copies of it for tests that change it.
+
+Nothing of Airflow and no server: SQLite holds registry, studies and MLflow, all in temporary folders.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import yaml
+from mlflow import MlflowClient
+
+from include import featurize, ingest, partitions, promotion, publishing, scoring, search, training_sets
+from include.lake import Lake, Run
+from include.settings import Settings
+from include.use_cases import spec
+from include.use_cases.source import REFERENCE
+from include.use_cases.spec import UseCase
+from include.workspace import Workspace
+from tests.unit.flights_case import source_cache
+
+# 2013-11-03 has 25 hours
+FIRST, LAST = "2013-09-27", "2013-11-10"
+# what the model of the lake was trained with, so that it may score from there on
+AS_OF = "2013-11-05"
+TRAINING = {
+    "test_days": 4,
+    "valid_days": 4,
+    "trials": 2,
+    "workers": 1,
+    "families": {"logistic": {}},
+    "calibration": "none",
+    "resamples": 100,
+}
+
+
+def run(name: str = "first", dag: str = "autumn_ingest", attempt: int = 1) -> Run:
+    return Run("autumn", dag, name, attempt)
+
+
+@functools.cache
+def temporary() -> Path:
+    folder = tempfile.mkdtemp(prefix="chain-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
+
+
+def use_case(name: str, **values: Any) -> UseCase:
+    """A use case ``name`` like flights, of which ``values`` differ."""
+    folder = temporary() / "use_cases"
+    (folder / name).mkdir(parents=True, exist_ok=True)
+    own = {"name": name, "like": "flights", "features": {"service": f"{name}_v1"}, **values}
+    (folder / name / f"{name}.yaml").write_text(yaml.safe_dump(own), encoding="utf-8")
+    before = os.environ.get(spec.MORE_FOLDERS)
+    os.environ[spec.MORE_FOLDERS] = str(folder)
+    try:
+        return spec.load_use_case(name)
+    finally:
+        os.environ.pop(spec.MORE_FOLDERS)
+        if before is not None:
+            os.environ[spec.MORE_FOLDERS] = before
+
+
+def autumn() -> UseCase:
+    return use_case("autumn", history={"first": FIRST, "last": LAST}, training=TRAINING)
+
+
+def settings_in(folder: Path) -> Settings:
+    """Settings whose every part lies in ``folder``; the unpacked source is shared."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "sources").exists():
+        (folder / "sources").symlink_to(source_cache())
+    return Settings(
+        lake_root=str(folder / "lake"),
+        reports_root=str(folder / "reports"),
+        online_store=str(folder / "online.db"),
+        feast_registry=f"sqlite:///{folder / 'registry.db'}",
+        optuna_storage=f"sqlite:///{folder / 'studies.db'}",
+        mlflow_tracking_uri=f"sqlite:///{folder / 'mlflow.db'}",
+        source_cache=str(folder / "sources"),
+    )
+
+
+def land(workspace: Workspace, first: str, last: str, by: Run) -> dict[str, Any]:
+    """Ingest ``first``..``last``: land, audit, publish."""
+    stages = ingest.land(workspace, partitions.key_range(first, last), by)
+    publishing.audit(workspace, stages, by)
+    return publishing.publish(workspace, stages, by)
+
+
+def compute_features(workspace: Workspace, first: str, last: str, by: Run) -> dict[str, Any]:
+    """Features of ``first``..``last``, published without the audit that tests of the suites cover."""
+    return publish(workspace, featurize.stage(workspace, first, last, by), by)
+
+
+def score(workspace: Workspace, first: str, last: str, by: Run, model: str = scoring.AS_OF_CLOCK) -> dict[str, Any]:
+    return publish(workspace, scoring.stage(workspace, first, last, model, by), by)
+
+
+def publish(workspace: Workspace, stages: Mapping[str, str], by: Run) -> dict[str, Any]:
+    """Publish stages whose suites are another test's subject."""
+    for path in stages.values():
+        passed = {"verdict": "passed", "checked": 0, "failed": 0, "warned": 0, "docs": None}
+        workspace.lake.open_stage(path).save_audit(passed)
+    return publishing.publish(workspace, stages, by)
+
+
+@functools.cache
+def landed() -> Workspace:
+    """Raw tables and features of the whole autumn. Shared: change a ``copy`` of it."""
+    workspace = Workspace(settings_in(temporary() / "landed"), autumn())
+    land(workspace, FIRST, LAST, run())
+    compute_features(workspace, FIRST, LAST, run(dag="autumn_features"))
+    featurize.apply_definitions(workspace)
+    return workspace
+
+
+@functools.cache
+def trained() -> Workspace:
+    """``landed`` with a champion trained as of ``AS_OF``, and the days from there on scored."""
+    workspace = copy(landed(), temporary() / "trained")
+    by = run("train", "autumn_train")
+    # MLflow would otherwise keep the files in the working directory
+    client = MlflowClient(workspace.settings.mlflow_tracking_uri)
+    client.create_experiment("autumn", artifact_location=str(temporary() / "artifacts"))
+    frozen = training_sets.freeze(workspace, AS_OF, by)
+    search.work(workspace, frozen, None)
+    fitted = search.fit(workspace, frozen, by)
+    promotion.register(workspace, fitted, by)
+    assert promotion.decide(workspace, None, run("promote", "autumn_promote"))["promoted"]
+    score(workspace, AS_OF, LAST, run("score", "autumn_score"))
+    return workspace
+
+
+def copy(workspace: Workspace, folder: Path) -> Workspace:
+    """``workspace`` with a lake, registry, ledger and model cache of its own; MLflow stays shared."""
+    origin = Path(workspace.settings.lake_root).parent
+    settings = replace(settings_in(folder), mlflow_tracking_uri=workspace.settings.mlflow_tracking_uri)
+    if not (origin / "mlflow.db").exists():
+        settings = settings_in(folder)
+    shutil.copytree(origin / "lake", folder / "lake", ignore=shutil.ignore_patterns("_stages"))
+    for name in ("registry.db", "models"):
+        if (origin / name).is_dir():
+            shutil.copytree(origin / name, folder / name)
+        elif (origin / name).exists():
+            shutil.copy(origin / name, folder / name)
+    return Workspace(settings, workspace.case)
+
+
+def versions(lake: Lake, case: str = "autumn") -> dict[str, int | None]:
+    """Every table's current version: equal before and after says that nothing was published."""
+    return {table: lake.version(table) for table in lake.tables(case)}
+
+
+def fingerprints(lake: Lake, key: str | None = None, case: str = "autumn") -> dict[tuple[str, str], str]:
+    """Content by table and partition: of ``key``, or of every one."""
+    return {
+        (table, record.key): record.fingerprint
+        for table in lake.tables(case)
+        for record in lake.records(table, None if key is None else [key]).values()
+    }
+
+
+def rows_of(workspace: Workspace, table: str, key: str) -> pa.Table:
+    return workspace.lake.dataset(table, [key]).to_table()
+
+
+def until(workspace: Workspace, folder: Path, key: str) -> Workspace:
+    """A lake with nothing but the raw rows that were known at the clock of ``key``."""
+    case = workspace.case
+    settings = replace(settings_in(folder), mlflow_tracking_uri=workspace.settings.mlflow_tracking_uri)
+    known = Workspace(settings, case)
+    clock = pa.scalar(partitions.clock(key, case.time_zone), pa.timestamp("us", "UTC"))
+    for name in case.raw:
+        table = case.table("raw", name)
+        rows = workspace.lake.dataset(table).to_table()
+        if not case.raw[name].reference:
+            rows = rows.filter(pc.less_equal(rows["ds"], key))
+        if "known_at" in rows.column_names:
+            rows = rows.filter(pc.less(rows["known_at"], clock))
+        keys = [found for found in workspace.lake.records(table) if found == REFERENCE or found <= key]
+        staged = known.lake.stage(table, rows.sort_by("ds").to_reader(), keys, run(), case.raw[name].key)
+        known.lake.publish(staged, run())
+    return known

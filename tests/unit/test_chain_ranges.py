@@ -1,0 +1,76 @@
+"""A range of partitions gives what its days give one by one, and nothing is published twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from include import featurize, ingest, partitions, scoring, training_sets
+from include.workspace import Workspace
+from tests.unit import chain
+
+DAYS = ("2013-11-02", "2013-11-03", "2013-11-04")
+
+
+def staged(workspace: Workspace, stages: dict[str, str]) -> dict[tuple[str, str], str]:
+    """Content by table and partition of stages that need not be published."""
+    opened = [workspace.lake.open_stage(path) for path in stages.values()]
+    return {(stage.table, key): part.fingerprint for stage in opened for key, part in stage.partitions.items()}
+
+
+def test_landing_a_range_is_landing_its_days(tmp_path: Path) -> None:
+    workspace = Workspace(chain.settings_in(tmp_path), chain.autumn())
+    whole = chain.fingerprints(chain.landed().lake)
+    for day in DAYS:
+        found = staged(workspace, ingest.land(workspace, [day], chain.run(day)))
+        assert found == {name: whole[name] for name in found}
+        # every raw table and the quarantine, whose rows of reference tables are a partition of their own
+        assert len(found) == len(workspace.case.raw) + 2
+
+
+def test_rows_of_reference_tables_in_quarantine_belong_to_no_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = Workspace(chain.settings_in(tmp_path), chain.autumn())
+    suite_of = ingest.suite_of
+
+    def with_rule(workspace: Workspace, name: str):
+        suite = suite_of(workspace, name)
+        rule = {"name": "gone", "when": "carrier = '9E'", "reason": "flies no more"}
+        return suite.model_validate({**suite.model_dump(), "quarantine": [rule]}) if name == "airlines" else suite
+
+    monkeypatch.setattr(ingest, "suite_of", with_rule)
+    together = staged(workspace, ingest.land(workspace, DAYS, chain.run()))
+    for day in DAYS:
+        alone = staged(workspace, ingest.land(workspace, [day], chain.run(day)))
+        assert alone == {name: together[name] for name in alone}
+
+
+@pytest.mark.parametrize("day", DAYS)
+def test_features_of_a_range_are_those_of_its_days(day: str) -> None:
+    workspace = chain.landed()
+    whole = chain.fingerprints(workspace.lake, day)
+    found = staged(workspace, featurize.stage(workspace, day, day, chain.run(day, "autumn_features")))
+    assert found == {name: whole[name] for name in found}
+    assert len(found) == len(workspace.case.features.views)
+
+
+def test_predictions_of_a_range_are_those_of_its_days() -> None:
+    workspace = chain.trained()
+    whole = chain.fingerprints(workspace.lake)
+    day = partitions.shift(chain.AS_OF, 2)
+    found = staged(workspace, scoring.stage(workspace, day, day, scoring.AS_OF_CLOCK, chain.run(day, "autumn_score")))
+    assert found == {name: whole[name] for name in found}
+
+
+def test_every_stage_run_again_publishes_nothing(tmp_path: Path) -> None:
+    workspace = chain.copy(chain.trained(), tmp_path)
+    before = chain.versions(workspace.lake)
+    again, first = chain.run("again"), partitions.shift(chain.AS_OF, -1)
+    landed = ingest.land(workspace, partitions.key_range(first, chain.LAST), again)
+    assert set(chain.publish(workspace, landed, again)["changed"].values()) == {0}
+    chain.compute_features(workspace, first, chain.LAST, again)
+    training_sets.freeze(workspace, chain.AS_OF, again)
+    chain.score(workspace, chain.AS_OF, chain.LAST, again)
+    assert chain.versions(workspace.lake) == before
