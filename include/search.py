@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from dataclasses import asdict, replace
+import sys
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +16,37 @@ from include.training import fit as fitting
 from include.training import study
 from include.training.evidence import Evidence
 from include.training.model import EVIDENCE, load_model
+from include.training.shared import Frozen, SharedFolder, discard_data
 from include.training.training_set import TrainingSet
 from include.workspace import Workspace
 
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Places:
+    """Folders that all workers of a use case's searches share.
+
+    Attributes:
+        prepared: encoded training sets, removed once a winner was fitted.
+        checkpoints: where trials leave off and where a study's best trials are kept.
+        known: small files: fingerprints of frozen training sets, settings of workers.
+    """
+
+    prepared: Path
+    checkpoints: Path
+    known: SharedFolder
+
+
+def places(workspace: Workspace) -> Places:
+    """Where the searches of the workspace's use case keep their files."""
+    root = Path(workspace.settings.reports_root) / "sweeps" / workspace.case.name
+    return Places(root / "prepared", root / "checkpoints", SharedFolder(root / "known"))
+
+
 def work(workspace: Workspace, training_set: dict[str, Any], trials: int | None) -> dict[str, Any]:
     """Be one worker of the study until its shared budget is settled; returns where the study stands."""
-    frozen = training_sets.load(training_set)
+    frozen, where = frozen_set(workspace, training_set), places(workspace)
     progress = study.search(
         workspace.settings.optuna_storage,
         study_of(workspace, frozen),
@@ -30,9 +54,56 @@ def work(workspace: Workspace, training_set: dict[str, Any], trials: int | None)
         workspace.case.training,
         trials=trials,
         threads=1,
+        prepared=where.prepared,
+        checkpoints=where.checkpoints,
     )
     _log.info("%s", progress)
     return asdict(progress)
+
+
+def command(
+    workspace: Workspace,
+    training_set: dict[str, Any],
+    trials: int | None = None,
+    *,
+    threads: int = 1,
+    device: str = "auto",
+) -> list[str]:
+    """The command line that does what :func:`work` does, in a process, container or job of its own.
+
+    Folders and settings file must be visible where it runs, and ``LIFECYCLE_OPTUNA_STORAGE`` must be set
+    there.
+    """
+    frozen, where, case = frozen_set(workspace, training_set), places(workspace), workspace.case
+    text = case.training.model_dump_json()
+    name = f"settings-{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
+    settings = where.known.file(name, lambda path: _write(path, text))
+    line = [sys.executable, "-m", "include.training.worker"]
+    line += ["--study", study_of(workspace, frozen), "--training-set", training_set["uri"]]
+    line += ["--version", str(training_set["version"])]
+    line += ["--fingerprint", frozen.fingerprint, "--settings", str(settings)]
+    line += ["--threads", str(threads), "--device", device]
+    line += ["--prepared", str(where.prepared), "--checkpoints", str(where.checkpoints)]
+    return line if trials is None else [*line, "--trials", str(trials)]
+
+
+def frozen_set(workspace: Workspace, training_set: dict[str, Any]) -> Frozen:
+    """A frozen training set by its fingerprint; its rows are read only if nobody has read them yet."""
+    read: list[TrainingSet] = []
+
+    def rows() -> TrainingSet:
+        if not read:
+            read.append(training_sets.load(training_set))
+        return read[0]
+
+    # a version of a Delta table never changes, so its fingerprint is worked out once
+    name = hashlib.sha256(f"{training_set['uri']}@{training_set['version']}".encode()).hexdigest()[:16]
+    known = places(workspace).known.file(f"fingerprint-{name}", lambda path: _write(path, rows().fingerprint))
+    return Frozen(known.read_text(), rows)
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text)
 
 
 def fit(workspace: Workspace, training_set: dict[str, Any], run: Run) -> dict[str, Any]:
@@ -52,8 +123,10 @@ def fit(workspace: Workspace, training_set: dict[str, Any], run: Run) -> dict[st
         folder,
         use_case=workspace.case.name,
         threads=workspace.settings.threads,
+        checkpoints=places(workspace).checkpoints,
         write_reference=reference.write_reference,
     )
+    discard_data(places(workspace).prepared, frozen.fingerprint)
     _log.info("%s", fitted.evidence)
     return {"model_dir": str(folder), "digest": fitted.digest, "training_set": training_set}
 
@@ -83,6 +156,6 @@ def _read(folder: Path, digest: str) -> fitting.FittedModel:
     return fitting.FittedModel(folder, digest, manifest, evidence)
 
 
-def study_of(workspace: Workspace, training_set: TrainingSet) -> str:
+def study_of(workspace: Workspace, training_set: TrainingSet | Frozen) -> str:
     """The study's name: one for each training set and search space."""
     return study.study_name(workspace.case.name, training_set.fingerprint, workspace.case.training)

@@ -50,11 +50,15 @@ Space = Mapping[str, Dimension]
 
 @dataclass(frozen=True)
 class FamilyInfo:
-    """Where a family's code lives, the tasks it can do and what is searched by default."""
+    """Where a family's code lives, the tasks it can do and what is searched by default.
+
+    ``imbalance`` names the answers to rare positives that the family has; none for regression.
+    """
 
     module: str
     tasks: frozenset[str]
     space: Space
+    imbalance: frozenset[str] = frozenset({"weights", "undersample"})
 
 
 BINARY = frozenset({"binary"})
@@ -72,7 +76,7 @@ METRICS: Mapping[str, MetricInfo] = {
 
 # L2 penalties of linear models are per row, so that they mean the same for a month and for a year.
 # Rates and leaf counts are modest on purpose: the default budget is a dozen trials on two cores.
-_BOOSTING: Space = {
+_BOOSTING: dict[str, Dimension] = {
     "num_leaves": Span(8, 48, start=20, log=True, integer=True),
     "learning_rate": Span(0.03, 0.2, start=0.06, log=True),
     "min_data_in_leaf": Span(50, 1000, start=200, log=True, integer=True),
@@ -84,6 +88,19 @@ _BOOSTING: Space = {
     "max_bin": Fixed(63),
 }
 
+# Widths and epochs suit two CPU cores; a GPU takes ten times as much. Patience counts tenths of the epochs.
+_NETWORK: dict[str, Dimension] = {
+    "width": Span(32, 256, start=96, log=True, integer=True),
+    "depth": Span(1, 3, start=2, integer=True),
+    "dropout": Span(0.0, 0.4, start=0.1),
+    "learning_rate": Span(5e-4, 1e-2, start=2e-3, log=True),
+    "weight_decay": Span(1e-5, 0.3, start=0.01, log=True),
+    "epochs": Fixed(4.0),
+    "batch": Fixed(1024),
+    "patience": Fixed(3),
+    "compile": Fixed(False),
+}
+
 FAMILIES: Mapping[str, FamilyInfo] = {
     "lightgbm": FamilyInfo("include.training.families.boosting", BINARY | REGRESSION, _BOOSTING),
     "logistic": FamilyInfo(
@@ -92,7 +109,16 @@ FAMILIES: Mapping[str, FamilyInfo] = {
         {"penalty": Span(1e-4, 3.0, start=0.05, log=True), "max_iter": Fixed(60)},
     ),
     "ridge": FamilyInfo(
-        "include.training.families.ridge", REGRESSION, {"penalty": Span(1e-5, 3.0, start=0.01, log=True)}
+        "include.training.families.ridge", REGRESSION, {"penalty": Span(1e-5, 3.0, start=0.01, log=True)}, frozenset()
+    ),
+    "torch_mlp": FamilyInfo(
+        "include.training.families.mlp", BINARY | REGRESSION, _NETWORK, frozenset({"weights", "undersample", "focal"})
+    ),
+    "torch_tabm": FamilyInfo(
+        "include.training.families.tabm",
+        BINARY | REGRESSION,
+        _NETWORK | {"members": Fixed(16), "bins": Fixed(12), "embedding": Fixed(8)},
+        frozenset({"weights", "undersample", "focal"}),
     ),
 }
 

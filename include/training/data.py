@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -65,6 +66,32 @@ def _column(table: pa.Table | pa.RecordBatch, feature: Feature) -> NDArray[np.ge
     filled = pc.fill_null(column.cast(pa.float64()), float("nan"))
     values: NDArray[np.generic] = filled.to_numpy(zero_copy_only=False)
     return values
+
+
+class Rows(Protocol):
+    """What a fit needs of a window: encoded rows ``x`` (rows, features), labels ``y`` (rows,)."""
+
+    @property
+    def x(self) -> Matrix:
+        """Encoded rows."""
+
+    @property
+    def y(self) -> Floats:
+        """Labels."""
+
+    @property
+    def encoding(self) -> Encoding:
+        """What the columns of ``x`` mean."""
+
+
+@dataclass(frozen=True)
+class EncodedRows:
+    """A window that is encoded already; ``days`` numbers each row's day from 0 in order of time."""
+
+    encoding: Encoding
+    x: Matrix
+    y: Floats
+    days: NDArray[np.int64]
 
 
 @dataclass(frozen=True)

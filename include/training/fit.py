@@ -7,15 +7,20 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from include.errors import TrainingError
+from include.training.blend import BLEND, Blend, choose
 from include.training.calibration import Isotonic
 from include.training.data import Floats, Windows, split
 from include.training.evidence import Evidence, evaluate
 from include.training.families import family
-from include.training.families.base import Fitting
+from include.training.families.base import Fitting, Model
+from include.training.imbalance import corrected, treat
+from include.training.kept import KeptTrials
 from include.training.metrics import metric
 from include.training.model import (
     EVIDENCE,
@@ -26,11 +31,13 @@ from include.training.model import (
     load_model,
     save_model,
 )
+from include.training.shared import treated_rows
 from include.training.spec import ModelSettings
-from include.training.study import BestTrial, best_trial, study_progress
+from include.training.study import BestTrial, best_trials, study_progress
 from include.training.training_set import TrainingSet
 
 _LIBRARIES = ("lightgbm", "scikit-learn", "optuna", "numpy", "pyarrow")
+_NETWORK_LIBRARIES = ("torch", "safetensors")
 _log = logging.getLogger(__name__)
 
 # (model directory, rows of the test window, their predictions): writes reference.* files
@@ -56,10 +63,13 @@ def fit_best(
     *,
     use_case: str,
     threads: int = 1,
+    device: str = "auto",
+    checkpoints: Path | None = None,
     write_reference: WriteReference | None = None,
 ) -> FittedModel:
     """Fit the study's winner and write it, with its evidence, into ``directory``.
 
+    With ``checkpoints``, the folder that the search was given, the winner is taken as the search fitted it.
     The model is fitted on train, stopped and calibrated on valid and judged on test; what is judged
     is the directory read back, so that the evidence is about exactly what is registered.
 
@@ -75,50 +85,134 @@ def fit_best(
             f"study {study} does not belong to training set {training_set.fingerprint[:12]}; "
             "name the study with study_name()"
         )
-    best = best_trial(storage, study)
     windows = split(training_set.table, settings)
-    fitted = _fit(best, windows, training_set, settings, use_case, threads)
+    job = _Job(windows, training_set, settings, use_case, threads, device, checkpoints)
+    fitted = _winner(job, best_trials(storage, study, settings.ensemble_size if job.blends else 1))
     save_model(fitted, directory)
     loaded = load_model(directory)
     evidence = evaluate(loaded, windows, settings, threads)
     (directory / EVIDENCE).write_text(evidence.model_dump_json(indent=2) + "\n")
     if write_reference is not None:
         write_reference(directory, windows.test.table, loaded.predict(windows.test.table, threads))
-    _log.info("%s of %s written to %s", best.family, study, directory)
+    _log.info("%s of %s written to %s", fitted.manifest.family, study, directory)
     return FittedModel(directory, digest(directory), loaded.manifest, evidence)
 
 
-def _fit(
-    best: BestTrial,
-    windows: Windows,
-    training_set: TrainingSet,
-    settings: ModelSettings,
-    use_case: str,
-    threads: int,
-) -> LoadedModel:
-    fitting = Fitting(settings.task, metric(settings.metric), threads, settings.seed)
-    kind = family(best.family)
-    prepared = kind.prepare(windows.train, windows.valid, settings.space(best.family), fitting)
-    model = kind.fit(best.params, prepared, fitting)
-    predicted = model.predict(windows.valid.x, threads)
-    calibrator = Isotonic.learn(windows.valid.y, predicted) if settings.calibration == "isotonic" else None
-    fit_value = fitting.metric.value(windows.valid.y, predicted)
-    manifest = _manifest(best, windows, training_set, settings, use_case, threads, fit_value)
-    return LoadedModel(manifest, model, calibrator)
+@dataclass(frozen=True)
+class _Job:
+    windows: Windows
+    training_set: TrainingSet
+    settings: ModelSettings
+    use_case: str
+    threads: int
+    device: str
+    checkpoints: Path | None
+
+    @property
+    def blends(self) -> bool:
+        return self.settings.ensemble == "greedy"
 
 
-def _manifest(
-    best: BestTrial,
-    windows: Windows,
-    training_set: TrainingSet,
-    settings: ModelSettings,
-    use_case: str,
-    threads: int,
-    fit_value: float,
-) -> Manifest:
+@dataclass(frozen=True)
+class _Member:
+    """A trial's model and its predictions of the validation window, at the true odds."""
+
+    trial: BestTrial
+    model: Model
+    odds: float
+    predicted: Floats
+
+
+def _winner(job: _Job, trials: list[BestTrial]) -> LoadedModel:
+    """The best trial, or a blend of the best ones where that is better beyond doubt."""
+    members = _members(job, trials)
+    best, valid, settings = members[0], job.windows.valid, job.settings
+    judge = metric(settings.metric)
+    if not job.blends:
+        return _calibrated(job, best.predicted, _manifest(job, best, judge.value(valid.y, best.predicted)), best.model)
+    predictions = [member.predicted for member in members]
+    choice = choose(judge, valid.y, predictions, valid.days, resamples=settings.resamples, seed=settings.seed)
+    _log.info("blend of %d trials against the best one: %s", np.count_nonzero(choice.weights), choice.difference)
+    if not choice.better:
+        manifest = _manifest(job, best, judge.value(valid.y, best.predicted)).model_copy(
+            update={"blend": choice.difference}
+        )
+        return _calibrated(job, best.predicted, manifest, best.model)
+    used = [(member, weight) for member, weight in zip(members, choice.weights, strict=True) if weight]
+    blended = np.sum([weight * member.predicted for member, weight in used], axis=0)
+    manifest = _manifest(job, best, judge.value(valid.y, blended)).model_copy(
+        update={
+            "family": BLEND,
+            "params": {f"trial_{member.trial.number}.{member.trial.family}": weight for member, weight in used},
+            "odds": 1.0,
+            "blend": choice.difference,
+            "libraries": {name: v for member, _ in used for name, v in _libraries(member.trial.family).items()},
+        }
+    )
+    return _calibrated(job, blended, manifest, Blend(
+        tuple(_alone(job, member) for member, _ in used), tuple(weight for _, weight in used)
+    ))  # fmt: skip
+
+
+def _alone(job: _Job, member: _Member) -> LoadedModel:
+    value = metric(job.settings.metric).value(job.windows.valid.y, member.predicted)
+    manifest = _manifest(job, member, value).model_copy(update={"calibration": "none", "evidence": None})
+    return LoadedModel(manifest, member.model, None)
+
+
+def _calibrated(job: _Job, predicted: Floats, manifest: Manifest, model: Model) -> LoadedModel:
+    isotonic = job.settings.calibration == "isotonic"
+    return LoadedModel(manifest, model, Isotonic.learn(job.windows.valid.y, predicted) if isotonic else None)
+
+
+def _members(job: _Job, trials: list[BestTrial]) -> list[_Member]:
+    """The trials' models as the search kept them; those that it did not keep are fitted again."""
+    settings, windows = job.settings, job.windows
+    treatment = treat(settings.imbalance, windows.train.y, settings.seed)
+    fitting = Fitting(
+        settings.task,
+        metric(settings.metric),
+        job.threads,
+        settings.seed,
+        device=job.device,
+        positive_weight=treatment.positive_weight,
+        focal=treatment.focal,
+        odds=treatment.odds,
+    )
+    prepared: dict[str, Any] = {}
+    members = []
+    for trial in trials:
+        kept = _kept(job, trial)
+        if kept is None:
+            kind, space = family(trial.family), settings.space(trial.family)
+            if trial.family not in prepared:
+                train = treated_rows(windows.train, treatment)
+                prepared[trial.family] = kind.prepare(train, windows.valid, space, fitting)
+            model = kind.fit(trial.params, prepared[trial.family], fitting)
+            kept = model, corrected(model.predict(windows.valid.x, job.threads), treatment.odds)
+        members.append(_Member(trial, kept[0], treatment.odds, kept[1]))
+    return members
+
+
+def _kept(job: _Job, trial: BestTrial) -> tuple[Model, Floats] | None:
+    if job.checkpoints is None:
+        return None
+    kept = KeptTrials(job.checkpoints, trial.study, metric(job.settings.metric), job.settings.ensemble_size)
+    about = {"family": trial.family, "params": trial.params}
+    return kept.get(trial.number, about, job.windows.encoding, trial.value)
+
+
+def _libraries(name: str) -> dict[str, str]:
+    wanted = [*_LIBRARIES, *(_NETWORK_LIBRARIES if name.startswith("torch_") else ())]
+    # a build's own suffix names no release that could be installed elsewhere
+    return {library: importlib.metadata.version(library).partition("+")[0] for library in wanted}
+
+
+def _manifest(job: _Job, member: _Member, fit_value: float) -> Manifest:
+    windows, settings, best = job.windows, job.settings, member.trial
     spans = {window.name: window.span for window in (windows.train, windows.valid, windows.test)}
     return Manifest(
-        use_case=use_case,
+        use_case=job.use_case,
         task=settings.task,
         label=settings.label,
         family=best.family,
@@ -126,19 +220,20 @@ def _manifest(
         features=windows.encoding.features,
         calibration=settings.calibration,
         training_set=TrainingSetRecord(
-            fingerprint=training_set.fingerprint,
-            uri=training_set.uri,
-            version=training_set.version,
+            fingerprint=job.training_set.fingerprint,
+            uri=job.training_set.uri,
+            version=job.training_set.version,
             windows=spans,
         ),
         trained_through=windows.test.day_names[-1],
         seed=settings.seed,
-        threads=threads,
+        threads=job.threads,
         study=best.study,
         trial=best.number,
         metric=best.metric,
         search_value=best.value,
         fit_value=fit_value,
-        libraries={name: importlib.metadata.version(name) for name in _LIBRARIES},
+        libraries=_libraries(best.family),
         settings=settings.model_dump(mode="json"),
+        odds=member.odds,
     )

@@ -19,16 +19,19 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from include.errors import DigestMismatch, SourceError, TrainingError
+from include.training.bootstrap import Difference
 from include.training.calibration import Isotonic
 from include.training.catalog import FAMILIES, nearest
-from include.training.data import Encoding, Feature, Floats
+from include.training.data import Encoding, Feature, Floats, Matrix
 from include.training.families import family
 from include.training.families.base import Model
+from include.training.imbalance import corrected
 
 MANIFEST = "manifest.json"
 EVIDENCE = "evidence.json"
 _CALIBRATION = "calibration.json"
 _MODEL = "model"
+_BLEND = "blend"
 
 
 class TrainingSetRecord(BaseModel):
@@ -50,6 +53,10 @@ class Manifest(BaseModel):
             days after it without knowing their answers.
         search_value: the metric of the winning trial; ``fit_value`` that of this fit of it.
         evidence: name of the file with the test metrics.
+        odds: factor by which the odds that the family's model predicts are too high, from how rare
+            positives were dealt with; 1 when it predicts probabilities of the real world.
+        blend: how a blend of the best trials compared with the best one on the validation window; None
+            when none was asked for. ``family`` says whether it was kept.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -72,6 +79,8 @@ class Manifest(BaseModel):
     search_value: float
     fit_value: float
     evidence: str | None = EVIDENCE
+    odds: float = 1.0
+    blend: Difference | None = None
     libraries: dict[str, str]
     settings: dict[str, Any]
 
@@ -101,7 +110,11 @@ class LoadedModel:
     def predict_raw(self, rows: pa.Table | pa.RecordBatch, threads: int = 1) -> Floats:
         """Predictions before calibration; raises like :meth:`predict`."""
         self._check(rows.schema)
-        return self.model.predict(self.encoding.encode(rows), threads)
+        return self.predict_encoded(self.encoding.encode(rows), threads)
+
+    def predict_encoded(self, x: Matrix, threads: int = 1) -> Floats:
+        """Predictions before calibration for rows that are encoded already."""
+        return corrected(self.model.predict(x, threads), self.manifest.odds)
 
     def predict_batches(
         self, batches: Iterable[pa.RecordBatch], threads: int = 1
@@ -158,9 +171,16 @@ def load_model(folder: Path | str, expected_digest: str | None = None) -> Loaded
     if expected_digest is not None:
         verify(folder, expected_digest)
     manifest = _read_manifest(folder)
-    kind = family(manifest.family)
     calibrator = Isotonic.load(folder / _CALIBRATION) if manifest.calibration != "none" else None
-    return LoadedModel(manifest, kind.load(folder / _MODEL, Encoding(manifest.features)), calibrator)
+    load = _load_blend if manifest.family == _BLEND else family(manifest.family).load
+    return LoadedModel(manifest, load(folder / _MODEL, Encoding(manifest.features)), calibrator)
+
+
+def _load_blend(folder: Path, encoding: Encoding) -> Model:
+    # a blend is made of model directories, so its module imports this one
+    from include.training.blend import load_blend
+
+    return load_blend(folder, encoding)
 
 
 def _read_manifest(folder: Path) -> Manifest:
@@ -171,7 +191,7 @@ def _read_manifest(folder: Path) -> Manifest:
         manifest = Manifest.model_validate_json(path.read_text())
     except ValidationError as error:
         raise TrainingError(f"{path} is not a manifest of this version: {error}") from error
-    if manifest.family not in FAMILIES:
+    if manifest.family not in {_BLEND, *FAMILIES}:
         raise TrainingError(f'{path}: family "{manifest.family}" unknown; {nearest(manifest.family, FAMILIES)}')
     return manifest
 

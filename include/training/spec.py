@@ -78,6 +78,23 @@ class HistoryBaseline(_Values):
 Baseline = Annotated[ConstantBaseline | HistoryBaseline, Field(discriminator="kind")]
 
 
+class Imbalance(_Values):
+    """What is done about rare positives; predictions are probabilities of the real world all the same.
+
+    Attributes:
+        method: ``weights`` makes positive rows count more, ``undersample`` leaves negative rows out,
+            ``focal`` makes rows count less that are predicted well already.
+        positive_weight: for ``weights``; the number of negatives per positive when None.
+        negatives_per_positive: for ``undersample``.
+        gamma: exponent of the focal loss.
+    """
+
+    method: Literal["none", "weights", "undersample", "focal"] = "none"
+    positive_weight: float | None = Field(default=None, gt=0)
+    negatives_per_positive: float = Field(default=1.0, gt=0)
+    gamma: float = Field(default=2.0, gt=0, le=5)
+
+
 class ModelSettings(_Values):
     """Everything that decides which model is found for a given training set.
 
@@ -95,9 +112,22 @@ class ModelSettings(_Values):
         valid_days: calendar days before those: early stopping, search, calibration.
         trials: budget of the whole study, shared by all workers.
         workers: processes that search at the same time.
+        search: ``together`` proposes family and parameters at once and compares all trials;
+            ``by_family`` gives every family the same share of the trials and looks at its own only.
+        time_budget_seconds: time with at least one trial at work, over all restarts, after which no
+            trial is begun and running ones end at their next step.
+        device_budget_seconds: the same for the sum over trials of time and devices (GPUs, or threads
+            where there is none).
         seed: fixes sampling, fitting and resampling.
-        sampler: how parameters are proposed.
-        pruner: how hopeless trials are stopped early (``none`` turns it off).
+        sampler: how parameters are proposed: ``tpe``, ``random``, or ``grid``, which ends when every
+            point was tried.
+        grid_points: values that the grid takes of each searched range.
+        pruner: how hopeless trials are stopped early (``none`` turns it off); all of them compare with
+            the trials of every worker.
+        imbalance: what is done about rare positives.
+        ensemble: ``greedy`` blends the best trials, if that is better beyond doubt, else the best trial wins.
+        ensemble_size: how many of the best trials a blend may choose from.
+        checkpoint_seconds: least time between two checkpoints of a trial.
         retries: how often a trial whose worker died is run again.
         heartbeat_seconds: how often a worker says that its trial is alive.
         grace_seconds: silence after which a worker counts as dead.
@@ -119,9 +149,17 @@ class ModelSettings(_Values):
     valid_days: int = Field(default=28, ge=1)
     trials: int = Field(default=12, ge=1)
     workers: int = Field(default=2, ge=1)
+    search: Literal["together", "by_family"] = "together"
+    time_budget_seconds: float | None = Field(default=None, gt=0)
+    device_budget_seconds: float | None = Field(default=None, gt=0)
     seed: int = Field(default=0, ge=0, lt=2**31)
-    sampler: Literal["tpe", "random"] = "tpe"
-    pruner: Literal["median", "asha", "none"] = "median"
+    sampler: Literal["tpe", "random", "grid"] = "tpe"
+    grid_points: int = Field(default=3, ge=2)
+    pruner: Literal["median", "asha", "hyperband", "none"] = "median"
+    imbalance: Imbalance = Imbalance()
+    ensemble: Literal["none", "greedy"] = "none"
+    ensemble_size: int = Field(default=6, ge=2)
+    checkpoint_seconds: float = Field(default=10.0, ge=0)
     retries: int = Field(default=2, ge=0)
     heartbeat_seconds: int = Field(default=5, ge=1)
     grace_seconds: int = Field(default=60, ge=2)
@@ -166,6 +204,13 @@ class ModelSettings(_Values):
             if self.task not in FAMILIES[name].tasks:
                 able = [other for other, info in FAMILIES.items() if self.task in info.tasks]
                 faults.append(f'family "{name}" cannot do {self.task}; use {" or ".join(able)}')
+            elif self.imbalance.method not in {"none", *FAMILIES[name].imbalance}:
+                able = [other for other, info in FAMILIES.items() if self.imbalance.method in info.imbalance]
+                faults.append(f'family "{name}" has no imbalance "{self.imbalance.method}"; {" or ".join(able)} has')
+        if self.search == "by_family" and self.pruner == "hyperband":
+            faults.append('pruner "hyperband" compares all families; with search "by_family" use "asha"')
+        if self.imbalance.method != "none" and self.task != "binary":
+            faults.append(f'imbalance "{self.imbalance.method}" is for binary labels; set it to "none"')
         if self.calibration != "none" and self.task != "binary":
             faults.append(f'calibration "{self.calibration}" is for binary labels; set it to "none"')
         if self.label in self.categorical:
@@ -194,8 +239,17 @@ class ModelSettings(_Values):
         """
         fields = {
             "task", "label", "metric", "families", "day_column", "keys", "ignore", "categorical",
-            "test_days", "valid_days", "seed", "sampler", "pruner",
+            "test_days", "valid_days", "seed", "search", "sampler", "grid_points", "pruner", "imbalance",
         }  # fmt: skip
+        return self._digest(fields)
+
+    def data_digest(self) -> str:
+        """Eight hex digits over what decides how the training set is cut and encoded."""
+        return self._digest({
+            "task", "label", "day_column", "keys", "ignore", "categorical", "test_days", "valid_days",
+        })  # fmt: skip
+
+    def _digest(self, fields: set[str]) -> str:
         text = json.dumps(self.model_dump(mode="json", include=fields), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 

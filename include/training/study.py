@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
-import math
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import optuna
 import pyarrow as pa
-from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from include.errors import TrainingError
+from include.training import budget as budgets
 from include.training import slots
-from include.training.data import Windows, split
-from include.training.families import family
-from include.training.families.base import Fitting, Pruned
-from include.training.metrics import metric
+from include.training.proposals import FAMILY
+from include.training.running import RESUMED, Worker
+from include.training.shared import Frozen, open_data
 from include.training.spec import ModelSettings
 from include.training.storage import open_store, reading
-from include.training.sweep import FAMILY, LateResult, Sweep, open_sweep
+from include.training.sweep import open_sweep
 from include.training.training_set import TrainingSet
 
 _log = logging.getLogger(__name__)
@@ -34,8 +32,9 @@ class Progress:
     """Where a study stands.
 
     ``total`` is the budget; ``done``, ``pruned`` and ``failed`` count settled slots, ``running`` those
-    at work now; ``lost`` counts attempts that ended with their worker. ``best_*`` are None until a
-    trial is done.
+    at work now; ``lost`` counts attempts that ended with their worker, ``resumed`` those that went on
+    from a checkpoint. ``exhausted`` says which time budget is used up. ``best_*`` are None until a trial
+    is done.
     """
 
     study: str
@@ -49,11 +48,14 @@ class Progress:
     best_value: float | None
     best_trial: int | None
     best_family: str | None
+    resumed: int = 0
+    exhausted: str | None = None
 
     @property
     def finished(self) -> bool:
-        """Whether the whole budget is settled."""
-        return self.done + self.pruned + self.failed >= self.total
+        """Whether the whole budget is settled, or no time is left and nobody is at work."""
+        settled = self.done + self.pruned + self.failed
+        return settled >= self.total or (self.exhausted is not None and not self.running)
 
     def __str__(self) -> str:
         settled = self.done + self.pruned + self.failed
@@ -62,7 +64,8 @@ class Progress:
         )  # fmt: skip
         return (
             f"{self.study}: {settled}/{self.total} trials ({self.done} done, {self.pruned} pruned, "
-            f"{self.failed} failed), {self.running} running{best}"
+            f"{self.failed} failed), {self.running} running, {self.resumed} resumed{best}"
+            + (f"; {self.exhausted}" if self.exhausted else "")
         )
 
 
@@ -86,11 +89,15 @@ def study_name(use_case: str, fingerprint: str, settings: ModelSettings) -> str:
 def search(
     storage: str,
     name: str,
-    training_set: TrainingSet,
+    training_set: TrainingSet | Frozen,
     settings: ModelSettings,
     *,
     trials: int | None = None,
     threads: int = 1,
+    prepared: Path | None = None,
+    checkpoints: Path | None = None,
+    device: str = "auto",
+    allowed: Callable[[], None] = lambda: None,
 ) -> Progress:
     """Pull and run trials of the study until its shared budget is settled.
 
@@ -104,84 +111,31 @@ def search(
         settings: what to search.
         trials: budget of the whole study; ``settings.trials`` when None.
         threads: threads of this worker's fits.
+        prepared: folder in which workers share the encoded training set; None keeps it to this process.
+        checkpoints: folder in which trials leave off and the best ones are kept; None keeps nothing.
+        device: ``auto``, ``cpu`` or ``cuda``; for the families that can use a GPU.
+        allowed: called before anything is written; raises when this worker lost its lease.
 
     Raises:
         TrainingError: the data cannot be learnt from, or the study belongs to other data or settings.
+        LeaseLost: this worker may no longer write; nothing was written since it lost the lease.
     """
     store = open_store(storage, settings.heartbeat_seconds, settings.grace_seconds)
     budget = settings.trials if trials is None else trials
     try:
-        sweep = open_sweep(store, name, training_set.fingerprint, settings, budget)
+        devices = 1 if device == "cuda" else threads
+        sweep = open_sweep(store, name, training_set.fingerprint, settings, budget, allowed, devices)
         before = progress_of(sweep.study)
         if before.finished:
             _log.info("%s; nothing left to run", before)
             return before
-        worker = _Worker(sweep, split(training_set.table, settings), threads)
+        worker = Worker(sweep, open_data(training_set, settings, prepared), threads, checkpoints, device)
         while (trial := sweep.claim()) is not None:
             worker.run(trial)
             _log.info("%s", progress_of(sweep.study))
         return progress_of(sweep.study)
     finally:
         store.storage.engine.dispose()
-
-
-class _Worker:
-    """Runs trials over windows whose prepared form all trials share."""
-
-    def __init__(self, sweep: Sweep, windows: Windows, threads: int) -> None:
-        self._sweep, self._windows, self._threads = sweep, windows, threads
-        self._metric = metric(sweep.settings.metric)
-        self._prepared: dict[str, Any] = {}
-
-    def run(self, trial: optuna.Trial) -> None:
-        try:
-            with self._sweep.alive(trial):
-                self._settle(trial)
-        except (LateResult, UpdateFinishedTrialError) as late:
-            _log.warning("result of trial %d rejected: %s", trial.number, late)
-        except BaseException:
-            # a stopped worker hands its trial back, so that the next one need not wait for the grace;
-            # why it was stopped matters more than whether handing back worked
-            with contextlib.suppress(Exception):
-                self._sweep.release(trial)
-            raise
-
-    def _settle(self, trial: optuna.Trial) -> None:
-        try:
-            value = self._fit(trial)
-        except Pruned:
-            self._sweep.prune(trial)
-        except UpdateFinishedTrialError:
-            raise
-        except Exception as error:
-            _log.warning("trial %d failed", trial.number, exc_info=True)
-            self._sweep.fail(trial, f"{type(error).__name__}: {error}")
-        else:
-            self._sweep.complete(trial, value)
-
-    def _fit(self, trial: optuna.Trial) -> float:
-        settings = self._sweep.settings
-        name = trial.suggest_categorical(FAMILY, list(settings.families))
-        kind, space = family(name), settings.space(name)
-        params = kind.suggest(trial, space)
-        trial.set_user_attr("params", params)
-
-        def on_step(step: int, value: float) -> None:
-            if not math.isfinite(value):
-                raise TrainingError(f"{self._metric.name} is {value} after step {step}")
-            trial.report(value, step)
-            if trial.should_prune():
-                raise Pruned
-
-        fitting = Fitting(settings.task, self._metric, self._threads, settings.seed, on_step)
-        if name not in self._prepared:
-            train, valid = self._windows.train, self._windows.valid
-            self._prepared[name] = kind.prepare(train, valid, space, fitting)
-        begun = time.perf_counter()
-        model = kind.fit(params, self._prepared[name], fitting)
-        predicted = model.predict(self._windows.valid.x, self._threads)
-        trial.set_user_attr("fit_seconds", round(time.perf_counter() - begun, 3))
-        return self._metric.value(self._windows.valid.y, predicted)
 
 
 def study_progress(storage: str, name: str) -> Progress:
@@ -198,7 +152,8 @@ def progress_of(study: optuna.Study) -> Progress:
     """Where an open study stands now."""
     trials = study.get_trials(deepcopy=False)
     last = slots.settled(trials)
-    best = _best(study, trials)
+    best = next(iter(_ranked(study, trials)), None)
+    total = study.user_attrs["budget"]
 
     def count(*states: TrialState) -> int:
         return sum(trial.state in states for trial in last)
@@ -206,52 +161,64 @@ def progress_of(study: optuna.Study) -> Progress:
     return Progress(
         study=study.study_name,
         metric=study.user_attrs["metric"],
-        total=study.user_attrs["budget"],
+        total=total,
         done=count(TrialState.COMPLETE),
         pruned=count(TrialState.PRUNED),
         failed=count(TrialState.FAIL),
-        running=count(TrialState.RUNNING, TrialState.WAITING),
+        running=sum(trial.state == TrialState.RUNNING for trial in trials),
         lost=sum(slots.is_lost(trial) for trial in trials),
         best_value=None if best is None else best.value,
         best_trial=None if best is None else best.number,
         best_family=None if best is None else best.params[FAMILY],
+        resumed=sum(RESUMED in trial.user_attrs for trial in trials),
+        exhausted=None if len(last) >= total else budgets.exhausted(trials, study.user_attrs),
     )
 
 
-def _best(study: optuna.Study, trials: list[FrozenTrial]) -> FrozenTrial | None:
+def _ranked(study: optuna.Study, trials: list[FrozenTrial]) -> list[FrozenTrial]:
     done = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     sign = -1.0 if study.direction == optuna.study.StudyDirection.MAXIMIZE else 1.0
     # a tie goes to the earlier trial, so that the winner does not depend on the database's order
-    return min(done, key=lambda trial: (sign * (trial.value or 0.0), trial.number), default=None)
+    return sorted(done, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
 
 
 def best_trial(storage: str, name: str) -> BestTrial:
-    """The study's winner.
+    """The study's winner; raises like :func:`best_trials`."""
+    return best_trials(storage, name, 1)[0]
+
+
+def best_trials(storage: str, name: str, most: int) -> list[BestTrial]:
+    """Up to ``most`` of the study's best trials, the winner first.
 
     Raises:
         TrainingError: no trial was completed; states why they failed.
     """
     with reading(storage, name) as study:
         trials = study.get_trials(deepcopy=False)
-        best, metric_name = _best(study, trials), study.user_attrs["metric"]
-    if best is None or best.value is None:
+        ranked, metric_name = _ranked(study, trials), study.user_attrs["metric"]
+    if not ranked:
         reasons = sorted({str(trial.user_attrs.get(slots.REASON, "worker lost")) for trial in trials})
         raise TrainingError(f"study {name} has no completed trial: {'; '.join(reasons) or 'none was run'}")
-    return BestTrial(
-        study=name,
-        number=best.number,
-        family=best.params[FAMILY],
-        params=dict(best.user_attrs["params"]),
-        metric=metric_name,
-        value=best.value,
-    )
+    return [
+        BestTrial(
+            study=name,
+            number=trial.number,
+            family=trial.params[FAMILY],
+            params=dict(trial.user_attrs["params"]),
+            metric=metric_name,
+            value=float(trial.value or 0.0),
+        )
+        for trial in ranked[:most]
+    ]
 
 
 def trials_table(storage: str, name: str) -> pa.Table:
     """Every attempt of the study, one row each, by number.
 
-    Columns: number, slot, state, family, params (JSON object), value, seconds (wall), steps reported,
-    reason (of a failure), retry_of (number of the lost attempt that this one repeats).
+    Columns: number, slot, state, family, params (JSON object), value, seconds (wall), fit_seconds (wall of
+    the fit alone, where it was completed), steps reported,
+    reason (of a failure), retry_of (number of the lost attempt that this one repeats), resumed_from (the
+    step of the checkpoint that it went on from).
     """
     with reading(storage, name) as study:
         trials = study.get_trials(deepcopy=False)
@@ -272,6 +239,8 @@ _TRIALS = pa.schema(
         ("steps", pa.int64()),
         ("reason", pa.string()),
         ("retry_of", pa.int64()),
+        ("resumed_from", pa.int64()),
+        ("fit_seconds", pa.float64()),
     ]
 )
 
@@ -289,4 +258,6 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
         "steps": len(trial.intermediate_values),
         "reason": trial.user_attrs.get(slots.REASON, lost),
         "retry_of": trial.user_attrs.get(slots.RETRY_OF),
+        "resumed_from": trial.user_attrs.get(RESUMED),
+        "fit_seconds": trial.user_attrs.get("fit_seconds"),
     }

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import optuna
@@ -16,13 +15,15 @@ from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from include.errors import TrainingError
-from include.training import slots
+from include.training import budget as budgets
+from include.training import proposals, slots
 from include.training.catalog import METRICS
-from include.training.families.base import STEPS, starting_point
+from include.training.proposals import FAMILY
 from include.training.spec import ModelSettings
 from include.training.storage import StudyStore
 
-FAMILY = "family"
+__all__ = ["FAMILY", "LateResult", "Sweep", "open_sweep"]
+
 _POLL_SECONDS = 0.5
 _REASON_LENGTH = 500
 _log = logging.getLogger(__name__)
@@ -38,11 +39,23 @@ class Sweep:
     Claiming and settling happen under the study's lock, so that the budget holds whatever the number
     of workers. Parameters are proposed by a sampler seeded with the slot: what is proposed depends on
     the seed, the slot and the trials before it, not on which process asks or whether it was restarted.
+
+    ``allowed`` is called before anything is written and raises when this worker may no longer write;
+    ``devices`` counts what a trial of this worker holds.
     """
 
-    def __init__(self, store: StudyStore, name: str, settings: ModelSettings, budget: int) -> None:
+    def __init__(
+        self,
+        store: StudyStore,
+        name: str,
+        settings: ModelSettings,
+        budget: int,
+        allowed: Callable[[], None] = lambda: None,
+        devices: int = 1,
+    ) -> None:
         self.store, self.name, self.settings, self.budget = store, name, settings, budget
-        self.study = optuna.load_study(study_name=name, storage=store.storage, pruner=_pruner(settings))
+        self.study = optuna.load_study(study_name=name, storage=store.storage, pruner=proposals.pruner(settings))
+        self.allowed, self._devices = allowed, devices
         self._study_id = store.storage.get_study_id_from_name(name)
 
     def claim(self) -> optuna.Trial | None:
@@ -64,16 +77,29 @@ class Sweep:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             optuna.storages.fail_stale_trials(self.study)
-        return slots.next_step(self.study.get_trials(deepcopy=False), self.budget, retries=self.settings.retries)
+        trials = self.study.get_trials(deepcopy=False)
+        step = slots.next_step(trials, self.budget, retries=self.settings.retries)
+        if step.act not in {"wait", "finished"} and (reason := self.exhausted(trials)):
+            _log.info("no further trial is begun: the %s", reason)
+            running = any(trial.state == TrialState.RUNNING for trial in trials)
+            return slots.Next("wait" if running else "finished")
+        return step
+
+    def exhausted(self, trials: list[FrozenTrial] | None = None) -> str | None:
+        """Which time budget is used up, in words; None while there is time."""
+        trials = self.study.get_trials(deepcopy=False) if trials is None else trials
+        return budgets.exhausted(trials, self.settings.model_dump(include={budgets.TIME, budgets.DEVICE_TIME}))
 
     def _take(self, step: slots.Next) -> optuna.Trial:
+        self.allowed()
         storage = self.store.storage
         if step.act != "resume":
             # queued with its slot first, so that a crash right here leaves no unaccounted trial
             storage.create_new_trial(self._study_id, self._queued(step))
         queued = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))[0]
         storage.record_heartbeat(queued._trial_id)
-        self.study.sampler = _sampler(self.settings, queued.user_attrs[slots.SLOT], self.budget)
+        storage.set_trial_user_attr(queued._trial_id, budgets.DEVICES, self._devices)
+        self.study.sampler = proposals.sampler(self.settings, queued.user_attrs[slots.SLOT], self.budget)
         with warnings.catch_warnings():
             # Optuna expects heartbeats within Study.optimize; alive() sends them here
             warnings.simplefilter("ignore", UserWarning)
@@ -90,12 +116,7 @@ class Sweep:
                 user_attrs={slots.SLOT: step.slot, slots.RETRY_OF: step.lost.number},
                 system_attrs=step.lost.system_attrs,
             )
-        names = list(self.settings.families)
-        fixed = {}
-        if step.slot < len(names):
-            # every family gets its known good start before anything is sampled
-            family = names[step.slot]
-            fixed = {FAMILY: family, **starting_point(family, self.settings.space(family))}
+        fixed = proposals.fixed_start(self.settings, step.slot)
         return optuna.trial.create_trial(
             state=TrialState.WAITING,
             user_attrs={slots.SLOT: step.slot},
@@ -134,9 +155,9 @@ class Sweep:
             return
         self._settle(trial, TrialState.COMPLETE, value=value)
 
-    def prune(self, trial: optuna.Trial) -> None:
+    def prune(self, trial: optuna.Trial, reason: str | None = None) -> None:
         """Record that the trial was stopped early; raises like :meth:`complete`."""
-        self._settle(trial, TrialState.PRUNED)
+        self._settle(trial, TrialState.PRUNED, reason=reason)
 
     def fail(self, trial: optuna.Trial, reason: str) -> None:
         """Record a failure of the trial itself, which is not run again; raises like :meth:`complete`."""
@@ -150,6 +171,7 @@ class Sweep:
         self, trial: optuna.Trial, state: TrialState, value: float | None = None, reason: str | None = None
     ) -> None:
         with self.store.lock(self.name):
+            self.allowed()
             try:
                 if reason is not None:
                     trial.set_user_attr(slots.REASON, reason)
@@ -165,31 +187,15 @@ def _proposed(lost: FrozenTrial) -> tuple[dict[str, object], dict[str, BaseDistr
     return dict(lost.params), dict(lost.distributions)
 
 
-def _sampler(settings: ModelSettings, slot: int, budget: int) -> optuna.samplers.BaseSampler:
-    seed = int.from_bytes(hashlib.sha256(f"{settings.seed}:{slot}".encode()).digest()[:4], "big")
-    if settings.sampler == "random":
-        return optuna.samplers.RandomSampler(seed=seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        # group: families have parameters of their own, each set is modelled apart
-        return optuna.samplers.TPESampler(
-            seed=seed,
-            n_startup_trials=min(10, max(4, budget // 3)),
-            multivariate=True,
-            group=True,
-            constant_liar=True,
-        )
-
-
-def _pruner(settings: ModelSettings) -> optuna.pruners.BasePruner:
-    if settings.pruner == "asha":
-        return optuna.pruners.SuccessiveHalvingPruner(min_resource=2, reduction_factor=2)
-    if settings.pruner == "median":
-        return optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=STEPS // 4)
-    return optuna.pruners.NopPruner()
-
-
-def open_sweep(store: StudyStore, name: str, fingerprint: str, settings: ModelSettings, budget: int) -> Sweep:
+def open_sweep(
+    store: StudyStore,
+    name: str,
+    fingerprint: str,
+    settings: ModelSettings,
+    budget: int,
+    allowed: Callable[[], None] = lambda: None,
+    devices: int = 1,
+) -> Sweep:
     """Join the study ``name``, creating it when it is new.
 
     Raises:
@@ -197,6 +203,8 @@ def open_sweep(store: StudyStore, name: str, fingerprint: str, settings: ModelSe
     """
     maximize = METRICS[settings.metric].maximize
     identity = {"training_set": fingerprint, "settings": settings.search_digest()}
+    if settings.sampler == "grid":
+        budget = min(budget, len(proposals.grid(settings)))
     with store.lock(name):
         study = optuna.create_study(
             study_name=name,
@@ -209,9 +217,11 @@ def open_sweep(store: StudyStore, name: str, fingerprint: str, settings: ModelSe
         _refuse_strangers(name, known, identity)
         study.set_user_attr("metric", settings.metric)
         study.set_user_attr("budget", budget)
+        for limit in (budgets.TIME, budgets.DEVICE_TIME):
+            study.set_user_attr(limit, getattr(settings, limit))
         for key, value in identity.items():
             study.set_user_attr(key, value)
-    return Sweep(store, name, settings, budget)
+    return Sweep(store, name, settings, budget, allowed, devices)
 
 
 def _refuse_strangers(name: str, known: dict[str, str], identity: dict[str, str]) -> None:

@@ -21,10 +21,17 @@ from tests.unit.training_rows import REGRESSION, model_settings, training_rows
 CASES = [(name, task) for name, info in FAMILIES.items() for task in sorted(info.tasks)]
 
 
+def few(name: str) -> dict[str, Any]:
+    """Parameters that suit few rows."""
+    if name == "lightgbm":
+        return {"rounds": 30, "min_data_in_leaf": 10}
+    network = {"epochs": 30.0, "batch": 128, "patience": 10, "learning_rate": 0.005, "width": 32}
+    return network if name.startswith("torch_") else {}
+
+
 def _settings(name: str, task: str) -> ModelSettings:
-    few: dict[str, Any] = {"rounds": 30, "min_data_in_leaf": 10} if name == "lightgbm" else {}
     values = {} if task == "binary" else REGRESSION
-    return model_settings(**(values | {"families": {name: few}}))
+    return model_settings(**(values | {"families": {name: few(name)}}))
 
 
 def _params(settings: ModelSettings, name: str) -> dict[str, Any]:

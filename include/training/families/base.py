@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from include.training.catalog import Choice, Fixed, Space
-from include.training.data import Encoding, Floats, Matrix, Window
+from include.training.data import Encoding, Floats, Matrix, Rows
+from include.training.imbalance import corrected
 from include.training.metrics import Metric
 
 Params = Mapping[str, Any]
@@ -40,6 +41,34 @@ class Suggests(Protocol):
         """One of the choices."""
 
 
+class Checkpoints(Protocol):
+    """Where a fit leaves off, so that another worker can go on from there."""
+
+    def resume(self) -> Path | None:
+        """The folder of the last checkpoint of the same trial; None to begin at the start."""
+
+    def keep(self, step: int, write: Callable[[Path], None]) -> None:
+        """Keep what ``write`` puts into the folder it is given; may decide that it is too early."""
+
+
+class NoCheckpoints:
+    """Every fit begins at the start and leaves nothing behind."""
+
+    def resume(self) -> Path | None:
+        """None."""
+        return None
+
+    def keep(self, step: int, write: Callable[[Path], None]) -> None:
+        """Does nothing."""
+
+
+class Cache(Protocol):
+    """Prepared data that all workers of a run share."""
+
+    def file(self, name: str, write: Callable[[Path], None]) -> Path:
+        """The file called ``name``; ``write`` makes it at the path it is given if nobody has yet."""
+
+
 @dataclass(frozen=True)
 class Fitting:
     """How a fit runs, apart from its parameters.
@@ -51,6 +80,12 @@ class Fitting:
         seed: fixes everything random.
         on_step: called with the step (1..STEPS, tenths of full effort) and the validation metric;
             may raise :class:`Pruned`.
+        checkpoints: where the fit's state is kept after a step.
+        cache: prepared data shared with other workers; None keeps it in this process.
+        device: ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``; for families that can use it.
+        positive_weight: how much more a positive row counts than a negative one.
+        focal: exponent of the focal loss; None for the plain one.
+        odds: factor by which weights and under-sampling raise the odds that a model learns.
     """
 
     task: str
@@ -58,6 +93,20 @@ class Fitting:
     threads: int = 1
     seed: int = 0
     on_step: Callable[[int, float], None] = lambda step, value: None
+    checkpoints: Checkpoints = field(default_factory=NoCheckpoints)
+    cache: Cache | None = None
+    device: str = "auto"
+    positive_weight: float = 1.0
+    focal: float | None = None
+    odds: float = 1.0
+
+    def value(self, y: Floats, predicted: Floats) -> float:
+        """The metric of a model's own predictions, once brought back to the true odds."""
+        return self.metric.value(y, corrected(predicted, self.odds))
+
+    def weights(self, y: Floats) -> Floats | None:
+        """Each row's weight; None when all count the same."""
+        return None if self.positive_weight == 1.0 else np.where(y > 0.5, self.positive_weight, 1.0)
 
 
 class Model(Protocol):
@@ -87,7 +136,7 @@ class Family(ABC, Generic[Prepared]):
         return {name: _suggest(trial, f"{self.name}.{name}", space[name]) for name in space}
 
     @abstractmethod
-    def prepare(self, train: Window, valid: Window, space: Space, fitting: Fitting) -> Prepared:
+    def prepare(self, train: Rows, valid: Rows, space: Space, fitting: Fitting) -> Prepared:
         """Binned or standardised data that all trials of a worker share."""
 
     @abstractmethod

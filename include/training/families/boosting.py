@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import json
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +15,11 @@ import numpy as np
 
 from include.errors import TrainingError
 from include.training.catalog import Fixed, Space
-from include.training.data import Encoding, Floats, Matrix, Window
+from include.training.data import Encoding, Floats, Matrix, Rows
 from include.training.families.base import STEPS, Family, Fitting, Params, as_floats
 
 _FILE = "model.txt"
+_WATCH = "watch.json"
 _OBJECTIVES: Mapping[str, str] = {"binary": "binary", "regression": "regression"}
 # parameters of our own loop, not of LightGBM
 _OURS = {"rounds", "early_stopping", "max_bin"}
@@ -28,6 +32,7 @@ class Binned:
     train: lgb.Dataset
     valid: lgb.Dataset
     fixed: Mapping[str, Any]
+    rows: tuple[Rows, Rows]
 
 
 @dataclass(frozen=True)
@@ -54,8 +59,8 @@ class LightGbm(Family[Binned]):
 
     name = "lightgbm"
 
-    def prepare(self, train: Window, valid: Window, space: Space, fitting: Fitting) -> Binned:
-        """Bin both windows with the same bins."""
+    def prepare(self, train: Rows, valid: Rows, space: Space, fitting: Fitting) -> Binned:
+        """Bin both windows with the same bins, or read the bins that another worker made."""
         bins = space["max_bin"]
         if not isinstance(bins, Fixed):
             raise TrainingError("lightgbm.max_bin cannot be searched: trials share one binning; fix it")
@@ -69,25 +74,35 @@ class LightGbm(Family[Binned]):
             "seed": fitting.seed,
             "verbosity": -1,
         }
-        categorical = list(train.encoding.categorical)
-        names = [f"f{i}" for i in range(train.x.shape[1])]
-        binned = lgb.Dataset(
-            train.x, train.y, params=dict(fixed), categorical_feature=categorical, feature_name=names
-        ).construct()
-        watched = lgb.Dataset(
-            valid.x,
-            valid.y,
-            reference=binned,
-            params=dict(fixed),
-            # said again: setting it later is refused once the raw rows are freed
-            categorical_feature=categorical,
-            feature_name=names,
-        ).construct()
-        return Binned(binned, watched, fixed)
+        if fitting.cache is None:
+            binned, watched = _bin(train, valid, fixed, fitting)
+            return Binned(binned, watched, fixed, (train, valid))
+        both = functools.cache(lambda: _bin(train, valid, fixed, fitting))
+        name = f"lightgbm-{bins.value}"
+        at_train = fitting.cache.file(f"{name}-train.bin", lambda path: _save(both()[0], path))
+        at_valid = fitting.cache.file(f"{name}-valid.bin", lambda path: _save(both()[1], path))
+        # read back even by the one that wrote, so that every worker fits the same thing
+        binned = lgb.Dataset(str(at_train), params=dict(fixed)).construct()
+        watched = lgb.Dataset(str(at_valid), reference=binned, params=dict(fixed)).construct()
+        return Binned(binned, watched, fixed, (train, valid))
 
     def fit(self, params: Params, prepared: Binned, fitting: Fitting) -> Trees:
-        """Boost until the validation metric stops improving or the rounds are used up."""
+        """Boost until the validation metric stops improving or the rounds are used up.
+
+        A resumed fit keeps the trees it had; which rows and columns later trees draw differs from a fit
+        that was never interrupted.
+        """
         rounds = int(params["rounds"])
+        watch = _Watch(rounds, int(params["early_stopping"]), fitting)
+        train, valid, begin = prepared.train, prepared.valid, fitting.checkpoints.resume()
+        if begin is not None:
+            watch.restore(begin)
+            if watch.ended:
+                booster = lgb.Booster(model_file=str(begin / _FILE))
+                booster.best_iteration = watch.best_round
+                return Trees(booster)
+            # the earlier trees' predictions are needed as a start, and those need the raw rows
+            train, valid = _bin(*prepared.rows, prepared.fixed, fitting, keep_rows=True)
         booster = lgb.train(
             {
                 **{name: value for name, value in params.items() if name not in _OURS},
@@ -97,14 +112,12 @@ class LightGbm(Family[Binned]):
                 "metric": "None",
                 "num_threads": fitting.threads,
             },
-            prepared.train,
-            num_boost_round=rounds,
-            valid_sets=[prepared.valid],
+            train,
+            num_boost_round=rounds - watch.round,
+            init_model=None if begin is None else str(begin / _FILE),
+            valid_sets=[valid],
             feval=_judge(fitting),
-            callbacks=[
-                _report(rounds, fitting),
-                lgb.early_stopping(int(params["early_stopping"]), verbose=False),
-            ],
+            callbacks=[watch],
         )
         return Trees(booster)
 
@@ -119,27 +132,90 @@ class LightGbm(Family[Binned]):
         return Trees(booster)
 
 
+def _bin(
+    train: Rows, valid: Rows, fixed: Mapping[str, Any], fitting: Fitting, *, keep_rows: bool = False
+) -> tuple[lgb.Dataset, lgb.Dataset]:
+    # said for both: setting it later is refused once the raw rows are freed
+    named: dict[str, Any] = {
+        "categorical_feature": list(train.encoding.categorical),
+        "feature_name": [f"f{i}" for i in range(train.x.shape[1])],
+        "free_raw_data": not keep_rows,
+    }
+    binned = lgb.Dataset(train.x, train.y, weight=fitting.weights(train.y), params=dict(fixed), **named)
+    watched = lgb.Dataset(valid.x, valid.y, reference=binned, params=dict(fixed), **named)
+    # with the rows kept nothing is built yet: the trees that came before must be known first
+    return (binned, watched) if keep_rows else (binned.construct(), watched.construct())
+
+
+def _save(data: lgb.Dataset, path: Path) -> None:
+    data.save_binary(str(path))
+
+
 def _judge(fitting: Fitting) -> Any:
     metric = fitting.metric
 
     def judge(predicted: np.ndarray[Any, Any], data: lgb.Dataset) -> tuple[str, float, bool]:
-        value = metric.value(as_floats(data.get_label()), as_floats(predicted))
+        value = fitting.value(as_floats(data.get_label()), as_floats(predicted))
         return metric.name, value, metric.info.maximize
 
     return judge
 
 
-def _report(rounds: int, fitting: Fitting) -> Any:
-    every = max(rounds // STEPS, 1)
+@dataclass
+class _Progress:
+    round: int = 0
+    best_round: int = 0
+    best_value: float = math.nan
 
-    def report(env: lgb.callback.CallbackEnv) -> None:
-        step, rest = divmod(env.iteration + 1, every)
-        if rest == 0 and step <= STEPS and env.evaluation_result_list:
-            fitting.on_step(step, float(env.evaluation_result_list[0][2]))
 
-    # pruning looks first: a trial that is stopped early has nothing left to prune
-    report.order = 10  # type: ignore[attr-defined]
-    return report
+class _Watch:
+    """Reports, keeps checkpoints and stops early; unlike LightGBM's own, it survives a restart."""
+
+    order = 10
+
+    def __init__(self, rounds: int, patience: int, fitting: Fitting) -> None:
+        self._patience, self._rounds, self._fitting = patience, rounds, fitting
+        self._every = max(rounds // STEPS, 1)
+        self._at = _Progress()
+
+    @property
+    def round(self) -> int:
+        """Rounds that were boosted, restarts included."""
+        return self._at.round
+
+    @property
+    def best_round(self) -> int:
+        """The round after which the metric was best."""
+        return self._at.best_round
+
+    @property
+    def ended(self) -> bool:
+        """Whether boosting is over."""
+        return self._at.round - self._at.best_round >= self._patience or self._at.round >= self._rounds
+
+    def restore(self, folder: Path) -> None:
+        self._at = _Progress(**json.loads((folder / _WATCH).read_text()))
+
+    def __call__(self, env: lgb.callback.CallbackEnv) -> None:
+        found, booster = env.evaluation_result_list, env.model
+        assert found
+        assert isinstance(booster, lgb.Booster)
+        at, value = self._at, float(found[0][2])
+        at.round += 1
+        if not at.best_round or self._fitting.metric.worse(at.best_value, value):
+            at.best_round, at.best_value = at.round, value
+        step, rest = divmod(at.round, self._every)
+        if rest == 0 and step <= STEPS:
+            # pruning looks first: a trial that is stopped early has nothing left to prune
+            self._fitting.on_step(step, value)
+            self._fitting.checkpoints.keep(step, lambda folder: self._keep(folder, booster))
+        if self.ended:
+            raise lgb.EarlyStopException(at.best_round - 1, found)
+
+    def _keep(self, folder: Path, booster: lgb.Booster) -> None:
+        # all trees, not only those up to the best round
+        booster.save_model(str(folder / _FILE), num_iteration=-1)
+        (folder / _WATCH).write_text(json.dumps(asdict(self._at)))
 
 
 FAMILY = LightGbm()

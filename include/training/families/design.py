@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import json
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped, unused-ignore]
 
-from include.training.data import Encoding, Floats, Matrix, Window
+from include.training.data import Encoding, Floats, Matrix, Rows
+from include.training.families.base import Cache
 
 # one broken sensor reading must not carry a whole linear model away
 _FURTHEST = 8.0
@@ -84,6 +88,36 @@ class Design:
             at += count
         return out
 
+    def as_json(self) -> dict[str, Any]:
+        """The design as plain values; :meth:`of_json` reads them."""
+        return {
+            "numeric": self.numeric,
+            "mean": self.mean.tolist(),
+            "scale": self.scale.tolist(),
+            "marked": self.marked,
+            "categorical": self.categorical,
+        }
+
+    @classmethod
+    def of_json(cls, state: Mapping[str, Any]) -> Design:
+        """The design of what :meth:`as_json` gave."""
+        return cls(
+            tuple(state["numeric"]),
+            np.asarray(state["mean"], dtype=np.float64),
+            np.asarray(state["scale"], dtype=np.float64),
+            tuple(state["marked"]),
+            tuple((i, count) for i, count in state["categorical"]),
+        )
+
+    def write(self, path: Path) -> None:
+        """Write the design as JSON."""
+        path.write_text(json.dumps(self.as_json()))
+
+    @classmethod
+    def read(cls, path: Path) -> Design:
+        """Read what :meth:`write` wrote."""
+        return cls.of_json(json.loads(path.read_text()))
+
     def origin(self) -> NDArray[np.int64]:
         """The feature that each design column comes from, shape (width,)."""
         from_categories = [i for i, count in self.categorical for _ in range(count)]
@@ -121,12 +155,7 @@ class LinearModel:
 
     def save(self, folder: Path) -> None:
         """Write design and coefficients as JSON."""
-        state = {
-            "numeric": self.design.numeric,
-            "mean": self.design.mean.tolist(),
-            "scale": self.design.scale.tolist(),
-            "marked": self.design.marked,
-            "categorical": self.design.categorical,
+        state = self.design.as_json() | {
             "coefficients": self.coefficients.tolist(),
             "intercept": self.intercept,
             "logit": self.logit,
@@ -137,14 +166,7 @@ class LinearModel:
     def load(cls, folder: Path) -> LinearModel:
         """Read what :meth:`save` wrote."""
         state = json.loads((folder / "linear.json").read_text())
-        design = Design(
-            tuple(state["numeric"]),
-            np.asarray(state["mean"], dtype=np.float64),
-            np.asarray(state["scale"], dtype=np.float64),
-            tuple(state["marked"]),
-            tuple((i, count) for i, count in state["categorical"]),
-        )
-        return cls(design, np.asarray(state["coefficients"]), state["intercept"], state["logit"])
+        return cls(Design.of_json(state), np.asarray(state["coefficients"]), state["intercept"], state["logit"])
 
 
 @dataclass(frozen=True)
@@ -158,7 +180,17 @@ class Designed:
     valid_y: Floats
 
 
-def designed(train: Window, valid: Window) -> Designed:
-    """Learn the design from the train window and apply it."""
-    design = Design.learn(train.x, train.encoding)
-    return Designed(design, design.apply(train.x), train.y, valid.x, valid.y)
+def designed(train: Rows, valid: Rows, cache: Cache | None = None) -> Designed:
+    """Learn the design from the train window and apply it; a cache lets workers share both."""
+    if cache is None:
+        design = Design.learn(train.x, train.encoding)
+        return Designed(design, design.apply(train.x), train.y, valid.x, valid.y)
+    learn = functools.cache(lambda: Design.learn(train.x, train.encoding))
+    design = Design.read(cache.file("design.json", lambda path: learn().write(path)))
+    at = cache.file("design-train.npy", lambda path: _save(path, design.apply(train.x)))
+    return Designed(design, np.load(at, mmap_mode="r"), train.y, valid.x, valid.y)
+
+
+def _save(path: Path, matrix: Matrix) -> None:
+    with path.open("wb") as file:
+        np.save(file, matrix)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import warnings
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +13,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from include.training.catalog import Space
-from include.training.data import Encoding, Window
+from include.training.data import Encoding, Rows
 from include.training.families.base import STEPS, Family, Fitting, Params
 from include.training.families.design import Design, Designed, LinearModel, designed, limited
 
 # steps without improvement after which the solver is stopped
 _PATIENCE = 2
+_STATE = "solver.json"
 
 
 class Logistic(Family[Designed]):
@@ -24,9 +27,9 @@ class Logistic(Family[Designed]):
 
     name = "logistic"
 
-    def prepare(self, train: Window, valid: Window, space: Space, fitting: Fitting) -> Designed:
+    def prepare(self, train: Rows, valid: Rows, space: Space, fitting: Fitting) -> Designed:
         """Standardise and spread out both windows."""
-        return designed(train, valid)
+        return designed(train, valid, fitting.cache)
 
     def fit(self, params: Params, prepared: Designed, fitting: Fitting) -> LinearModel:
         """Continue the solver from its last coefficients, a tenth of ``max_iter`` at a time.
@@ -38,33 +41,60 @@ class Logistic(Family[Designed]):
         # scikit-learn weighs the penalty against the sum over rows
         strength = 1 / (float(params["penalty"]) * len(prepared.train_y))
         solver = LogisticRegression(C=strength, max_iter=per_step, warm_start=True, tol=1e-4)
-        best, best_value, since = None, math.nan, 0
+        weights = fitting.weights(prepared.train_y)
+        state = _resumed(fitting, solver)
         with limited(fitting.threads), warnings.catch_warnings():
             # not converged is what a step that will be continued looks like
             warnings.simplefilter("ignore", ConvergenceWarning)
-            for step in range(1, STEPS + 1):
-                solver.fit(prepared.train, prepared.train_y)
-                model = _model(prepared.design, solver)
-                predicted = model.predict(prepared.valid_x, fitting.threads)
-                value = fitting.metric.value(prepared.valid_y, predicted)
-                fitting.on_step(step, value)
-                if best is None or fitting.metric.worse(best_value, value):
-                    best, best_value, since = model, value, 0
-                else:
-                    since += 1
-                if since == _PATIENCE or int(solver.n_iter_[0]) < per_step:
+            for step in range(state.step + 1, STEPS + 1):
+                if state.ended:
                     break
-        assert best is not None
-        return best
+                solver.fit(prepared.train, prepared.train_y, sample_weight=weights)
+                state.step, state.now = step, [*solver.coef_[0].tolist(), float(solver.intercept_[0])]
+                predicted = _model(prepared.design, state.now).predict(prepared.valid_x, fitting.threads)
+                value = fitting.value(prepared.valid_y, predicted)
+                fitting.on_step(step, value)
+                if not state.best or fitting.metric.worse(state.best_value, value):
+                    state.best, state.best_value, state.since = state.now, value, 0
+                else:
+                    state.since += 1
+                state.ended = state.since == _PATIENCE or int(solver.n_iter_[0]) < per_step
+                fitting.checkpoints.keep(step, state.save)
+        return _model(prepared.design, state.best)
 
     def load(self, folder: Path, encoding: Encoding) -> LinearModel:
         """Read the coefficients."""
         return LinearModel.load(folder)
 
 
-def _model(design: Design, solver: LogisticRegression) -> LinearModel:
-    coefficients = np.asarray(solver.coef_[0], dtype=np.float64)
-    return LinearModel(design, coefficients, float(solver.intercept_[0]), logit=True)
+@dataclass
+class _State:
+    """Coefficients, intercept last, now and where the validation metric was best."""
+
+    step: int = 0
+    now: list[float] = field(default_factory=list)
+    best: list[float] = field(default_factory=list)
+    best_value: float = math.nan
+    since: int = 0
+    ended: bool = False
+
+    def save(self, folder: Path) -> None:
+        (folder / _STATE).write_text(json.dumps(asdict(self)))
+
+
+def _resumed(fitting: Fitting, solver: LogisticRegression) -> _State:
+    begin = fitting.checkpoints.resume()
+    if begin is None:
+        return _State()
+    state = _State(**json.loads((begin / _STATE).read_text()))
+    # where a warm start goes on from
+    solver.coef_, solver.intercept_ = np.asarray([state.now[:-1]]), np.asarray([state.now[-1]])
+    solver.classes_ = np.asarray([0.0, 1.0])
+    return state
+
+
+def _model(design: Design, values: list[float]) -> LinearModel:
+    return LinearModel(design, np.asarray(values[:-1], dtype=np.float64), values[-1], logit=True)
 
 
 FAMILY = Logistic()

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.linear_model import Ridge
 
 from include.training.catalog import Space
-from include.training.data import Encoding, Window
+from include.training.data import Encoding, Rows
 from include.training.families.base import STEPS, Family, Fitting, Params
 from include.training.families.design import Designed, LinearModel, designed, limited
 
@@ -18,9 +18,9 @@ class RidgeRegression(Family[Designed]):
 
     name = "ridge"
 
-    def prepare(self, train: Window, valid: Window, space: Space, fitting: Fitting) -> Designed:
+    def prepare(self, train: Rows, valid: Rows, space: Space, fitting: Fitting) -> Designed:
         """Standardise and spread out both windows."""
-        return designed(train, valid)
+        return designed(train, valid, fitting.cache)
 
     def fit(self, params: Params, prepared: Designed, fitting: Fitting) -> LinearModel:
         """Solve the normal equations."""
@@ -31,7 +31,7 @@ class RidgeRegression(Family[Designed]):
         coefficients = np.asarray(solved.coef_, dtype=np.float64).ravel()
         model = LinearModel(prepared.design, coefficients, float(solved.intercept_), logit=False)
         predicted = model.predict(prepared.valid_x, fitting.threads)
-        fitting.on_step(STEPS, fitting.metric.value(prepared.valid_y, predicted))
+        fitting.on_step(STEPS, fitting.value(prepared.valid_y, predicted))
         return model
 
     def load(self, folder: Path, encoding: Encoding) -> LinearModel:

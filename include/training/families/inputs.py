@@ -1,0 +1,145 @@
+"""What networks read: standardised numbers, marks for missing ones, a code per category."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from include.training.data import Encoding, Floats, Matrix, Rows
+from include.training.families.base import Cache
+
+Codes = NDArray[np.int64]
+
+# one broken sensor reading must not saturate a whole network
+_FURTHEST = 5.0
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """How encoded features become a network's inputs.
+
+    Attributes:
+        numeric: positions of the numeric features; null becomes the mean, which is 0.
+        mean: their train means.
+        scale: their train deviations.
+        marked: positions of features that get a 0/1 column for being null.
+        categorical: positions and category counts; code 0 stands for null and for the never seen.
+    """
+
+    numeric: tuple[int, ...]
+    mean: Floats
+    scale: Floats
+    marked: tuple[int, ...]
+    categorical: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def learn(cls, x: Matrix, encoding: Encoding) -> Inputs:
+        """Means and deviations of the train window ``x``."""
+        numeric = tuple(i for i, feature in enumerate(encoding.features) if feature.categories is None)
+        means, scales, marked = [], [], []
+        for i in numeric:
+            column = x[:, i].astype(np.float64)
+            known = column[np.isfinite(column)]
+            means.append(float(known.mean()) if len(known) else 0.0)
+            deviation = float(known.std()) if len(known) else 0.0
+            scales.append(deviation if deviation > 0 else 1.0)
+            if 0 < len(known) < len(column):
+                marked.append(i)
+        categorical = tuple(
+            (i, len(feature.categories))
+            for i, feature in enumerate(encoding.features)
+            if feature.categories is not None
+        )
+        return cls(numeric, np.asarray(means), np.asarray(scales), tuple(marked), categorical)
+
+    @property
+    def width(self) -> int:
+        """Columns of :meth:`numbers`."""
+        return len(self.numeric) + len(self.marked)
+
+    def numbers(self, x: Matrix) -> Matrix:
+        """Numbers, then marks; shape (rows, width)."""
+        out = np.empty((len(x), self.width), dtype=np.float32)
+        for at, i in enumerate(self.numeric):
+            standard = (x[:, i] - self.mean[at]) / self.scale[at]
+            out[:, at] = np.clip(np.nan_to_num(standard, nan=0.0), -_FURTHEST, _FURTHEST)
+        for at, i in enumerate(self.marked):
+            out[:, len(self.numeric) + at] = np.isnan(x[:, i])
+        return out
+
+    def codes(self, x: Matrix) -> Codes:
+        """Category codes from 0 to the count; shape (rows, categorical features)."""
+        out = np.zeros((len(x), len(self.categorical)), dtype=np.int64)
+        for at, (i, _) in enumerate(self.categorical):
+            out[:, at] = np.nan_to_num(x[:, i], nan=-1.0).astype(np.int64) + 1
+        return out
+
+    def as_json(self) -> dict[str, Any]:
+        """The inputs as plain values; :meth:`of_json` reads them."""
+        return {
+            "numeric": self.numeric,
+            "mean": self.mean.tolist(),
+            "scale": self.scale.tolist(),
+            "marked": self.marked,
+            "categorical": self.categorical,
+        }
+
+    @classmethod
+    def of_json(cls, state: Mapping[str, Any]) -> Inputs:
+        """The inputs of what :meth:`as_json` gave."""
+        return cls(
+            tuple(state["numeric"]),
+            np.asarray(state["mean"], dtype=np.float64),
+            np.asarray(state["scale"], dtype=np.float64),
+            tuple(state["marked"]),
+            tuple((i, count) for i, count in state["categorical"]),
+        )
+
+
+@dataclass(frozen=True)
+class Fed:
+    """One window as a network reads it."""
+
+    numbers: Matrix
+    codes: Codes
+    y: Floats
+
+
+def fed(train: Rows, valid: Rows, cache: Cache | None = None) -> tuple[Inputs, Fed, Fed]:
+    """Both windows as inputs; a cache lets workers share them."""
+    learn = functools.cache(lambda: Inputs.learn(train.x, train.encoding))
+    if cache is None:
+        inputs = learn()
+    else:
+        at = cache.file("inputs.json", lambda path: _write(path, json.dumps(learn().as_json())))
+        inputs = Inputs.of_json(json.loads(at.read_text()))
+
+    def made(name: str, rows: Rows) -> Fed:
+        numbers = _shared(cache, f"numbers-{name}.npy", lambda: inputs.numbers(rows.x))
+        return Fed(numbers, _shared(cache, f"codes-{name}.npy", lambda: inputs.codes(rows.x)), rows.y)
+
+    return inputs, made("train", train), made("valid", valid)
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text)
+
+
+def _shared(cache: Cache | None, name: str, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+    if cache is None:
+        return make()
+
+    def write(path: Path) -> None:
+        with path.open("wb") as file:
+            np.save(file, make())
+
+    # copied into memory of our own: torch wants to be allowed to write
+    loaded: NDArray[Any] = np.load(cache.file(name, write))
+    return loaded

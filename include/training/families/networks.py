@@ -1,0 +1,332 @@
+"""Fitting tabular networks: the whole window lies on the device, batches are drawn by index.
+
+Effort is cut into ten steps. Which rows a step draws and what dropout leaves out depends on the seed and
+the step only, so a fit that goes on from a checkpoint equals one that was never interrupted (on a CPU).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from include.errors import TrainingError
+from include.training.catalog import Space
+from include.training.data import Encoding, Floats, Matrix, Rows
+from include.training.families.base import STEPS, Family, Fitting, Params, as_floats
+from include.training.families.inputs import Fed, Inputs, fed
+from include.training.imbalance import focal_inverse
+
+_WEIGHTS, _ABOUT = "network.safetensors", "network.json"
+_STATE, _WATCH = "state.safetensors", "watch.json"
+_SLAB = 16_384
+_WARM_UP = 0.05
+_IMPORTANCE_ROWS = 2_048
+_TENSORS = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class OnDevice:
+    """A window as tensors: numbers (rows, width), codes (rows, categories), targets and weights (rows,)."""
+
+    numbers: Tensor
+    codes: Tensor
+    y: Tensor
+    weights: Tensor | None
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """Both windows, moved to the device once per worker.
+
+    ``centre`` and ``scale`` standardise the target of a regression; ``edges`` are quantiles of the train
+    numbers, shape (numeric features, quantiles), for networks that read numbers piece by piece.
+    """
+
+    inputs: Inputs
+    train: OnDevice
+    valid: Fed
+    device: torch.device
+    centre: float
+    scale: float
+    quantiles: dict[int, Tensor] = field(default_factory=dict)
+
+    def edges(self, bins: int) -> Tensor:
+        """``bins + 1`` quantiles of each numeric feature."""
+        if bins not in self.quantiles:
+            numbers = self.train.numbers[:, : len(self.inputs.numeric)]
+            # a sample places quantiles well enough, and torch refuses to sort very many at once
+            every = max(len(numbers) // 100_000, 1)
+            at = torch.linspace(0, 1, bins + 1, device=numbers.device)
+            self.quantiles[bins] = torch.quantile(numbers[::every], at, dim=0).T.contiguous().cpu()
+        return self.quantiles[bins]
+
+
+class Network(nn.Module):
+    """A network with ``members`` outputs per row; what it needs besides weights is in its buffers."""
+
+    def forward(self, numbers: Tensor, codes: Tensor) -> Tensor:
+        """Logits (binary) or standardised values (regression), shape (rows, members)."""
+        raise TypeError(f"{type(self).__name__} has no forward pass")
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A network that predicts; ``about`` is everything that its weights do not say."""
+
+    network: Network
+    inputs: Inputs
+    about: Mapping[str, Any]
+
+    def predict(self, x: Matrix, threads: int = 1) -> Floats:
+        """Probabilities or values, shape (rows,); on the CPU, so that it is the same everywhere."""
+        torch.set_num_threads(threads)
+        out = np.empty(len(x))
+        for begin in range(0, len(x), _SLAB):
+            part = x[begin : begin + _SLAB]
+            numbers, codes = torch.from_numpy(self.inputs.numbers(part)), torch.from_numpy(self.inputs.codes(part))
+            out[begin : begin + _SLAB] = _outputs(self.network, numbers, codes, self.about)
+        return out
+
+    def importance(self) -> Floats:
+        """Mean absolute change of the prediction when the feature is shuffled, measured when fitted."""
+        return as_floats(self.about["importance"])
+
+    def save(self, folder: Path) -> None:
+        """Write weights as safetensors and the rest as JSON."""
+        save_file(_contiguous(self.network.state_dict()), folder / _WEIGHTS)
+        (folder / _ABOUT).write_text(json.dumps({"inputs": self.inputs.as_json(), "about": dict(self.about)}))
+
+
+@dataclass
+class _Watch:
+    step: int = 0
+    best_value: float = math.nan
+    best_step: int = 0
+
+
+class NetworkFamily(Family[Tensors]):
+    """A family of networks; one subclass per architecture."""
+
+    @abstractmethod
+    def build(self, params: Params, inputs: Inputs, edges: Tensor | None) -> Network:
+        """An untrained network; without ``edges`` its buffers are placeholders that loading fills."""
+
+    def edges(self, params: Params, tensors: Tensors) -> Tensor | None:
+        """Quantiles that :meth:`build` wants; none by default."""
+        return None
+
+    def prepare(self, train: Rows, valid: Rows, space: Space, fitting: Fitting) -> Tensors:
+        """Encode both windows and move the train window to the device."""
+        torch.set_num_threads(fitting.threads)
+        device = pick_device(fitting.device)
+        inputs, rows, watched = fed(train, valid, fitting.cache)
+        centre, scale = (0.0, 1.0) if fitting.task == "binary" else (float(rows.y.mean()), float(rows.y.std()) or 1.0)
+        weights = fitting.weights(rows.y)
+        moved = OnDevice(
+            torch.from_numpy(rows.numbers).to(device),
+            torch.from_numpy(rows.codes).to(device),
+            torch.from_numpy(((rows.y - centre) / scale).astype(np.float32)).to(device),
+            None if weights is None else torch.from_numpy(weights.astype(np.float32)).to(device),
+        )
+        return Tensors(inputs, moved, watched, device, centre, scale)
+
+    def fit(self, params: Params, prepared: Tensors, fitting: Fitting) -> Fitted:
+        """Ten steps of AdamW under a cosine schedule; the best step's weights win."""
+        torch.set_num_threads(fitting.threads)
+        torch.manual_seed(fitting.seed)
+        network = self.build(params, prepared.inputs, self.edges(params, prepared)).to(prepared.device)
+        about: dict[str, Any] = {
+            "params": dict(params), "task": fitting.task, "focal": fitting.focal,
+            "centre": prepared.centre, "scale": prepared.scale,
+        }  # fmt: skip
+        best = _Loop(network, params, prepared, fitting, about).run()
+        network.load_state_dict(best)
+        on_cpu = network.cpu()
+        about["importance"] = _importance(on_cpu, prepared, about, fitting).tolist()
+        return Fitted(on_cpu, prepared.inputs, about)
+
+    def load(self, folder: Path, encoding: Encoding) -> Fitted:
+        """Read weights and description."""
+        state = json.loads((folder / _ABOUT).read_text())
+        inputs = Inputs.of_json(state["inputs"])
+        if len(inputs.numeric) + len(inputs.categorical) != len(encoding.features):
+            raise TrainingError(f"{folder / _ABOUT} is of a model with other features than its manifest names")
+        network = self.build(state["about"]["params"], inputs, None)
+        network.load_state_dict(load_file(folder / _WEIGHTS))
+        return Fitted(network.eval(), inputs, state["about"])
+
+
+def pick_device(wanted: str) -> torch.device:
+    """The device called ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        TrainingError: a GPU was asked for and there is none.
+    """
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise TrainingError("device cuda was asked for, but torch sees no GPU; use device auto or cpu")
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(wanted)
+
+
+class _Loop:
+    """One fit in progress."""
+
+    def __init__(
+        self, network: Network, params: Params, prepared: Tensors, fitting: Fitting, about: Mapping[str, Any]
+    ) -> None:
+        self._network, self._params, self._prepared = network, params, prepared
+        self._fitting, self._about = fitting, about
+        self._on_gpu = prepared.device.type == "cuda"
+        self._optimizer = torch.optim.AdamW(
+            network.parameters(), lr=float(params["learning_rate"]), weight_decay=float(params["weight_decay"]),
+            fused=self._on_gpu,
+        )  # fmt: skip
+        self._forward: Any = torch.compile(network) if params["compile"] else network
+        rows = len(prepared.train.y)
+        self._batch = min(int(params["batch"]), rows)
+        self._batches = max(math.ceil(float(params["epochs"]) * rows / STEPS / self._batch), 1)
+        self._valid_numbers = torch.from_numpy(prepared.valid.numbers).to(prepared.device)
+        self._valid_codes = torch.from_numpy(prepared.valid.codes).to(prepared.device)
+        self._at, self._best = _Watch(), _copy(network)
+
+    def run(self) -> _TENSORS:
+        """The weights of the best step."""
+        begin = self._fitting.checkpoints.resume()
+        if begin is not None:
+            self._restore(begin)
+        at = self._at
+        while at.step < STEPS and at.step - at.best_step < int(self._params["patience"]):
+            self._step(at.step)
+            at.step += 1
+            value = self._judge()
+            self._fitting.on_step(at.step, value)
+            if not at.best_step or self._fitting.metric.worse(at.best_value, value):
+                at.best_value, at.best_step, self._best = value, at.step, _copy(self._network)
+            self._fitting.checkpoints.keep(at.step, self._keep)
+        return self._best
+
+    def _step(self, step: int) -> None:
+        self._network.train()
+        # a generator on the CPU draws the same rows whatever the device
+        draw = torch.Generator().manual_seed(self._fitting.seed * 1_000 + step)
+        torch.manual_seed(self._fitting.seed * 1_000 + step)
+        rows = len(self._prepared.train.y)
+        wanted = self._batches * self._batch
+        drawn = [torch.randperm(rows, generator=draw) for _ in range(math.ceil(wanted / rows))]
+        order = torch.cat(drawn)[:wanted].to(self._prepared.device)
+        for number, chosen in enumerate(torch.split(order, self._batch)):
+            self._set_rate(step * self._batches + number)
+            with torch.autocast("cuda", torch.bfloat16, enabled=self._on_gpu):
+                outputs = self._forward(self._prepared.train.numbers[chosen], self._prepared.train.codes[chosen])
+            loss = self._loss(outputs.float(), chosen)
+            self._optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call, unused-ignore]
+            self._optimizer.step()
+
+    def _set_rate(self, batch: int) -> None:
+        total = self._batches * STEPS
+        warm = max(total * _WARM_UP, 1)
+        share = (batch + 1) / warm if batch < warm else 0.5 * (1 + math.cos(math.pi * (batch - warm) / (total - warm)))
+        for group in self._optimizer.param_groups:
+            group["lr"] = float(self._params["learning_rate"]) * share
+
+    def _loss(self, outputs: Tensor, chosen: Tensor) -> Tensor:
+        """Mean loss over rows and members: each member learns for itself."""
+        train = self._prepared.train
+        y = train.y[chosen].unsqueeze(1).expand_as(outputs)
+        if self._fitting.task != "binary":
+            return F.mse_loss(outputs, y)
+        losses = F.binary_cross_entropy_with_logits(outputs, y, reduction="none")
+        if self._fitting.focal is not None:
+            # the loss itself says how probable the true label was thought
+            losses = (1 - torch.exp(-losses)) ** self._fitting.focal * losses
+        if train.weights is None:
+            return losses.mean()
+        weights = train.weights[chosen].unsqueeze(1)
+        return (losses * weights).sum() / (weights.sum() * outputs.shape[1])
+
+    def _judge(self) -> float:
+        predicted = _outputs(self._network, self._valid_numbers, self._valid_codes, self._about)
+        return self._fitting.value(self._prepared.valid.y, predicted)
+
+    def _keep(self, folder: Path) -> None:
+        tensors = {f"now.{name}": value for name, value in self._network.state_dict().items()}
+        tensors |= {f"best.{name}": value for name, value in self._best.items()}
+        for i, state in self._optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{i}.{name}": value for name, value in state.items()}
+        save_file(_contiguous(tensors), folder / _STATE)
+        (folder / _WATCH).write_text(json.dumps(vars(self._at)))
+
+    def _restore(self, folder: Path) -> None:
+        tensors = load_file(folder / _STATE, device=str(self._prepared.device))
+
+        def part(prefix: str) -> _TENSORS:
+            return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+
+        self._network.load_state_dict(part("now."))
+        self._best = part("best.")
+        state: dict[int, _TENSORS] = {}
+        for name, value in part("optimizer.").items():
+            i, _, kind = name.partition(".")
+            state.setdefault(int(i), {})[kind] = value
+        groups = self._optimizer.state_dict()["param_groups"]
+        self._optimizer.load_state_dict({"state": state, "param_groups": groups})
+        self._at = _Watch(**json.loads((folder / _WATCH).read_text()))
+
+
+@torch.no_grad()
+def _outputs(network: Network, numbers: Tensor, codes: Tensor, about: Mapping[str, Any]) -> Floats:
+    """Predictions of a window: the mean over members, of probabilities where the label is binary."""
+    network.eval()
+    parts = []
+    with torch.autocast("cuda", torch.bfloat16, enabled=numbers.device.type == "cuda"):
+        for begin in range(0, len(numbers), _SLAB):
+            part = network(numbers[begin : begin + _SLAB], codes[begin : begin + _SLAB]).float()
+            parts.append((torch.sigmoid(part) if about["task"] == "binary" else part).mean(dim=1))
+    out = as_floats(torch.cat(parts).cpu().numpy()) if parts else np.empty(0)
+    if about["task"] != "binary":
+        return as_floats(out * about["scale"] + about["centre"])
+    return out if about["focal"] is None else focal_inverse(out, about["focal"])
+
+
+def _importance(network: Network, prepared: Tensors, about: Mapping[str, Any], fitting: Fitting) -> Floats:
+    """By feature in matrix order: numbers with their marks, then categories, each shuffled alone."""
+    inputs, valid = prepared.inputs, prepared.valid
+    draw = np.random.default_rng(fitting.seed)
+    rows = np.sort(draw.choice(len(valid.y), min(len(valid.y), _IMPORTANCE_ROWS), replace=False))
+    numbers, codes = torch.from_numpy(valid.numbers[rows]), torch.from_numpy(valid.codes[rows])
+    shuffled = torch.from_numpy(draw.permutation(len(rows)))
+    usual = _outputs(network, numbers, codes, about)
+    out = np.zeros(len(inputs.numeric) + len(inputs.categorical))
+    marks = {i: len(inputs.numeric) + at for at, i in enumerate(inputs.marked)}
+    for at, i in enumerate(inputs.numeric):
+        columns = [at, marks[i]] if i in marks else [at]
+        changed = numbers.clone()
+        changed[:, columns] = numbers[shuffled][:, columns]
+        out[i] = np.abs(_outputs(network, changed, codes, about) - usual).mean()
+    for at, (i, _) in enumerate(inputs.categorical):
+        turned = codes.clone()
+        turned[:, at] = codes[shuffled, at]
+        out[i] = np.abs(_outputs(network, numbers, turned, about) - usual).mean()
+    return out
+
+
+def _copy(network: Network) -> _TENSORS:
+    return {name: value.detach().clone() for name, value in network.state_dict().items()}
+
+
+def _contiguous(tensors: Mapping[str, Tensor]) -> _TENSORS:
+    # safetensors refuses tensors that share memory
+    return {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
