@@ -50,6 +50,14 @@ def dagbag() -> DagBag:
     return DagBag(str(DAGS))
 
 
+@functools.cache
+def scheduled(dag_id: str) -> Any:
+    """A DAG as the scheduler and the API have it: serialized by the DAG processor and read back."""
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    return DagSerialization.from_dict(DagSerialization.to_dict(dagbag().dags[dag_id]))
+
+
 def parse_elsewhere(**more: str) -> dict[str, Any]:
     """What a fresh process finds when it parses the DAG files; see ``parse_dags.py``."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "LIFECYCLE"))}

@@ -11,32 +11,27 @@ import pytest
 from airflow.exceptions import InvalidPartitionKeyError
 from airflow.serialization.decoders import decode_timetable
 from airflow.serialization.encoders import encode_timetable
-from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.base import DagRunInfo
 from airflow.timetables.simple import PartitionedAssetTimetable
 
 from include import partitions
-from tests.dags.airflow_home import dagbag
+from tests.dags.airflow_home import dagbag, scheduled
 
 NEW_YORK = "America/New_York"
+Day = tuple[int, int, int]
 PARTITIONED = [f"{case}_{stage}" for case in ("flights", "flights_live") for stage in ("features", "monitor", "score")]
 
 
 @pytest.fixture(params=[*PARTITIONED, "flights_ingest", "flights_live_ingest"])
 def timetable(request: pytest.FixtureRequest) -> Any:
-    """A timetable as the scheduler has it: serialized by the DAG processor and read back."""
     return scheduled(request.param).timetable
 
 
-def scheduled(dag_id: str) -> Any:
-    return DagSerialization.from_dict(DagSerialization.to_dict(dagbag().dags[dag_id]))
+def utc(year: int, month: int, day: int) -> pendulum.DateTime:
+    return pendulum.datetime(year, month, day, tz="UTC")
 
 
-def utc(*parts: int) -> pendulum.DateTime:
-    return pendulum.datetime(*parts, tz="UTC")
-
-
-def infos(timetable: Any, first: tuple[int, ...], last: tuple[int, ...]) -> list[DagRunInfo]:
+def infos(timetable: Any, first: Day, last: Day) -> list[DagRunInfo]:
     return list(timetable.iter_partition_dagrun_infos(earliest=utc(*first), latest=utc(*last)))
 
 
@@ -60,9 +55,7 @@ def test_a_backfill_gives_each_day_once_with_its_local_midnight(timetable: Any) 
     ("first", "last", "hours"),
     [((2013, 3, 9), (2013, 3, 12), [24, 23, 24]), ((2013, 11, 2), (2013, 11, 5), [24, 25, 24])],
 )
-def test_days_are_as_long_as_they_were(
-    timetable: Any, first: tuple[int, ...], last: tuple[int, ...], hours: list[int]
-) -> None:
+def test_days_are_as_long_as_they_were(timetable: Any, first: Day, last: Day, hours: list[int]) -> None:
     dates = [info.partition_date for info in infos(timetable, first, last)]
     assert [(b - a).total_seconds() / 3600 for a, b in pairwise(dates) if a and b] == hours
     assert [date.in_timezone(NEW_YORK).hour for date in dates if date] == [0, 0, 0, 0]
@@ -89,7 +82,7 @@ def test_a_malformed_key_is_refused_before_there_is_a_run(timetable: Any, key: s
 @pytest.mark.parametrize("dag_id", PARTITIONED)
 def test_the_plugin_timetable_survives_serialization(dag_id: str) -> None:
     written = encode_timetable(dagbag().dags[dag_id].timetable)
-    read = decode_timetable(written)
+    read: Any = decode_timetable(written)
     assert type(read).__name__ == "PartitionedAssets"
     assert isinstance(read, PartitionedAssetTimetable)
     assert encode_timetable(read) == written
