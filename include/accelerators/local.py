@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from include.accelerators import hardware, lease, process
@@ -31,6 +32,8 @@ class LocalRun:
         holder: who leases the slot, for people who find it taken.
         environ: environment variables besides those of this process.
         line: receives each line that the worker prints.
+        watching: a block to be in while the worker runs; entered after it was started, so that it may use threads.
+        used: what the worker used, also if it failed; None before it has ended.
     """
 
     module: str
@@ -40,6 +43,8 @@ class LocalRun:
     holder: str
     environ: dict[str, str] = field(default_factory=dict)
     line: Callable[[str], None] = _log.info
+    watching: Callable[[], AbstractContextManager[object]] = nullcontext
+    used: Usage | None = None
     _worker: process.Worker | None = None
     _stopped: bool = False
 
@@ -98,14 +103,14 @@ class LocalRun:
         # a GPU's worker gets a fresh process: nothing that was imported here can have touched CUDA there
         warm = gpu is None
         self._worker = process.start(self.module, self.arguments, self._environ(held, gpu), held.descriptor, warm)
-        with GpuSampler(None if gpu is None else gpu.index) as sampler:
+        with GpuSampler(None if gpu is None else gpu.index) as sampler, self.watching():
             try:
                 ended = self._worker.follow(listen)
             except BaseException:
                 self._worker.stop()
                 raise
         seconds = time.monotonic() - begun
-        used = self._usage(gpu, seconds, ended, sampler)
+        self.used = used = self._usage(gpu, seconds, ended, sampler)
         _log.info("%s", used)
         if self._stopped:
             raise AcceleratorError(f"{self.module} was stopped after {seconds:.0f} s; clear the task to go on")

@@ -1,0 +1,126 @@
+"""The accelerator operator on this machine: what it returns, records and links to, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from include.accelerators import hardware, job, tracking
+from include.accelerators.spec import AcceleratorSpec
+from include.accelerators.usage import Usage
+from include.errors import AcceleratorError
+from include.workspace import Workspace
+from lifecycle.operators.accelerator import AcceleratorOperator
+from tests.operators.test_accelerator_remote import context
+
+WORKER = """
+import sys, time
+print("working on", sys.argv[1:])
+if sys.argv[1] == "fail": sys.exit("the study database does not answer")
+if sys.argv[1] == "hang": time.sleep(60)
+"""
+
+
+class Mlflow:
+    """Keeps what is recorded in memory."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.names: list[tuple[str, str]] = []
+        self.used: list[Usage] = []
+        self.ended: list[bool] = []
+        monkeypatch.setattr(tracking, "begin", self.begin)
+        monkeypatch.setattr(tracking, "record", lambda run, used: self.used.append(used))
+        monkeypatch.setattr(tracking, "end", lambda run, succeeded: self.ended.append(succeeded))
+
+    def begin(self, uri: str, experiment: str, name: str, tags: dict[str, str]) -> tracking.TrackedRun:
+        self.names.append((experiment, name))
+        assert tags["dag_run_id"] == "manual__1"
+        return tracking.TrackedRun("http://mlflow.example", "7", "")
+
+    begun: Any = None
+
+
+@pytest.fixture
+def mlflow(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mlflow:
+    (tmp_path / "sample_task_worker.py").write_text(WORKER)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{Path.cwd()}")
+    monkeypatch.setenv("LIFECYCLE_LEASES", str(tmp_path / "leases"))
+    monkeypatch.setattr(hardware, "gpus", tuple)
+    return Mlflow(monkeypatch)
+
+
+def task(*arguments: str, **more: Any) -> AcceleratorOperator:
+    return AcceleratorOperator(
+        task_id="search", use_case="flights", module="sample_task_worker", arguments=list(arguments),
+        accelerator=None, **more,
+    )  # fmt: skip
+
+
+def test_a_worker_s_usage_is_returned_and_recorded(mlflow: Mlflow) -> None:
+    done = task("4").execute(context())
+    assert (done["usage"]["place"], done["usage"]["device"]) == ("local", "cpu")
+    assert done["usage"]["cost_usd"] is None
+    assert mlflow.names == [("flights_workers", "search 0")]
+    assert [used.seconds for used in mlflow.used] == [done["usage"]["seconds"]]
+    assert mlflow.ended == [True]
+
+
+def test_a_failed_worker_fails_the_task_with_its_own_words_and_is_recorded(mlflow: Mlflow) -> None:
+    with pytest.raises(AcceleratorError, match=r"exit code 1: .*the study database does not answer"):
+        task("fail").execute(context())
+    assert (len(mlflow.used), mlflow.ended) == (1, [False])
+
+
+def test_a_killed_task_ends_its_worker(mlflow: Mlflow) -> None:
+    killed = task("hang")
+
+    def kill() -> None:
+        while killed._local_run is None or killed._local_run._worker is None:
+            time.sleep(0.01)
+        killed.on_kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    begun = time.monotonic()
+    with pytest.raises(AcceleratorError, match="was stopped"):
+        killed.execute(context())
+    killer.join()
+    assert time.monotonic() - begun < 20
+    assert mlflow.ended == [False]
+
+
+def test_a_gpu_that_is_required_and_missing_is_a_clear_error(mlflow: Mlflow) -> None:
+    with pytest.raises(AcceleratorError, match="a GPU is required and this machine has none"):
+        task("4", needs=AcceleratorSpec(gpu="required")).execute(context())
+    assert mlflow.ended == [False]
+
+
+def test_a_job_elsewhere_runs_the_same_worker_and_hands_on_its_exit_code(
+    mlflow: Mlflow, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert job.main(["--place", "kubernetes", "--price", "3600", "sample_task_worker", "--trials", "4"]) == 0
+    assert "working on ['--trials', '4']" in capfd.readouterr().out
+    (used,) = mlflow.used
+    assert (used.place, used.device) == ("kubernetes", "cpu")
+    assert used.cost_usd == pytest.approx(used.seconds)
+    assert job.main(["--place", "kubernetes", "sample_task_worker", "fail"]) == 1
+
+
+def test_usage_survives_the_way_through_mlflow() -> None:
+    used = Usage("sagemaker", "A10G", 12.5, 12.5, 9.0, 1.5, 20.25, 0.8, None)
+    assert Usage.from_metrics(used.metrics(), "sagemaker", "A10G") == used
+    assert Usage.from_metrics({}, "", "") is None
+
+
+def test_a_run_links_to_its_page() -> None:
+    assert (
+        tracking.TrackedRun("http://mlflow.example/", "7", "abc").url
+        == "http://mlflow.example/#/experiments/7/runs/abc"
+    )
+    assert tracking.TrackedRun("sqlite:///mlflow.db", "7", "abc").url == ""
