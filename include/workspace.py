@@ -113,15 +113,19 @@ class Workspace:
             "features": tuple(self.case.features.views),
             "predictions": ("scores",),
         }[layer]
-        found = []
-        for name in names:
-            keys = [key for key in self.lake.keys(self.case.table(layer, name)) if key != REFERENCE]
-            if not keys:
-                raise MissingPartitions(
-                    f"{self.case.name}: no {layer} partition is published; run {self.case.name}_bootstrap first"
-                )
-            found.append(max(keys))
+        found = [self._newest_of(self.case.table(layer, name), layer) for name in names]
         return min(found)
+
+    def _newest_of(self, table: str, layer: str) -> str:
+        """The table's newest published partition, be it one without rows."""
+        key = max((key for key in self.lake.keys(table) if key != REFERENCE), default=self.case.history.first)
+        if not self.lake.published(table, [key]):
+            raise MissingPartitions(
+                f"{self.case.name}: no {layer} partition is published; run {self.case.name}_bootstrap first"
+            )
+        while self.lake.published(table, [partitions.shift(key, 1)]):
+            key = partitions.shift(key, 1)
+        return key
 
     def check_partition(self, key: str) -> str:
         """``key``, if the source can have delivered it.

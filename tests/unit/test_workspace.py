@@ -1,0 +1,45 @@
+"""The newest partition is the newest one that was published, be it empty."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from include.errors import MissingPartitions
+from include.lake import Run
+from include.settings import Settings
+from include.use_cases.spec import load_use_case
+from include.workspace import Workspace
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    root = str(tmp_path)
+    settings = Settings(root, root, f"{root}/online.db", "sqlite://", "sqlite://", "sqlite://", root)
+    return Workspace(settings, load_use_case("flights"))
+
+
+def publish(workspace: Workspace, key: str, rows: int) -> None:
+    run = Run("flights", "flights_ingest", key)
+    values = pa.table({"value": pa.array(range(rows), pa.int64()), "ds": pa.array([key] * rows, pa.string())})
+    for name in workspace.case.partitioned_raw:
+        stage = workspace.lake.stage(f"flights/raw/{name}", values.to_reader(), [key], run, order=())
+        workspace.lake.publish(stage, run)
+
+
+def test_before_the_first_publish_the_remedy_is_named(workspace: Workspace) -> None:
+    with pytest.raises(MissingPartitions, match="run flights_bootstrap first"):
+        workspace.newest("raw")
+
+
+def test_a_first_partition_without_rows_is_the_newest(workspace: Workspace) -> None:
+    publish(workspace, "2013-01-01", rows=0)
+    assert workspace.newest("raw") == "2013-01-01"
+
+
+def test_an_empty_partition_after_one_with_rows_is_the_newest(workspace: Workspace) -> None:
+    publish(workspace, "2013-01-02", rows=2)
+    publish(workspace, "2013-01-03", rows=0)
+    assert workspace.newest("raw") == "2013-01-03"
