@@ -31,7 +31,9 @@ def wanted(workspace: Workspace, stage: str, keys: Sequence[str]) -> Wanted:
         daily: Wanted = {case.table("raw", name): window for name in case.partitioned_raw}
         return daily | {case.table("raw", name): (REFERENCE,) for name in case.reference_raw}
     if stage == "score":
-        return _features(workspace, tuple(keys))
+        shift = case.scoring.recalibration
+        # outcomes of a window of days, all but complete two days later, shift the predictions of each key
+        return _features(workspace, tuple(keys) if shift is None else _window(workspace, keys, shift.window_days + 1))
     window = _window(workspace, keys, case.monitoring.drift.window_days - 1)
     return {case.table("predictions", "scores"): tuple(keys)} | _features(workspace, window)
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from include import feature_store, features, inputs, ledger, model_files
+from include import feature_store, features, inputs, ledger, model_files, recalibration
 from include.errors import ConfError
 from include.lake import Run
 from include.training.model import LoadedModel
@@ -39,12 +39,20 @@ def stage(workspace: Workspace, first: str, last: str, model: str, run: Run) -> 
         workspace.lake.require(table, parts)
     seen = {key: inputs.content_of(workspace, inputs.wanted(workspace, "score", [key])) for key in keys}
     rows = entity_rows(workspace, first, last)
-    scored = pa.concat_tables(_predict_days(workspace, rows, versions, seen))
-    table = case.table("predictions", "scores")
-    read = inputs.read(workspace, wanted)
-    notes = {"models": versions}
-    staged = workspace.lake.stage(table, scored.to_reader(), keys, run, case.predictions.key, read, notes)
-    return {table: staged.path}
+    models = {version: load_version(workspace, version) for version in sorted(set(versions.values()))}
+    states = recalibration.states(workspace, versions, models)
+    read, notes = inputs.read(workspace, wanted), {"models": versions}
+
+    def staged(name: str, found: pa.Table, order: tuple[str, ...]) -> dict[str, str]:
+        table = case.table("predictions", name)
+        return {table: workspace.lake.stage(table, found.to_reader(), keys, run, order, read, notes).path}
+
+    scored = pa.concat_tables(_predict_days(workspace, rows, versions, models, states, seen))
+    stages = staged("scores", scored, case.predictions.key)
+    if states:
+        found = recalibration.state_rows(states, versions)
+        stages |= staged(recalibration.TABLE, found, ("model_version",))
+    return stages
 
 
 def load_version(workspace: Workspace, version: int) -> LoadedModel:
@@ -84,13 +92,19 @@ def _versions(workspace: Workspace, keys: tuple[str, ...], model: str) -> dict[s
 
 
 def _predict_days(
-    workspace: Workspace, rows: pa.Table, versions: Mapping[str, int], seen: Mapping[str, str]
+    workspace: Workspace,
+    rows: pa.Table,
+    versions: Mapping[str, int],
+    models: Mapping[int, LoadedModel],
+    states: Mapping[str, recalibration.State],
+    seen: Mapping[str, str],
 ) -> Iterator[pa.Table]:
-    """The scored rows of each day, in order; each model is loaded once."""
-    models = {version: load_version(workspace, version) for version in sorted(set(versions.values()))}
+    """The scored rows of each day, in order, shifted by the day's offset where it has one."""
     for key, version in versions.items():
         of_day = rows.filter(pc.equal(rows["ds"], key))
         predicted = models[version].predict(of_day, workspace.settings.threads)
+        if key in states:
+            predicted = recalibration.apply(predicted, states[key].offset)
         yield _scored(workspace, of_day, predicted, version, seen[key])
 
 

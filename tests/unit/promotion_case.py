@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from mlflow import MlflowClient
 
 from include import partitions, promotion, search
@@ -26,16 +29,17 @@ ZONE = "America/New_York"
 
 def case(training: dict[str, Any] | None = None, **values: Any) -> UseCase:
     """The flights use case, trained on the invented rows."""
-    settings = model_settings(
-        day_column="day",
-        ignore=["delay", "label_known_at", "ds"],
-        families={"logistic": {}},
-        trials=1,
-        slices=["carrier"],
-        **(training or {}),
-    )
+    defaults = {
+        "day_column": "day",
+        "ignore": ["delay", "label_known_at", "ds"],
+        "families": {"logistic": {}},
+        "trials": 1,
+        "slices": ["carrier"],
+    }
+    settings = model_settings(**(defaults | (training or {})))
     flights = load_use_case("flights").model_dump(mode="json")
-    return UseCase.model_validate({**flights, "training": settings.model_dump(mode="json"), **values})
+    own = {"training": settings.model_dump(mode="json"), "gates": {"resamples": 200}}
+    return UseCase.model_validate({**flights, **own, **values})
 
 
 def workspace(folder: Path, **values: Any) -> Workspace:
@@ -49,10 +53,19 @@ def workspace(folder: Path, **values: Any) -> Workspace:
         mlflow_tracking_uri=f"sqlite:///{folder / 'mlflow.db'}",
         source_cache=str(folder / "sources"),
     )
-    made = Workspace(settings, case(**values))
+    shutil.copy(_empty_store(), folder / "mlflow.db")
     # the default place for artifacts is the current folder
     MlflowClient(settings.mlflow_tracking_uri).create_experiment("flights", str(folder / "artifacts"))
-    return made
+    return Workspace(settings, case(**values))
+
+
+@functools.cache
+def _empty_store() -> Path:
+    # creating MLflow's tables takes seconds
+    folder = Path(tempfile.mkdtemp(prefix="mlflow-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    MlflowClient(f"sqlite:///{folder / 'empty.db'}").search_experiments()
+    return folder / "empty.db"
 
 
 def run(dag: str = "flights_train", name: str = "one", attempt: int = 1) -> Run:
@@ -69,11 +82,10 @@ def rows(seed: int = 0, as_of: str = AS_OF) -> pa.Table:
     return made.append_column("ds", pa.array([as_of] * made.num_rows))
 
 
-def train(there: Workspace, *, seed: int = 0, as_of: str = AS_OF, table: pa.Table | None = None) -> int:
-    """Freeze invented rows, search, fit and register; returns the version's number."""
+def fit(there: Workspace, *, seed: int = 0, as_of: str = AS_OF, table: pa.Table | None = None) -> dict[str, Any]:
+    """Freeze invented rows, search and fit; what ``promotion.register`` takes."""
     made = rows(seed, as_of) if table is None else table
-    name = f"seed-{seed}-{as_of}-{pc.sum(made['rate']).as_py():.3f}"
-    by = run(name=name)
+    by = run(name=f"seed-{seed}-{as_of}-{made.num_columns}")
     lake_table = there.case.table("training", f"as_of_{as_of.replace('-', '_')}")
     stage = there.lake.stage(lake_table, made.to_reader(), [as_of], by, ["day", "flight"])
     done = there.lake.publish(stage, by)
@@ -86,5 +98,10 @@ def train(there: Workspace, *, seed: int = 0, as_of: str = AS_OF, table: pa.Tabl
         "trained_through": partitions.shift(as_of, -1),
     }
     search.work(there, frozen, None)
-    fitted = search.fit(there, frozen, by)
-    return int(promotion.register(there, fitted, by)["version"])
+    return search.fit(there, frozen, by)
+
+
+def train(there: Workspace, *, seed: int = 0, as_of: str = AS_OF, table: pa.Table | None = None) -> int:
+    """``fit``, registered; returns the version's number."""
+    fitted = fit(there, seed=seed, as_of=as_of, table=table)
+    return int(promotion.register(there, fitted, run(name=f"seed-{seed}-{as_of}"))["version"])

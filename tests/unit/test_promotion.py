@@ -1,0 +1,254 @@
+"""The champion changes once, with its evidence, and goes back when asked."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from mlflow import MlflowClient
+
+from include import ledger, model_files, promotion, registry, reproduction
+from include.errors import ConfError, LifecycleError, PromotionConflict, TrainingError
+from include.promotion import Proposal
+from include.training.model import MANIFEST
+from include.workspace import Workspace
+from tests.unit import promotion_case as given
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """Two registered versions: the second saw the same law in other rows, and both are sound."""
+    made = given.workspace(tmp_path_factory.mktemp("promotion"))
+    given.train(made)
+    given.train(made, seed=1, as_of="2013-04-10")
+    return made
+
+
+@pytest.fixture
+def two(origin: Workspace, tmp_path: Path) -> Workspace:
+    """The two versions, with an empty ledger and a store of MLflow that the test may change."""
+    folder = Path(origin.settings.lake_root).parent
+    for name in ("lake", "artifacts", "models"):
+        if (folder / name).exists():
+            shutil.copytree(folder / name, tmp_path / name)
+    shutil.copy(folder / "mlflow.db", tmp_path / "mlflow.db")
+    settings = replace(
+        origin.settings,
+        lake_root=str(tmp_path / "lake"),
+        reports_root=str(tmp_path / "reports"),
+        mlflow_tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}",
+        source_cache=str(tmp_path / "sources"),
+    )
+    return Workspace(settings, origin.case)
+
+
+@pytest.fixture
+def same_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measures in this process what two tests measure in a new one, which takes seconds."""
+
+    def reproduce(there: Workspace, version: int) -> reproduction.Reproduction:
+        return reproduction.measure(model_files.folder_of(there, version), model_files.load(there, version), 1)
+
+    monkeypatch.setattr(reproduction, "reproduce", reproduce)
+
+
+def proposal(version: int, entries: int, **values: Any) -> Proposal:
+    made = {"kind": "promotion", "version": version, "entries": entries, "change": True, "reason": "better"}
+    return Proposal.model_validate({**made, **values})
+
+
+def promoted(there: Workspace, *versions: int) -> None:
+    for entries, version in enumerate(versions):
+        promotion.promote(there, proposal(version, entries), "auto", given.run("promote", str(entries)))
+
+
+def champions(there: Workspace) -> list[int]:
+    return [entry.version for entry in ledger.promotions(there)]
+
+
+def test_the_first_challenger_is_judged_and_promoted_with_its_evidence(two: Workspace) -> None:
+    found = promotion.decide(two, "1", given.run("promote"))
+    assert found == {"version": 1, "promoted": True, "reason": "there is no champion yet"}
+    (entry,) = ledger.promotions(two)
+    assert (entry.kind, entry.decided_by, entry.previous, entry.trained_through) == (
+        "promotion",
+        "auto",
+        None,
+        "2013-04-02",
+    )
+    assert '"n_days":10' in entry.evidence
+    assert registry.champion(two.settings.mlflow_tracking_uri, "flights").number == 1
+    (written,) = Path(two.settings.reports_root).rglob("version-1.md")
+    assert "A new process reproduced 400 stored predictions" in written.read_text()
+
+
+@pytest.mark.usefixtures("same_process")
+def test_a_challenger_meets_the_champion_on_the_same_rows(two: Workspace) -> None:
+    promoted(two, 1)
+    judged = promotion.judge(two, None, given.run("promote"))
+    assert (judged.version, judged.entries) == (2, 1)
+    assert "| log\\_loss |" in judged.body
+    assert "model\\_card.html" in judged.body or "model_card.html" in judged.body
+
+
+def test_the_champion_itself_is_not_judged_again_and_its_alias_is_mended(two: Workspace) -> None:
+    promoted(two, 1)
+    uri = two.settings.mlflow_tracking_uri
+    MlflowClient(uri).delete_registered_model_alias("flights", "champion")
+    judged = promotion.judge(two, "1", given.run("promote"))
+    assert not judged.change
+    assert "is the champion already" in judged.reason
+    assert registry.champion(uri, "flights").number == 1
+
+
+def test_of_two_promotions_at_once_one_wins_and_the_other_changes_nothing(two: Workspace) -> None:
+    first, second = proposal(1, 0), proposal(2, 0)
+    promotion.promote(two, first, "auto", given.run("promote", "first"))
+    with pytest.raises(
+        PromotionConflict, match=r"version 2 was judged against entry 0.*meanwhile version 1.*judge again"
+    ):
+        promotion.promote(two, second, "auto", given.run("promote", "second"))
+    assert champions(two) == [1]
+    assert registry.champion(two.settings.mlflow_tracking_uri, "flights").number == 1
+
+
+def test_the_race_is_decided_at_the_commit_too(two: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = ledger.promotions
+
+    def and_then_the_other_is_quicker(there: Workspace) -> list[ledger.Promotion]:
+        found = read(there)
+        if not found:
+            entry = ledger.Promotion(1, 1, "2013-04-02", None, "auto", "{}")
+            ledger.record(two, entry, given.run("promote", "other"))
+        return found
+
+    monkeypatch.setattr(ledger, "promotions", and_then_the_other_is_quicker)
+    with pytest.raises(PromotionConflict):
+        promotion.promote(two, proposal(2, 0), "auto", given.run("promote", "mine"))
+    monkeypatch.undo()
+    assert champions(two) == [1]
+
+
+def test_promoting_again_after_a_kill_writes_no_second_entry(two: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(registry, "set_alias_champion", killed)
+    with pytest.raises(KeyboardInterrupt):
+        promotion.promote(two, proposal(1, 0), "auto", given.run("promote"))
+    monkeypatch.undo()
+    promotion.promote(two, proposal(1, 0), "auto", given.run("promote", attempt=2))
+    assert champions(two) == [1]
+    assert registry.champion(two.settings.mlflow_tracking_uri, "flights").number == 1
+
+
+@pytest.mark.usefixtures("same_process")
+def test_a_rollback_returns_to_a_former_champion_from_a_day_on(two: Workspace) -> None:
+    promoted(two, 1, 2)
+    back = promotion.judge_rollback(two, "1", "2013-05-01")
+    promotion.promote(two, back, "Ada", given.run("promote", "back"))
+    entries = ledger.promotions(two)
+    assert (entries[-1].kind, entries[-1].version, entries[-1].previous) == ("rollback", 1, 2)
+    assert (entries[-1].decided_by, entries[-1].since) == ("Ada", "2013-05-01")
+    # what version 2 scored before the rollback is still what scoring those days again gives
+    of_day = {
+        key: ledger.champion_of(entries, key, "flights").version for key in ("2013-04-05", "2013-04-30", "2013-05-01")
+    }
+    assert of_day == {"2013-04-05": 1, "2013-04-30": 2, "2013-05-01": 1}
+    assert registry.champion(two.settings.mlflow_tracking_uri, "flights").number == 1
+
+
+@pytest.mark.usefixtures("same_process")
+def test_without_a_day_a_rollback_counts_from_the_first_day_that_is_not_scored(two: Workspace) -> None:
+    promoted(two, 1, 2)
+    assert promotion.judge_rollback(two, "1", None).since == "2013-04-03"
+    rows = pa.table({"prediction": [0.5], "ds": ["2013-04-20"]})
+    stage = two.lake.stage("flights/predictions/scores", rows.to_reader(), ["2013-04-20"], given.run(), ())
+    two.lake.publish(stage, given.run())
+    assert promotion.judge_rollback(two, "1", None).since == "2013-04-21"
+
+
+@pytest.mark.usefixtures("same_process")
+def test_what_was_rolled_back_is_not_promoted_again_by_its_old_evidence(two: Workspace) -> None:
+    promoted(two, 1, 2)
+    promotion.promote(two, promotion.judge_rollback(two, "1", "2013-05-01"), "Ada", given.run("promote", "back"))
+    judged = promotion.judge(two, None, given.run("promote", "again"))
+    assert not judged.change
+    assert "version 2 was rolled back; only a rollback to 2" in judged.reason
+    promotion.promote(two, promotion.judge_rollback(two, "2", "2013-05-02"), "Ada", given.run("promote", "forth"))
+    assert champions(two) == [1, 2, 1, 2]
+    assert ledger.withdrawn(ledger.promotions(two)) == {1}
+
+
+@pytest.mark.usefixtures("same_process")
+@pytest.mark.parametrize(
+    ("to", "since", "message"),
+    [
+        ("7", None, "version 7 never was champion; a rollback can return to: 1, 2"),
+        ("2", None, "version 2 is the champion; there is nothing to roll back"),
+        ("1", "2013-04-01", "has learnt from days up to 2013-04-02 and cannot score from 2013-04-01"),
+    ],
+)
+def test_a_rollback_that_makes_no_sense_is_refused(two: Workspace, to: str, since: str | None, message: str) -> None:
+    promoted(two, 1, 2)
+    with pytest.raises(ConfError, match=message):
+        promotion.judge_rollback(two, to, since)
+    assert champions(two) == [1, 2]
+
+
+def test_an_unknown_version_is_named(two: Workspace) -> None:
+    with pytest.raises(LifecycleError, match="version 9 is not registered"):
+        promotion.judge(two, "9", given.run("promote"))
+
+
+def test_without_any_version_the_remedy_is_named(tmp_path: Path) -> None:
+    with pytest.raises(LifecycleError, match="run flights_train first"):
+        promotion.judge(given.workspace(tmp_path), None, given.run("promote"))
+
+
+def test_a_model_that_predicts_otherwise_than_where_it_was_judged_is_not_promoted(origin: Workspace) -> None:
+    folder = model_files.folder_of(origin, 1)
+    found = reproduction.measure(folder, model_files.load(origin, 1), 1)
+    assert found.rows == 400
+    assert found.largest_difference == 0.0
+    assert found.megabytes > 0
+    other = reproduction.measure(folder, model_files.load(origin, 2), 1)
+    assert other.largest_difference > reproduction.TOLERANCE
+
+
+def test_a_difference_in_the_new_process_stops_the_promotion(two: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = reproduction.Reproduction(rows=400, largest_difference=0.25, microseconds_per_row=1.0, megabytes=1.0)
+
+    class Done:
+        returncode, stdout, stderr = 0, answer.model_dump_json(), ""
+
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: Done)
+    with pytest.raises(TrainingError, match=r"version 1: a new process predicts up to 0.25 away"):
+        promotion.judge(two, "1", given.run("promote"))
+    assert champions(two) == []
+
+
+def test_a_model_that_does_not_load_in_a_new_process_is_not_promoted(two: Workspace) -> None:
+    manifest = model_files.folder_of(two, 1) / MANIFEST
+    manifest.write_text(manifest.read_text() + " ")
+    with pytest.raises(TrainingError, match=r"version 1 cannot be loaded in a new process.*DigestMismatch"):
+        promotion.judge(two, "1", given.run("promote"))
+    assert champions(two) == []
+
+
+@pytest.mark.usefixtures("same_process")
+def test_leaks_stop_a_promotion(tmp_path: Path) -> None:
+    there = given.workspace(tmp_path)
+    rows = given.rows()
+    # a column that is null exactly where the label is 1: assigned only to what went well
+    tail = pc.if_else(pc.equal(rows["disrupted"], 1), pa.scalar(None, pa.float64()), rows["noise"])
+    number = given.train(there, table=rows.append_column("tail", tail))
+    judged = promotion.judge(there, str(number), given.run("promote"))
+    assert not judged.change
+    assert "auc of feature tail being null" in judged.reason
