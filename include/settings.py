@@ -31,6 +31,8 @@ class Settings:
         threads: threads that one task may use for SQL, fitting and scoring.
         memory_limit: memory that one DuckDB connection may use before it spills to disk.
         code_version: commit of the running code, recorded with every publish.
+        inputs_grace_seconds: how long the producers of a missing partition must have been idle before a run that
+            waits for it gives up.
     """
 
     lake_root: str
@@ -43,6 +45,7 @@ class Settings:
     threads: int = 1
     memory_limit: str = "2GB"
     code_version: str = "unknown"
+    inputs_grace_seconds: int = 30
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -60,10 +63,13 @@ class Settings:
                 faults.append(f"{name} is not set; see docker/airflow.env for what it means")
             return value
 
-        threads = values.get("LIFECYCLE_THREADS", "1")
-        if not threads.isdigit() or int(threads) < 1:
-            faults.append(f"LIFECYCLE_THREADS is {threads!r}; give a whole number of at least 1")
-            threads = "1"
+        def count(name: str, default: str) -> int:
+            value = values.get(name, default)
+            if value.isdigit() and int(value) >= 1:
+                return int(value)
+            faults.append(f"{name} is {value!r}; give a whole number of at least 1")
+            return 1
+
         settings = cls(
             lake_root=required("LIFECYCLE_LAKE_ROOT").rstrip("/"),
             reports_root=required("LIFECYCLE_REPORTS_ROOT"),
@@ -72,9 +78,10 @@ class Settings:
             optuna_storage=required("LIFECYCLE_OPTUNA_STORAGE"),
             mlflow_tracking_uri=required("MLFLOW_TRACKING_URI"),
             source_cache=required("LIFECYCLE_SOURCE_CACHE"),
-            threads=int(threads),
+            threads=count("LIFECYCLE_THREADS", "1"),
             memory_limit=values.get("LIFECYCLE_MEMORY_LIMIT", "2GB"),
             code_version=values.get("LIFECYCLE_CODE_VERSION", "unknown"),
+            inputs_grace_seconds=count("LIFECYCLE_INPUTS_GRACE_SECONDS", "30"),
         )
         if faults:
             raise SettingsError("; ".join(faults))

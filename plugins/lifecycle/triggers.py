@@ -10,18 +10,20 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
-# a run that an asset event will wake does not exist until the scheduler has seen the event: producers must
-# have been idle this long before a missing partition counts as produced by nobody
-GRACE_SECONDS = 30.0
 GRACE_SECONDS_IF_OPTIONAL = 5.0
 POLL_SECONDS = 1.0
 
 
 class InputsTrigger(BaseTrigger):
-    """Fires when the inputs of a stage are published, or when nobody is producing those that are missing."""
+    """Fires when the inputs of a stage are published, or when nobody is producing those that are missing.
 
-    def __init__(self, use_case: str, stage: str, keys: list[str], grace_seconds: float = GRACE_SECONDS) -> None:
-        super().__init__()
+    A run that an asset event will wake does not exist until the scheduler has seen the event: producers must
+    have been idle for ``grace_seconds`` (by default the deployment's setting) before a missing partition counts
+    as produced by nobody.
+    """
+
+    def __init__(self, use_case: str, stage: str, keys: list[str], grace_seconds: float | None = None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
         self.use_case = use_case
         self.stage = stage
         self.keys = keys
@@ -41,6 +43,7 @@ class InputsTrigger(BaseTrigger):
         from include.workspace import Workspace
 
         workspace = await asyncio.to_thread(Workspace.open, self.use_case)
+        patience = workspace.settings.inputs_grace_seconds if self.grace_seconds is None else self.grace_seconds
         idle_since: float | None = None
         while True:
             # producers first: one that ends between the two looks has published by the second
@@ -54,7 +57,7 @@ class InputsTrigger(BaseTrigger):
             else:
                 idle_since = idle_since or time.monotonic()
                 fault = inputs.fault(workspace, self.stage, self.keys, missing)
-                grace = self.grace_seconds if fault else GRACE_SECONDS_IF_OPTIONAL
+                grace = patience if fault else min(patience, GRACE_SECONDS_IF_OPTIONAL)
                 if time.monotonic() - idle_since >= grace:
                     yield self._event(fault)
                     return
@@ -67,4 +70,4 @@ class InputsTrigger(BaseTrigger):
         return sum([await count(dag_id=dag_id, states=["queued", "running"]) for dag_id in dag_ids])
 
     def _event(self, fault: str | None = None) -> TriggerEvent:
-        return TriggerEvent({"keys": self.keys, "fault": fault})
+        return TriggerEvent({"keys": self.keys, "fault": fault})  # type: ignore[no-untyped-call]

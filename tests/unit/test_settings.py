@@ -1,0 +1,41 @@
+"""The settings object: all that is wrong is said at once, numbers are numbers."""
+
+from __future__ import annotations
+
+import pytest
+
+from include.errors import SettingsError
+from include.settings import Settings
+
+REQUIRED = {
+    name: f"/somewhere/{name.lower()}"
+    for name in (
+        "LIFECYCLE_LAKE_ROOT",
+        "LIFECYCLE_REPORTS_ROOT",
+        "LIFECYCLE_ONLINE_STORE",
+        "LIFECYCLE_FEAST_REGISTRY",
+        "LIFECYCLE_OPTUNA_STORAGE",
+        "MLFLOW_TRACKING_URI",
+        "LIFECYCLE_SOURCE_CACHE",
+    )
+}
+
+
+def test_defaults() -> None:
+    found = Settings.from_environ(REQUIRED)
+    assert (found.threads, found.inputs_grace_seconds) == (1, 30)
+
+
+def test_given_numbers() -> None:
+    found = Settings.from_environ(REQUIRED | {"LIFECYCLE_THREADS": "4", "LIFECYCLE_INPUTS_GRACE_SECONDS": "5"})
+    assert (found.threads, found.inputs_grace_seconds) == (4, 5)
+
+
+@pytest.mark.parametrize("wrong", ["0", "-1", "2.5", "many", ""])
+def test_every_fault_is_named(wrong: str) -> None:
+    environ = REQUIRED | {"LIFECYCLE_THREADS": wrong, "LIFECYCLE_INPUTS_GRACE_SECONDS": wrong}
+    del environ["LIFECYCLE_LAKE_ROOT"]
+    with pytest.raises(SettingsError) as refusal:
+        Settings.from_environ(environ)
+    for name in ("LIFECYCLE_LAKE_ROOT is not set", "LIFECYCLE_THREADS is ", "LIFECYCLE_INPUTS_GRACE_SECONDS is "):
+        assert name in str(refusal.value)
