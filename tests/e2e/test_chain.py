@@ -1,0 +1,181 @@
+"""The chain on real flights: bootstrap, train, promote, backfill, again; nothing is published twice."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from include import featurize, ledger, registry, search, training_sets
+from include.lake import Run
+from include.stack.api import Json
+from include.training import study
+from include.use_cases.source import REFERENCE
+from tests.e2e.conftest import DAYS, FIRST, LAST, LOADED, TRIALS, Backfilled, Trained
+from tests.e2e.deployment import CASE, CHAIN, Deployment, dag
+
+pytestmark = pytest.mark.e2e
+
+
+def test_bootstrap_publishes_each_day_of_each_table(bootstrapped: Deployment) -> None:
+    lake = bootstrapped.workspace.lake
+    tables = [*bootstrapped.daily_raw_tables, *bootstrapped.feature_tables]
+    published = {table: lake.published(table, LOADED) for table in tables}
+    assert published == dict.fromkeys(tables, frozenset(LOADED))
+    for name in bootstrapped.workspace.case.reference_raw:
+        assert lake.published(bootstrapped.table("raw", name), [REFERENCE])
+    # nothing became known before the first day of history
+    assert set(LOADED) - set(lake.keys(bootstrapped.table("raw", "outcomes"))) == {FIRST}
+
+
+def test_bootstrap_wakes_nobody(bootstrapped: Deployment) -> None:
+    woken = [run for stage in ("features", "score", "monitor") for run in bootstrapped.api.runs(dag(stage))]
+    assert [run for run in woken if run["run_type"] != "manual" and run["partition_key"] in LOADED] == []
+
+
+def test_bootstrap_again_changes_no_table(bootstrapped: Deployment) -> None:
+    before = bootstrapped.versions()
+    bootstrapped.run("bootstrap", {"from": FIRST, "to": LAST})
+    assert bootstrapped.versions() == before
+
+
+def test_killed_workers_do_not_cost_the_search_a_trial(bootstrapped: Deployment, trained: Trained) -> None:
+    run_id = str(trained.run["dag_run_id"])
+    frozen = bootstrapped.api.xcom(dag("train"), run_id, "freeze_training_set")
+    name = search.study_of(bootstrapped.workspace, training_sets.load(frozen))
+    progress = study.study_progress(bootstrapped.workspace.settings.optuna_storage, name)
+    assert trained.killed >= 1, "no worker was killed in the middle of a trial"
+    assert progress.lost >= 1
+    assert (progress.total, progress.done + progress.pruned, progress.failed, progress.running) == (
+        TRIALS,
+        TRIALS,
+        0,
+        0,
+    )
+    tries = [task["try_number"] for task in bootstrapped.tasks("train", run_id, "search")]
+    assert sorted(tries)[-1] == 2
+
+
+def test_training_registers_one_version(bootstrapped: Deployment, trained: Trained) -> None:
+    version = registry.version_info(bootstrapped.workspace.settings.mlflow_tracking_uri, CASE, 1)
+    frozen = bootstrapped.api.xcom(dag("train"), str(trained.run["dag_run_id"]), "freeze_training_set")
+    assert len(version.digest) == 64
+    assert version.trained_through == "2013-02-08", "the clock of the last day is where knowledge ends"
+    assert version.tags["training_set_version"] == str(frozen["version"])
+    assert version.tags["training_set_fingerprint"] == training_sets.load(frozen).fingerprint
+    registered = bootstrapped.api.xcom(dag("train"), str(trained.run["dag_run_id"]), "register")
+    assert registered == {"version": "1", "trained_through": version.trained_through}
+
+
+def test_training_set_can_be_rebuilt(bootstrapped: Deployment, trained: Trained) -> None:
+    frozen = bootstrapped.api.xcom(dag("train"), str(trained.run["dag_run_id"]), "freeze_training_set")
+    record = bootstrapped.workspace.lake.records(frozen["table"], [LAST])[LAST]
+    assert training_sets.rebuild(bootstrapped.workspace, LAST, record.version) == record.fingerprint
+
+
+def test_challenger_is_promoted_by_its_asset_event(bootstrapped: Deployment, promoted: Json) -> None:
+    assert promoted["run_type"] == "asset_triggered"
+    (entry,) = ledger.promotions(bootstrapped.workspace)
+    assert (entry.entry, entry.version, entry.previous, entry.decided_by) == (1, 1, None, "auto")
+    assert json.loads(entry.evidence)["promote"] is True
+    uri = bootstrapped.workspace.settings.mlflow_tracking_uri
+    assert registry.champion(uri, CASE).number == 1
+
+
+def test_backfilled_days_flow_to_their_monitoring(bootstrapped: Deployment, backfilled: Backfilled) -> None:
+    kinds = {pair: run["run_type"] for pair, run in backfilled.runs.items()}
+    expected = {(dag(stage), key): "asset_triggered" for stage in CHAIN for key in DAYS}
+    assert kinds == expected | {(dag("ingest"), key): "backfill" for key in DAYS}
+    lake = bootstrapped.workspace.lake
+    tables = [*bootstrapped.daily_raw_tables, *bootstrapped.feature_tables]
+    tables += [bootstrapped.table("predictions", "scores"), bootstrapped.table("monitoring", "verdicts")]
+    for table in tables:
+        assert lake.published(table, DAYS) == frozenset(DAYS), table
+
+
+def test_every_scheduled_flight_is_scored_once_and_says_by_what(
+    bootstrapped: Deployment, backfilled: Backfilled
+) -> None:
+    key = list(bootstrapped.workspace.case.predictions.key)
+    for day in DAYS:
+        scored = _rows(bootstrapped, "predictions", "scores", day)
+        scheduled = _rows(bootstrapped, "raw", "schedule", day)
+        assert sorted(tuple(row[name] for name in key) for row in scored) == sorted(
+            tuple(row[name] for name in key) for row in scheduled
+        )
+        assert {row["model_version"] for row in scored} == {1}
+        assert len({row["features_version"] for row in scored}) == 1
+        assert all(0 < row["prediction"] < 1 for row in scored)
+
+
+def test_records_say_what_was_read(bootstrapped: Deployment, backfilled: Backfilled) -> None:
+    scores = bootstrapped.workspace.lake.records(bootstrapped.table("predictions", "scores"), DAYS)
+    for day, record in scores.items():
+        assert record.run.dag_id == dag("score")
+        assert record.run.run_id == backfilled.runs[dag("score"), day]["dag_run_id"]
+        assert set(bootstrapped.feature_tables) < set(record.inputs)
+        assert record.report
+
+
+def test_backfilled_monitoring_finds_drift_and_asks_for_nothing(
+    bootstrapped: Deployment, backfilled: Backfilled
+) -> None:
+    for day in DAYS:
+        verdicts = _rows(bootstrapped, "monitoring", "verdicts", day)
+        assert any(row["violated"] for row in verdicts), "there was something to ask for"
+        run_id = str(backfilled.runs[dag("monitor"), day]["dag_run_id"])
+        (asking,) = bootstrapped.tasks("monitor", run_id, "request_training")
+        assert asking["state"] == "skipped"
+    assert bootstrapped.workspace.lake.version(bootstrapped.table("monitoring", "requests")) is None
+    assert {run["run_type"] for run in bootstrapped.api.runs(dag("train"))} == {"manual"}
+
+
+def test_publish_killed_half_way_is_completed_once(bootstrapped: Deployment, backfilled: Backfilled) -> None:
+    tables = bootstrapped.feature_tables
+    assert 0 < backfilled.half_published < len(tables), "the kill came between two tables"
+    for table in tables:
+        commits = [record.key for record in bootstrapped.workspace.lake.history(table) if record.key in DAYS]
+        assert sorted(commits) == sorted(DAYS), table
+    run_id = str(backfilled.runs[dag("features"), DAYS[0]]["dag_run_id"])
+    (publish,) = bootstrapped.tasks("features", run_id, "publish")
+    assert publish["try_number"] == 2
+
+
+def test_parallel_days_have_the_features_of_each_day_alone(bootstrapped: Deployment, backfilled: Backfilled) -> None:
+    workspace = bootstrapped.workspace
+    for day in (LAST, *DAYS):
+        alone = featurize.stage(workspace, day, day, Run(CASE, "alone", day))
+        for table, path in alone.items():
+            staged = workspace.lake.open_stage(path)
+            assert bootstrapped.fingerprints(table, [day]) == {day: staged.partitions[day].fingerprint}, table
+            workspace.lake.discard(staged)
+
+
+def test_scoring_again_publishes_nothing(bootstrapped: Deployment, backfilled: Backfilled) -> None:
+    before = bootstrapped.versions()
+    since = bootstrapped.backfill("score", DAYS, "--reprocess-behavior", "completed")
+    bootstrapped.flowed(("score", "monitor"), DAYS, since)
+    assert bootstrapped.versions() == before
+
+
+def test_ingesting_again_publishes_nothing(bootstrapped: Deployment, backfilled: Backfilled) -> None:
+    before = bootstrapped.versions()
+    since = bootstrapped.backfill("ingest", DAYS[:1], "--reprocess-behavior", "completed")
+    bootstrapped.flowed(CHAIN, DAYS[:1], since)
+    assert bootstrapped.versions() == before
+
+
+def test_monitoring_by_hand_asks_for_training(bootstrapped: Deployment, backfilled: Backfilled) -> None:
+    # the request is what matters here; the training that it wakes is another test's
+    bootstrapped.api.pause(dag("train"))
+    bootstrapped.run("monitor", key=DAYS[-1])
+    (request,) = _rows(bootstrapped, "monitoring", "requests", DAYS[-1])
+    assert request["model_version"] == 1
+
+
+def _rows(deployment: Deployment, layer: str, name: str, day: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = (
+        deployment.workspace.lake.dataset(deployment.table(layer, name), [day]).to_table().to_pylist()
+    )
+    return rows

@@ -1,0 +1,33 @@
+"""The stack is stopped and started again: nothing is lost, and it goes on working."""
+
+from __future__ import annotations
+
+import psutil
+import pytest
+
+from include import registry
+from include.stack.pools import ensure_pools
+from tests.e2e.conftest import DAYS, Backfilled
+from tests.e2e.deployment import CASE, Deployment, dag
+
+pytestmark = pytest.mark.e2e
+
+
+def test_down_and_up_lose_nothing(bootstrapped: Deployment, backfilled: Backfilled) -> None:
+    stack, layout = bootstrapped.stack, bootstrapped.layout
+    versions = bootstrapped.versions()
+    runs = {run["dag_run_id"]: run["state"] for run in bootstrapped.api.runs()}
+    processes = [psutil.Process(state.pid) for state in stack.status() if state.pid]
+    assert len(processes) == 6
+    stack.down()
+    _, alive = psutil.wait_procs(processes, timeout=5)
+    assert not alive
+    assert all(state.pid is None for state in stack.status())
+    assert stack.up() is False, "the secrets stay"
+    ensure_pools(layout)
+    assert bootstrapped.versions() == versions
+    assert {run["dag_run_id"]: run["state"] for run in bootstrapped.api.runs()} == runs
+    assert registry.champion(bootstrapped.workspace.settings.mlflow_tracking_uri, CASE).number == 1
+    bootstrapped.run("score", key=DAYS[0])
+    assert bootstrapped.versions() == versions
+    assert {found["state"] for found in bootstrapped.api.runs(dag("score"), partition_key=DAYS[0])} == {"success"}
