@@ -10,8 +10,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 STACK := PYTHONPATH=. $(BIN)/python -m include.stack
 PYTEST := PYTHONPATH=.:plugins $(BIN)/pytest
+# a file to a worker: what a file prepares is prepared once; the end-to-end tests have a stack and stay one process
+PARALLEL := -n auto --dist loadfile
 CODE := $(wildcard dags plugins include feast_repo tests)
-TYPED := $(wildcard include plugins/lifecycle plugins/operators plugins/views)
+TYPED := $(wildcard include plugins)
 
 # find-links of pip are handed to uv, which does not read pip's settings: there a machine may offer
 # builds of its own, such as a small CPU build of torch
@@ -42,13 +44,14 @@ shell: setup ## a shell in which `airflow` and `mlflow` act on this stack (make 
 ##@ Change it
 .PHONY: test test-unit test-dags test-e2e lint format types schema
 test: setup ## every test, the end-to-end ones included
-	@$(PYTEST) $(ARGS)
+	@$(PYTEST) $(PARALLEL) $(wildcard tests/unit tests/sql tests/dags tests/operators) $(ARGS)
+	@$(PYTEST) $(wildcard tests/e2e) $(ARGS)
 
 test-unit: setup ## what needs no Airflow and no server
-	@$(PYTEST) $(wildcard tests/unit tests/sql) $(ARGS)
+	@$(PYTEST) $(PARALLEL) $(wildcard tests/unit tests/sql) $(ARGS)
 
 test-dags: setup ## DAGs load, operators execute
-	@$(PYTEST) $(wildcard tests/dags tests/operators) $(ARGS)
+	@$(PYTEST) $(PARALLEL) $(wildcard tests/dags tests/operators) $(ARGS)
 
 test-e2e: setup ## a real scheduler on an embedded stack of its own
 	@$(PYTEST) $(wildcard tests/e2e) $(ARGS)
