@@ -236,18 +236,15 @@ class Lake:
             key: {"fingerprint": stage.partitions[key].fingerprint, "rows": stage.partitions[key].rows}
             for key in changed
         }
-        numbers = [
-            Transaction(f"partition/{key}", (delta.transaction_version(f"partition/{key}") or 0) + 1) for key in changed
-        ]
         try:
             delta.create_write_transaction(
-                [*self._move_in(stage, changed), *_removals(delta, changed)],
+                [*self._move_in(stage, changed), *removals(delta, changed)],
                 mode="append",
                 schema=delta.schema(),
                 partition_by=["ds"],
                 commit_properties=CommitProperties(
                     custom_metadata={RECORD: json.dumps({**meta, "partitions": partitions})},
-                    app_transactions=[*numbers, Transaction(attempt_id, run.attempt)],
+                    app_transactions=[*partition_transactions(delta, changed), Transaction(attempt_id, run.attempt)],
                 ),
             )
         except CommitFailedError:
@@ -280,9 +277,7 @@ class Lake:
             if filesystem.get_file_info(target).type == pafs.FileType.NotFound:
                 filesystem.create_dir(f"{base}/{stage.table}/ds={key}")
                 filesystem.move(f"{stage.path}/{part.file}", target)
-            actions.append(
-                AddAction(path, part.bytes, {"ds": key}, _now(), True, json.dumps({"numRecords": part.rows}))
-            )
+            actions.append(added(key, path, part.bytes, part.rows))
         return actions
 
     # ---- fencing ------------------------------------------------------------------------------
@@ -414,10 +409,9 @@ class Lake:
             "notes": {},
             "partitions": {key: partition},
         }
-        added: list[AddAction | RemoveAction] = [*self._move_in(stage, [key])]
         try:
             delta.create_write_transaction(
-                added,
+                self._move_in(stage, [key]),
                 mode="append",
                 schema=delta.schema(),
                 partition_by=["ds"],
@@ -466,11 +460,22 @@ def _refuse_other_columns(delta: DeltaTable, stage: Stage) -> None:
         )
 
 
-def _removals(delta: DeltaTable, keys: Sequence[str]) -> list[RemoveAction]:
+def partition_transactions(delta: DeltaTable, keys: Iterable[str]) -> list[Transaction]:
+    """What makes two commits that change one partition conflict: each partition's number of changes."""
+    return [Transaction(f"partition/{key}", (delta.transaction_version(f"partition/{key}") or 0) + 1) for key in keys]
+
+
+def added(key: str, path: str, size: int, rows: int, data_change: bool = True) -> AddAction:
+    """A file of ``size`` bytes at ``path`` in the table's folder, as a part of partition ``key``."""
+    return AddAction(path, size, {"ds": key}, _now(), data_change, json.dumps({"numRecords": rows}))
+
+
+def removals(delta: DeltaTable, keys: Sequence[str], data_change: bool = True) -> list[RemoveAction]:
+    """The files that hold ``keys`` now, taken out of the table."""
     actions = pa.table(delta.get_add_actions(flatten=True)).select(["path", "size_bytes", "partition.ds"])
     wanted = set(keys)
     return [
-        RemoveAction(row["path"], True, _now(), row["size_bytes"], {"ds": row["partition.ds"]})
+        RemoveAction(row["path"], data_change, _now(), row["size_bytes"], {"ds": row["partition.ds"]})
         for row in actions.to_pylist()
         if row["partition.ds"] in wanted
     ]

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import logging
+import json
 import time
 from collections import defaultdict
+from urllib.parse import unquote
 
 import pyarrow.fs as pafs
 from deltalake import DeltaTable
-from deltalake.exceptions import CommitFailedError
 
+from include import compaction
 from include.workspace import Workspace
 
-_log = logging.getLogger(__name__)
-
-# a file for each published partition is as it should be; only partitions that hold more are compacted
-SMALL_FILE_BYTES = 64 * 2**20
+# the log of these names every file that was ever theirs, and every one of them stays
+KEPT_WHOLE = ("training", "ledger", "predictions")
 
 
 def compact(workspace: Workspace) -> dict[str, int]:
     """Join the files of each partition that has several; returns how many files each table lost.
 
-    A publish that commits meanwhile wins: its table is left for the next maintenance.
+    A publish leaves one file a partition, so these are tables that are appended to. A publish that commits
+    meanwhile wins: its table is left for the next maintenance.
     """
-    removed: dict[str, int] = {}
-    for table, delta in _tables(workspace):
-        try:
-            metrics = delta.optimize.compact(target_size=SMALL_FILE_BYTES)
-        except CommitFailedError:
-            _log.info("%s: a publish came first; compacted next time", table)
-            continue
-        removed[table] = int(metrics["numFilesRemoved"]) - int(metrics["numFilesAdded"])
+    removed = {table: compaction.compact(workspace.lake, table, delta) for table, delta in _tables(workspace)}
     return {table: count for table, count in removed.items() if count}
 
 
@@ -38,21 +31,60 @@ def vacuum(workspace: Workspace, retention_hours: int, dry_run: bool) -> dict[st
     """Delete files that are older than the retention and that no kept version needs; returns counts by table.
 
     Kept are the current version of every table, every version that a training set was frozen from, and every
-    version of the training sets, the ledger and the predictions, whatever their age. Stages and claims of
-    runs that ended longer ago than the retention go as well.
+    version of the training sets, the ledger and the predictions, whatever their age. What killed publishes
+    left goes everywhere, as do stages and claims of runs that ended longer ago than the retention.
     """
     keep = pinned_versions(workspace)
+    filesystem, _ = workspace.lake.files()
+    limit = time.time() - retention_hours * 3600
     deleted: dict[str, int] = {}
     for table, delta in _tables(workspace):
-        if table.split("/")[1] in ("training", "ledger", "predictions"):
-            continue
-        kept = sorted(keep[table] | {delta.version()})
-        files = delta.vacuum(
-            retention_hours, dry_run=dry_run, enforce_retention_duration=False, full=True, keep_versions=kept
-        )
-        deleted[table] = len(files)
+        if table.split("/")[1] in KEPT_WHOLE:
+            orphans = [path for path, modified in _unnamed(workspace, table) if modified < limit]
+            deleted[table] = len(orphans)
+            if not dry_run:
+                for path in orphans:
+                    filesystem.delete_file(path)
+        else:
+            kept = sorted(keep[table] | {delta.version()})
+            deleted[table] = _vacuum(workspace, table, delta, retention_hours, kept, dry_run)
     deleted["stages"] = _old_folders(workspace, retention_hours, dry_run)
     return {table: count for table, count in deleted.items() if count}
+
+
+def _vacuum(
+    workspace: Workspace, table: str, delta: DeltaTable, retention_hours: int, kept: list[int], dry_run: bool
+) -> int:
+    """How many files Delta's vacuum deletes; it also lists those that an earlier one has deleted."""
+    filesystem, base = workspace.lake.files()
+
+    def run(dry: bool) -> list[str]:
+        return delta.vacuum(retention_hours, dry, enforce_retention_duration=False, full=True, keep_versions=kept)
+
+    listed = [f"{base}/{table}/{path}" for path in run(True)]
+    found = len([info for info in filesystem.get_file_info(listed) if info.type == pafs.FileType.File])
+    if found and not dry_run:
+        run(False)
+    return found
+
+
+def _unnamed(workspace: Workspace, table: str) -> list[tuple[str, float]]:
+    """Data files of ``table`` that no commit ever named, with the time of their last change."""
+    filesystem, base = workspace.lake.files()
+    root = f"{base}/{table}"
+    # the files first: one that is committed after this is found in the log
+    files = filesystem.get_file_info(pafs.FileSelector(root, recursive=True))
+    named = set()
+    for info in filesystem.get_file_info(pafs.FileSelector(f"{root}/_delta_log")):
+        if info.extension == "json":
+            with filesystem.open_input_stream(info.path) as stream:
+                actions = [json.loads(line) for line in stream.read().splitlines()]
+            named |= {f"{root}/{unquote(action['add']['path'])}" for action in actions if "add" in action}
+    return [
+        (info.path, info.mtime.timestamp())
+        for info in files
+        if info.extension == "parquet" and "/_delta_log/" not in info.path and info.path not in named
+    ]
 
 
 def pinned_versions(workspace: Workspace) -> dict[str, set[int]]:

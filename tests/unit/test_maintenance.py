@@ -1,0 +1,192 @@
+"""Maintenance makes fewer files and deletes what nothing can need, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from include import maintenance, training_sets
+from include.lake import DeltaTable, Lake
+from include.workspace import Workspace
+from tests.unit import chain
+
+TABLE = "autumn/raw/outcomes"
+SCORES = "autumn/predictions/scores"
+KEYS = ("2013-11-01", "2013-11-02", "2013-11-03")
+HOUR = 3600
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(chain.settings_in(tmp_path), chain.autumn())
+
+
+def put(workspace: Workspace, value: int, table: str = TABLE, name: str | None = None) -> int:
+    """Publish three rows with ``value``, one a partition; returns the version."""
+    by = chain.run(name or f"{table} {value}")
+    rows = pa.table({"value": pa.array([value] * len(KEYS), pa.int64()), "ds": list(KEYS)})
+    stages = {table: workspace.lake.stage(table, rows.to_reader(), KEYS, by, ("value",)).path}
+    chain.publish(workspace, stages, by)
+    return workspace.lake.version(table) or 0
+
+
+def seen(workspace: Workspace, table: str = TABLE, version: int | None = None) -> list[int]:
+    return sorted(workspace.lake.dataset(table, version=version).to_table()["value"].to_pylist())
+
+
+def split_files(workspace: Workspace, table: str) -> None:
+    """Give the first partition a second file, as a writer of many small files would."""
+    rows = pa.table({"value": pa.array([7], pa.int64()), "ds": [KEYS[0]]})
+    workspace.lake.append(table, rows.drop_columns(["ds"]), KEYS[0], chain.run("more"), expected=0)
+
+
+def files(workspace: Workspace, table: str = TABLE) -> int:
+    return len(list(Path(workspace.lake.uri(table)).rglob("ds=*/*.parquet")))
+
+
+def age(folder: Path, hours: float) -> None:
+    then = time.time() - hours * HOUR
+    for path in (folder, *folder.rglob("*")):
+        os.utime(path, (then, then))
+
+
+# ---- compaction -------------------------------------------------------------------------------------
+
+
+def test_compaction_keeps_contents_and_records(workspace: Workspace) -> None:
+    put(workspace, 1)
+    split_files(workspace, TABLE)
+    records = workspace.lake.records(TABLE)
+    assert maintenance.compact(workspace) == {TABLE: 1}
+    assert seen(workspace) == [1, 1, 1, 7]
+    assert workspace.lake.records(TABLE) == records
+    assert workspace.lake.published(TABLE, KEYS) == set(KEYS)
+    assert maintenance.compact(workspace) == {}
+
+
+def test_a_publish_after_compaction_replaces_what_was_joined(workspace: Workspace) -> None:
+    put(workspace, 1)
+    split_files(workspace, TABLE)
+    maintenance.compact(workspace)
+    put(workspace, 2)
+    assert seen(workspace) == [2, 2, 2]
+
+
+def test_a_publish_that_read_before_a_compaction_still_replaces_all_rows(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(workspace, 1)
+    split_files(workspace, TABLE)
+    refuse_late = Lake._refuse_late
+    compacted = []
+
+    def compacting_meanwhile(lake: Lake, *args: object) -> None:
+        refuse_late(lake, *args)
+        if not compacted:
+            compacted.append(maintenance.compact(workspace))
+
+    monkeypatch.setattr(Lake, "_refuse_late", compacting_meanwhile)
+    put(workspace, 2)
+    assert compacted == [{TABLE: 1}]
+    assert seen(workspace) == [2, 2, 2]
+
+
+def test_a_compaction_that_a_publish_overtook_leaves_the_table_for_next_time(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(workspace, 1)
+    split_files(workspace, TABLE)
+    tables = maintenance._tables
+
+    def then_published(workspace: Workspace) -> list[tuple[str, DeltaTable]]:
+        opened = tables(workspace)
+        put(workspace, 2)
+        return opened
+
+    monkeypatch.setattr(maintenance, "_tables", then_published)
+    assert maintenance.compact(workspace) == {}
+    assert seen(workspace) == [2, 2, 2]
+
+
+# ---- vacuum -----------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_counts_what_the_run_then_deletes(workspace: Workspace) -> None:
+    put(workspace, 1)
+    put(workspace, 2)
+    age(Path(workspace.settings.lake_root), 2)
+    before = files(workspace), workspace.lake.version(TABLE)
+    counted = maintenance.vacuum(workspace, 0, dry_run=True)
+    assert (files(workspace), workspace.lake.version(TABLE)) == before
+    assert counted[TABLE] == len(KEYS)
+    assert maintenance.vacuum(workspace, 0, dry_run=False) == counted
+    assert files(workspace) == len(KEYS)
+    assert seen(workspace) == [2, 2, 2]
+    assert maintenance.vacuum(workspace, 0, dry_run=False) == {}
+
+
+def test_what_is_younger_than_the_retention_stays(workspace: Workspace) -> None:
+    first = put(workspace, 1)
+    put(workspace, 2)
+    assert maintenance.vacuum(workspace, 1, dry_run=False) == {}
+    assert seen(workspace, version=first) == [1, 1, 1]
+
+
+@pytest.mark.parametrize(("hours", "left"), [(2, 0), (0, 1)], ids=["old", "young"])
+@pytest.mark.parametrize("table", [TABLE, SCORES])
+def test_only_old_orphans_go(workspace: Workspace, table: str, hours: float, left: int) -> None:
+    """Files that no commit ever named: what a killed publish moved in."""
+    put(workspace, 1, table)
+    orphan = Path(workspace.lake.uri(table)) / f"ds={KEYS[0]}" / "orphan.parquet"
+    orphan.write_bytes(b"half a file")
+    age(orphan.parent, hours)
+    maintenance.vacuum(workspace, 1, dry_run=False)
+    assert files(workspace, table) == len(KEYS) + left
+    assert seen(workspace, table) == [1, 1, 1]
+
+
+@pytest.mark.parametrize("table", [SCORES, "autumn/ledger/promotions", "autumn/training/as_of_2013_11_05"])
+def test_every_version_of_what_cannot_be_made_again_stays(workspace: Workspace, table: str) -> None:
+    versions = [put(workspace, value, table) for value in (1, 2, 3)]
+    age(Path(workspace.settings.lake_root), 100)
+    maintenance.compact(workspace)
+    maintenance.vacuum(workspace, 0, dry_run=False)
+    assert [seen(workspace, table, version) for version in versions] == [[1] * 3, [2] * 3, [3] * 3]
+
+
+def test_a_training_set_can_be_made_again_from_the_versions_that_it_names(tmp_path: Path) -> None:
+    """After corrections of everything that it read, compaction and a vacuum that keeps nothing for its age."""
+    workspace = chain.copy(chain.trained(), tmp_path)
+    table = training_sets.table_of(workspace, chain.AS_OF)
+    record = workspace.lake.records(table)[chain.AS_OF]
+    for source in record.inputs:
+        rows = chain.rows_of(workspace, source, "2013-11-01")
+        for number in (1, 2):
+            by = chain.run(f"correction {number} of {source}")
+            shorter = rows.slice(number)
+            staged = workspace.lake.stage(source, shorter.to_reader(), ["2013-11-01"], by, ())
+            workspace.lake.publish(staged, by)
+    age(Path(workspace.settings.lake_root), 100)
+    maintenance.compact(workspace)
+    gone = maintenance.vacuum(workspace, 0, dry_run=False)
+    assert {table: count for table, count in gone.items() if table in record.inputs} == dict.fromkeys(record.inputs, 1)
+    for source, read in record.inputs.items():
+        assert workspace.lake.dataset(source, version=read.version).count_rows() > 0
+    assert training_sets.rebuild(workspace, chain.AS_OF, record.version) == record.fingerprint
+
+
+def test_old_stages_and_claims_go_and_young_ones_stay(workspace: Workspace) -> None:
+    put(workspace, 1, name="old")
+    age(Path(workspace.settings.lake_root), 30)
+    put(workspace, 2, name="young")
+    roots = [Path(workspace.settings.lake_root) / kind / TABLE for kind in ("_stages", "_attempts")]
+    assert [len(list(root.iterdir())) for root in roots] == [2, 2]
+    assert maintenance.vacuum(workspace, 24, dry_run=True)["stages"] == 2
+    assert [len(list(root.iterdir())) for root in roots] == [2, 2]
+    assert maintenance.vacuum(workspace, 24, dry_run=False)["stages"] == 2
+    assert [len(list(root.iterdir())) for root in roots] == [1, 1]
+    assert seen(workspace) == [2, 2, 2]
