@@ -7,6 +7,7 @@ container, cluster) sets the same names; ``docker/airflow.env`` lists them with 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from pathlib import Path
 from include.errors import SettingsError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+# it becomes part of a SQL statement
+MEMORY_LIMIT = re.compile(r"\d+(\.\d+)? ?([KMGT]i?B|%)")
 
 
 @dataclass(frozen=True)
@@ -65,11 +68,14 @@ class Settings:
 
         def count(name: str, default: str) -> int:
             value = values.get(name, default)
-            if value.isdigit() and int(value) >= 1:
+            if value.isdecimal() and int(value) >= 1:
                 return int(value)
             faults.append(f"{name} is {value!r}; give a whole number of at least 1")
             return 1
 
+        memory_limit = values.get("LIFECYCLE_MEMORY_LIMIT", "2GB")
+        if not MEMORY_LIMIT.fullmatch(memory_limit):
+            faults.append(f"LIFECYCLE_MEMORY_LIMIT is {memory_limit!r}; write it as 2GB or 80%")
         settings = cls(
             lake_root=required("LIFECYCLE_LAKE_ROOT").rstrip("/"),
             reports_root=required("LIFECYCLE_REPORTS_ROOT"),
@@ -79,7 +85,7 @@ class Settings:
             mlflow_tracking_uri=required("MLFLOW_TRACKING_URI"),
             source_cache=required("LIFECYCLE_SOURCE_CACHE"),
             threads=count("LIFECYCLE_THREADS", "1"),
-            memory_limit=values.get("LIFECYCLE_MEMORY_LIMIT", "2GB"),
+            memory_limit=memory_limit,
             code_version=values.get("LIFECYCLE_CODE_VERSION", "unknown"),
             inputs_grace_seconds=count("LIFECYCLE_INPUTS_GRACE_SECONDS", "30"),
         )

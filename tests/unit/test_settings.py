@@ -31,7 +31,7 @@ def test_given_numbers() -> None:
     assert (found.threads, found.inputs_grace_seconds) == (4, 5)
 
 
-@pytest.mark.parametrize("wrong", ["0", "-1", "2.5", "many", ""])
+@pytest.mark.parametrize("wrong", ["0", "-1", "2.5", "many", "", "²"])
 def test_every_fault_is_named(wrong: str) -> None:
     environ = REQUIRED | {"LIFECYCLE_THREADS": wrong, "LIFECYCLE_INPUTS_GRACE_SECONDS": wrong}
     del environ["LIFECYCLE_LAKE_ROOT"]
@@ -39,3 +39,20 @@ def test_every_fault_is_named(wrong: str) -> None:
         Settings.from_environ(environ)
     for name in ("LIFECYCLE_LAKE_ROOT is not set", "LIFECYCLE_THREADS is ", "LIFECYCLE_INPUTS_GRACE_SECONDS is "):
         assert name in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+def test_a_blank_is_as_good_as_nothing(name: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{name} is not set; see docker/airflow.env for what it means$"):
+        Settings.from_environ(REQUIRED | {name: "  "})
+
+
+@pytest.mark.parametrize("limit", ["", "lots", "2GB'; DROP TABLE x; --", "-1GB"])
+def test_a_memory_limit_that_is_no_size(limit: str) -> None:
+    with pytest.raises(SettingsError, match=r"LIFECYCLE_MEMORY_LIMIT is .*; write it as 2GB or 80%"):
+        Settings.from_environ(REQUIRED | {"LIFECYCLE_MEMORY_LIMIT": limit})
+
+
+@pytest.mark.parametrize("limit", ["2GB", "512MB", "1.5GiB", "80%"])
+def test_sizes_that_are_taken(limit: str) -> None:
+    assert Settings.from_environ(REQUIRED | {"LIFECYCLE_MEMORY_LIMIT": limit}).memory_limit == limit
