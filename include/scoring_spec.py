@@ -25,7 +25,7 @@ class RecalibrationSpec(_Values):
     kind: Literal["logit_offset"] = "logit_offset"
     window_days: int = Field(default=14, ge=3, le=90)
     min_rows: int = Field(default=1000, ge=1)
-    shrink_days: float = Field(default=0.0, ge=0)
+    shrink_days: float = Field(default=14.0, ge=0)
     max_offset: float = Field(default=1.5, gt=0, le=5)
 
 

@@ -22,7 +22,7 @@ from tests.unit import promotion_case as given
 
 ZONE = "America/New_York"
 DAYS = np.repeat(partitions.key_range("2013-10-01", "2013-10-31"), 50)
-SPEC = RecalibrationSpec(window_days=7, min_rows=100)
+SPEC = RecalibrationSpec(window_days=7, min_rows=100, shrink_days=0)
 
 
 def instants(days: np.ndarray, after: int = 1) -> np.ndarray:

@@ -1,0 +1,106 @@
+"""Scoring real flights with the offset of each day: the same alone and in a range, and by nothing later."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from include import featurize, inputs, partitions, publishing, rebuild, recalibration, scoring
+from include.errors import MissingPartitions, TrainingError
+from include.scoring_spec import RecalibrationSpec, ScoringSpec
+from include.workspace import Workspace
+from tests.unit import chain
+
+SPEC = RecalibrationSpec(window_days=5, min_rows=500)
+SCORES, STATES = "autumn/predictions/scores", "autumn/predictions/recalibration"
+DAY = "2013-11-08"
+
+
+def asking(workspace: Workspace) -> Workspace:
+    """The workspace of a use case whose spec asks for the offset."""
+    return Workspace(workspace.settings, workspace.case.model_copy(update={"scoring": ScoringSpec(recalibration=SPEC)}))
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """Three days scored in one range, audited by the shipped suites."""
+    there = asking(chain.copy(chain.trained(), tmp_path_factory.mktemp("scored") / "copy"))
+    by = chain.run("shifted", "autumn_score")
+    stages = scoring.stage(there, "2013-11-07", "2013-11-09", scoring.AS_OF_CLOCK, by)
+    assert sorted(stages) == [STATES, SCORES]
+    publishing.audit(there, stages, by)
+    publishing.publish(there, stages, by)
+    return there
+
+
+def predictions(workspace: Workspace, day: str) -> pa.Table:
+    return chain.rows_of(workspace, SCORES, day).sort_by(
+        [(name, "ascending") for name in workspace.case.predictions.key]
+    )
+
+
+def test_each_day_is_shifted_by_what_its_window_taught(scored: Workspace) -> None:
+    (state,) = chain.rows_of(scored, STATES, DAY).to_pylist()
+    assert (state["first"], state["last"], state["model_version"]) == ("2013-11-02", "2013-11-06", 1)
+    assert state["rows"] > 4_000
+    assert state["offset"] != 0
+    plain = predictions(chain.trained(), DAY)["prediction"].to_numpy()
+    shifted = predictions(scored, DAY)["prediction"].to_numpy()
+    assert np.array_equal(shifted, recalibration.apply(plain, state["offset"]))
+
+
+def test_a_day_alone_gives_what_the_range_gave(scored: Workspace) -> None:
+    before = chain.fingerprints(scored.lake, DAY)
+    chain.score(scored, DAY, DAY, chain.run("alone", "autumn_score"))
+    assert chain.fingerprints(scored.lake, DAY) == before
+
+
+def test_nothing_that_became_known_after_the_clock_matters(scored: Workspace, tmp_path: Path) -> None:
+    known = asking(chain.until(chain.landed(), tmp_path / "known", DAY))
+    first, _ = recalibration.window(DAY, SPEC)
+    # MLflow is that of the trained lake; the ledger is not there, so the version is named
+    known = Workspace(
+        chain.replace(known.settings, mlflow_tracking_uri=scored.settings.mlflow_tracking_uri), known.case
+    )
+    chain.compute_features(known, first, DAY, chain.run("features", "autumn_features"))
+    featurize.apply_definitions(known)
+    chain.score(known, DAY, DAY, chain.run("score", "autumn_score"), model="1")
+    assert chain.rows_of(known, STATES, DAY) == chain.rows_of(scored, STATES, DAY)
+    assert predictions(known, DAY)["prediction"] == predictions(scored, DAY)["prediction"]
+
+
+def test_scoring_waits_for_the_days_that_it_learns_from(scored: Workspace) -> None:
+    wanted = inputs.wanted(scored, "score", [DAY])
+    assert set(wanted["autumn/features/calendar"]) == set(partitions.key_range("2013-11-02", DAY))
+    plain = inputs.wanted(chain.trained(), "score", [DAY])
+    assert plain["autumn/features/calendar"] == (DAY,)
+
+
+def test_an_unpublished_day_of_the_window_is_named(tmp_path: Path) -> None:
+    known = asking(chain.until(chain.landed(), tmp_path / "known", DAY))
+    chain.compute_features(known, DAY, DAY, chain.run("features", "autumn_features"))
+    with pytest.raises(MissingPartitions, match="2013-11-02"):
+        scoring.stage(known, DAY, DAY, "1", chain.run("score", "autumn_score"))
+
+
+def test_a_models_training_set_is_made_again_from_its_record() -> None:
+    found = rebuild.rebuild_of_model(chain.trained(), 1)
+    table = chain.trained().case.table("training", f"as_of_{chain.AS_OF.replace('-', '_')}")
+    assert found == chain.trained().lake.records(table)[chain.AS_OF].fingerprint
+
+
+def test_rebuilding_what_is_not_there_says_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Workspace, "open", lambda _: chain.trained())
+    with pytest.raises(TrainingError, match="has no version 99"):
+        rebuild.training_sets.rebuild(chain.trained(), chain.AS_OF, 99)
+    assert rebuild.main(["--use-case", "autumn"]) == 1
+    assert "give either --model, or --as-of and --version" in capsys.readouterr().err
+    assert rebuild.main(["--use-case", "autumn", "--model", "7"]) == 1
+    assert "version 7 is not registered" in capsys.readouterr().err
+    assert rebuild.main(["--use-case", "autumn", "--model", "1"]) == 0
+    assert "the same rows again" in capsys.readouterr().out
