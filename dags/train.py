@@ -1,8 +1,9 @@
 """Train a challenger when asked: freeze a training set, search, fit the best, register.
 
 The training set is a versioned, hashed table of what was known at the clock of `as_of`. A few mapped workers
-pull trials of one Optuna study until its budget is used; restarting the run continues the same study. The
-model that is registered is the very one that was judged on the test days.
+pull trials of one Optuna study until its budget is used, each on a leased GPU or CPU slot of this machine or
+away from it (`accelerator`); restarting the run continues the same study. The model that is registered is the
+very one that was judged on the test days.
 """
 
 from __future__ import annotations
@@ -24,7 +25,11 @@ def train(use_case: UseCase) -> None:
     with DAG(
         **dag_defaults(use_case, "train", __doc__),
         schedule=[assets.training_requested(use_case)],
-        params={"as_of": params.as_of(use_case), "trials": params.trials(use_case.training.trials)},
+        params={
+            "as_of": params.as_of(use_case),
+            "trials": params.trials(use_case.training.trials),
+            "accelerator": params.accelerator(),
+        },
         max_active_runs=1,
     ):
         name = use_case.name

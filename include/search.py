@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -45,9 +44,9 @@ def places(workspace: Workspace) -> Places:
 
 
 def work(workspace: Workspace, training_set: dict[str, Any], trials: int | None) -> dict[str, Any]:
-    """Be one worker of the study until its shared budget is settled; returns where the study stands."""
+    """Be one worker of the study, in this process, until its shared budget is settled; returns where it stands."""
     frozen, where = frozen_set(workspace, training_set), places(workspace)
-    progress = study.search(
+    study.search(
         workspace.settings.optuna_storage,
         study_of(workspace, frozen),
         frozen,
@@ -57,34 +56,44 @@ def work(workspace: Workspace, training_set: dict[str, Any], trials: int | None)
         prepared=where.prepared,
         checkpoints=where.checkpoints,
     )
-    _log.info("%s", progress)
-    return asdict(progress)
+    return progress(workspace, training_set)
 
 
-def command(
+def arguments(
     workspace: Workspace,
     training_set: dict[str, Any],
     trials: int | None = None,
     *,
     threads: int = 1,
-    device: str = "auto",
+    shared: bool = True,
 ) -> list[str]:
-    """The command line that does what :func:`work` does, in a process, container or job of its own.
+    """The arguments of one worker, ``python -m include.training.worker``, of the training set's study.
 
-    Folders and settings file must be visible where it runs, and ``LIFECYCLE_OPTUNA_STORAGE`` must be set
-    there.
+    Where it runs, ``LIFECYCLE_OPTUNA_STORAGE`` must be set. ``shared`` says whether it sees the folders of
+    this deployment; without them it takes its settings from the use case of that name in its own code.
     """
     frozen, where, case = frozen_set(workspace, training_set), places(workspace), workspace.case
-    text = case.training.model_dump_json()
-    name = f"settings-{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
-    settings = where.known.file(name, lambda path: _write(path, text))
-    line = [sys.executable, "-m", "include.training.worker"]
-    line += ["--study", study_of(workspace, frozen), "--training-set", training_set["uri"]]
-    line += ["--version", str(training_set["version"])]
-    line += ["--fingerprint", frozen.fingerprint, "--settings", str(settings)]
-    line += ["--threads", str(threads), "--device", device]
-    line += ["--prepared", str(where.prepared), "--checkpoints", str(where.checkpoints)]
+    line = ["--study", study_of(workspace, frozen), "--training-set", training_set["uri"]]
+    line += ["--version", str(training_set["version"]), "--fingerprint", frozen.fingerprint]
+    line += ["--threads", str(threads)]
+    if shared:
+        text = case.training.model_dump_json()
+        name = f"settings-{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
+        settings = where.known.file(name, lambda path: _write(path, text))
+        line += ["--settings", str(settings)]
+        line += ["--prepared", str(where.prepared), "--checkpoints", str(where.checkpoints)]
+    else:
+        line += ["--use-case", case.name]
     return line if trials is None else [*line, "--trials", str(trials)]
+
+
+def progress(workspace: Workspace, training_set: dict[str, Any]) -> dict[str, Any]:
+    """Where the study of a training set stands."""
+    found = study.study_progress(
+        workspace.settings.optuna_storage, study_of(workspace, frozen_set(workspace, training_set))
+    )
+    _log.info("%s", found)
+    return asdict(found)
 
 
 def frozen_set(workspace: Workspace, training_set: dict[str, Any]) -> Frozen:

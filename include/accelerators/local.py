@@ -101,7 +101,7 @@ class LocalRun:
         if self._stopped:
             raise AcceleratorError(f"{self.module} was stopped before it began")
         # a GPU's worker gets a fresh process: nothing that was imported here can have touched CUDA there
-        warm = gpu is None
+        warm = gpu is None and process.may_fork()
         self._worker = process.start(self.module, self.arguments, self._environ(held, gpu), held.descriptor, warm)
         with GpuSampler(None if gpu is None else gpu.index) as sampler, self.watching():
             try:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 _GRACE_SECONDS = 3.0  # less than the 5 s after which Airflow kills a task that was asked to stop
 _PR_SET_PDEATHSIG = 1
+_PARENTS: list[object] = []
 
 
 @dataclass(frozen=True)
@@ -95,12 +96,20 @@ class Worker:
                 return
 
 
+def may_fork() -> bool:
+    """Whether this process has but one thread: a fork keeps only the calling one, and with it no library's pool."""
+    try:
+        return len(list(Path("/proc/self/task").iterdir())) == 1
+    except OSError:
+        return False
+
+
 def start(module: str, arguments: Sequence[str], environ: Mapping[str, str], keep: int, warm: bool) -> Worker:
     """Run ``python -m module arguments`` with exactly ``environ``.
 
     The worker keeps the descriptor ``keep`` open, leads a process group of its own and is killed when the
     process that started it dies. ``warm`` forks it from this process, with the libraries that are imported
-    here, instead of starting Python anew; this process must then not have used CUDA or OpenMP.
+    here, instead of starting Python anew; see :func:`may_fork`.
     """
     output, writes = os.pipe()
     try:
@@ -161,6 +170,8 @@ def _forget_the_parent(environ: Mapping[str, str], keep: int, writes: int) -> No
     for descriptor in _connections() - {keep, 0, 1, 2}:
         # replaced, not closed: an object that closes it later must not meet somebody else's descriptor
         os.dup2(nothing, descriptor)
+    # kept: whoever made them may have them close the descriptors, which are the worker's now
+    _PARENTS.extend([sys.stdin, sys.stdout, sys.stderr])
     sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115 - open as long as the process
     sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
     logging.root.handlers.clear()

@@ -81,6 +81,8 @@ def system_metrics(run: TrackedRun) -> Iterator[None]:
         with _tolerant("watch the machine"):
             from mlflow.system_metrics import system_metrics_monitor
 
+            # that it has begun and ended is no news in a task's log
+            logging.getLogger(system_metrics_monitor.__name__).setLevel(logging.WARNING)
             watch: Any = system_metrics_monitor.SystemMetricsMonitor  # untyped
             monitor = watch(run.run_id, sampling_interval=_SYSTEM_METRICS_SECONDS, tracking_uri=run.uri)
             monitor.start()

@@ -1,7 +1,7 @@
 """Search as a process of its own: ``python -m include.training.worker --help``.
 
 The same command runs on a laptop, in a container and on a batch service: it needs the study
-database, the training set and the settings file, and it writes to the study and to the folders it is given.
+database, the training set and the settings, and it writes to the study and to the folders it is given.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 _STORAGE = "LIFECYCLE_OPTUNA_STORAGE"
+_CHECKPOINTS = "LIFECYCLE_CHECKPOINTS"
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -42,12 +43,19 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--training-set", required=True, help="Parquet file or folder, or a Delta table")
     parser.add_argument("--version", type=int, help="Delta version to read (default: the newest)")
     parser.add_argument("--fingerprint", help="refuse a training set with other contents than this")
-    parser.add_argument("--settings", required=True, type=Path, help="JSON file of model settings")
+    settings = parser.add_mutually_exclusive_group(required=True)
+    settings.add_argument("--settings", type=Path, help="JSON file of model settings")
+    settings.add_argument("--use-case", help="use case whose settings these are, where no file can be shared")
     parser.add_argument("--trials", type=int, help="budget of the whole study, shared by all workers")
     parser.add_argument("--threads", type=int, default=1, help="threads of this worker (default: 1)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where networks are fitted")
     parser.add_argument("--prepared", type=Path, help="folder in which workers share the encoded training set")
-    parser.add_argument("--checkpoints", type=Path, help="folder in which trials leave off and the best are kept")
+    parser.add_argument(
+        "--checkpoints",
+        type=Path,
+        default=os.environ.get(_CHECKPOINTS),
+        help=f"folder in which trials leave off and the best are kept (default: ${_CHECKPOINTS})",
+    )
     parser.add_argument("--time-budget", type=float, metavar="S", help="seconds of search, restarts included")
     parser.add_argument("--device-budget", type=float, metavar="S", help="the same, summed over devices")
     parser.add_argument("--lease", metavar="FILE@TOKEN", help="write nothing once FILE holds another token")
@@ -93,7 +101,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _settings(options: argparse.Namespace) -> ModelSettings:
-    settings = parse_settings(options.settings.read_text())
+    if options.use_case:
+        from include.use_cases.spec import load_use_case
+
+        settings = load_use_case(options.use_case).training
+    else:
+        settings = parse_settings(options.settings.read_text())
     given = {
         "seed": options.seed,
         "time_budget_seconds": options.time_budget,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from airflow.sdk import Param
 
+from include.accelerators.spec import PLACES
 from include.use_cases.spec import UseCase
 
 # Python's `$` also matches before a line feed at the end, JSON schema's does not
@@ -44,6 +45,17 @@ def trials(default: int) -> Param:
         maximum=10_000,
         title="Trials",
         description=f"Budget of the search, shared by its workers. Leave it empty for the spec's {default}.",
+    )
+
+
+def accelerator() -> Param:
+    return Param(
+        None,
+        type=["null", "string"],
+        enum=[None, *PLACES],
+        title="Accelerator",
+        description="Where the search's workers run. Leave it empty for the deployment's own choice; a place whose "
+        "settings are missing is an error that names them.",
     )
 
 

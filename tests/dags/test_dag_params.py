@@ -48,7 +48,7 @@ FORMS = {
     "score": ["partition", "model"],
     "monitor": ["partition"],
     "bootstrap": ["from", "to"],
-    "train": ["as_of", "trials"],
+    "train": ["as_of", "trials", "accelerator"],
     "promote": ["version", "rollback_to", "rollback_from"],
     "maintenance": ["retention_hours", "dry_run"],
 }

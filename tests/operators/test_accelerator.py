@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from include.accelerators import hardware, job, tracking
-from include.accelerators.spec import AcceleratorSpec
+from include.accelerators.spec import AcceleratorSpec, Place
 from include.accelerators.usage import Usage
 from include.errors import AcceleratorError
 from include.workspace import Workspace
 from lifecycle.operators.accelerator import AcceleratorOperator
+from lifecycle.operators.training import SearchOperator
 from tests.operators.test_accelerator_remote import context
 
 WORKER = """
@@ -41,8 +42,6 @@ class Mlflow:
         self.names.append((experiment, name))
         assert tags["dag_run_id"] == "manual__1"
         return tracking.TrackedRun("http://mlflow.example", "7", "")
-
-    begun: Any = None
 
 
 @pytest.fixture
@@ -102,14 +101,31 @@ def test_a_gpu_that_is_required_and_missing_is_a_clear_error(mlflow: Mlflow) -> 
 
 
 def test_a_job_elsewhere_runs_the_same_worker_and_hands_on_its_exit_code(
-    mlflow: Mlflow, capfd: pytest.CaptureFixture[str]
+    mlflow: Mlflow, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("signal.signal", lambda *_: None)
     assert job.main(["--place", "kubernetes", "--price", "3600", "sample_task_worker", "--trials", "4"]) == 0
     assert "working on ['--trials', '4']" in capfd.readouterr().out
     (used,) = mlflow.used
     assert (used.place, used.device) == ("kubernetes", "cpu")
     assert used.cost_usd == pytest.approx(used.seconds)
     assert job.main(["--place", "kubernetes", "sample_task_worker", "fail"]) == 1
+
+
+@pytest.mark.parametrize(("trials", "budget"), [(None, None), ("", None), (4, 4), ("4", 4)])
+@pytest.mark.parametrize(("place", "shared"), [("local", True), ("kubernetes", False)])
+def test_a_search_worker_pulls_from_the_asked_budget(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, trials: Any, budget: int | None, place: Place, shared: bool
+) -> None:
+    calls: list[Any] = []
+    monkeypatch.setattr("include.search.arguments", lambda *given, **named: calls.append((*given[1:], named)))
+    frozen = {"uri": "s3://bucket/set", "version": 3}
+    worker = SearchOperator(
+        task_id="search", use_case="flights", training_set=frozen, worker=1, trials=trials,
+        needs=AcceleratorSpec(cores=2),
+    )  # fmt: skip
+    worker.worker_arguments(workspace, place)
+    assert calls == [(frozen, budget, {"threads": 2, "shared": shared})]
 
 
 def test_usage_survives_the_way_through_mlflow() -> None:

@@ -19,7 +19,6 @@ from lifecycle.operators.training import (
     FitBestOperator,
     FreezeTrainingSetOperator,
     RegisterOperator,
-    SearchOperator,
 )
 from tests.operators.task_case import context, event, publish
 
@@ -176,8 +175,10 @@ def test_a_training_set_is_frozen_as_of_the_request_the_form_or_the_newest_day(
 ) -> None:
     publish(workspace, "features", workspace.case.features.views, ["2013-11-05"])
     calls = record("training_sets.freeze", FROZEN)
+    known = record("search.frozen_set", None)
     assert freeze().execute(run) == FROZEN
     assert calls[0][0] == as_of
+    assert known == [(FROZEN,)]
 
 
 def test_no_training_set_without_features_or_outside_history(record: Record) -> None:
@@ -187,15 +188,6 @@ def test_no_training_set_without_features_or_outside_history(record: Record) -> 
     with pytest.raises(UnknownPartition):
         freeze().execute(context(conf={"as_of": "2014-06-01"}))
     assert calls == []
-
-
-@pytest.mark.parametrize(("trials", "budget"), [(None, None), ("", None), (4, 4), ("4", 4)])
-def test_a_search_worker_pulls_from_the_asked_budget(record: Record, trials: Any, budget: int | None) -> None:
-    calls = record("search.work", {"settled": 4})
-    SearchOperator(task_id="search", use_case="flights", training_set=FROZEN, worker=1, trials=trials).execute(
-        context()
-    )
-    assert calls == [(FROZEN, budget)]
 
 
 def test_the_best_is_fitted_and_registered_and_promotion_is_told(record: Record) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import os
 import signal
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from include.accelerators import hardware, lease, local
+from include.accelerators import hardware, lease, local, process
 from include.accelerators.hardware import Gpu
 from include.accelerators.lease import Slot
 from include.accelerators.local import LocalRun
@@ -202,16 +203,48 @@ def test_a_spec_without_gpu_leaves_the_gpus_alone(tmp_path: Path, module: str, m
     assert lines[0] == "cuda "
 
 
-@pytest.mark.usefixtures("no_gpu")
-def test_a_worker_is_forked_with_the_libraries_of_its_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+class _Closing(io.StringIO):
+    """Standard error that closes its descriptor when a worker's process drops it."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor, self._process = descriptor, os.getpid()
+
+    def __del__(self) -> None:
+        if os.getpid() != self._process:
+            os.close(self._descriptor)
+
+
+def test_a_forked_worker_has_the_libraries_of_its_task_and_nothing_else_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "warm_worker.py").write_text(
-        "import sys, threading, logging\nprint('preloaded' in sys.modules, __name__, logging.root.handlers)\n"
+        "import logging, os, signal, sys\n"
+        "print('preloaded' in sys.modules, __name__, sys.argv[1:], dict(os.environ))\n"
+        "print(logging.root.handlers, signal.getsignal(signal.SIGTERM) == signal.SIG_DFL)\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setitem(sys.modules, "preloaded", threading)
-    run, lines = run_of(tmp_path, "warm_worker")
-    run.run()
-    assert lines == ["True __main__ []"]
+    # as a task has them: objects that close what they write to
+    monkeypatch.setattr(sys, "stdout", _Closing(1))
+    monkeypatch.setattr(sys, "stderr", _Closing(2))
+    lines: list[str] = []
+    with (tmp_path / "lease").open("w") as lease_file:
+        worker = process.start("warm_worker", ["-x"], {"A": "1"}, lease_file.fileno(), warm=True)
+        ended = worker.follow(lines.append)
+    assert ended.code == 0
+    assert lines == ["True __main__ ['-x'] {'A': '1'}", "[] True"]
+
+
+def test_a_process_with_threads_does_not_fork_its_worker() -> None:
+    done = threading.Event()
+    thread = threading.Thread(target=done.wait)
+    thread.start()
+    try:
+        assert not process.may_fork()
+    finally:
+        done.set()
+        thread.join()
 
 
 @pytest.mark.gpu

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from lifecycle.operators.accelerator import AcceleratorOperator
 from lifecycle.operators.base import LifecycleOperator
+
+if TYPE_CHECKING:
+    from include.accelerators.spec import Place
+    from include.workspace import Workspace
 
 
 class FreezeTrainingSetOperator(LifecycleOperator):
@@ -15,40 +20,50 @@ class FreezeTrainingSetOperator(LifecycleOperator):
     """
 
     def execute(self, context: Any) -> dict[str, Any]:
-        from include import training_sets
+        from include import search, training_sets
         from lifecycle.context import check_begun, requested_as_of
 
         workspace = self.workspace()
         as_of = requested_as_of(context) or context["params"].get("as_of") or workspace.newest("features")
-        return training_sets.freeze(workspace, check_begun(workspace, as_of), self.run_of(context, workspace))
+        frozen = training_sets.freeze(workspace, check_begun(workspace, as_of), self.run_of(context, workspace))
+        # the study is named by it: known from here on, so that no task that starts a worker reads the rows
+        search.frozen_set(workspace, frozen)
+        return frozen
 
 
-class SearchOperator(LifecycleOperator):
+class SearchOperator(AcceleratorOperator):
     """One worker of the hyperparameter search: pulls trials of the shared study until the budget is used.
 
-    Map it over worker numbers: a few workers that pull many trials each, never one task a trial.
+    Map it over worker numbers: a few workers that pull many trials each, never one task a trial. Returns where
+    the study stands, and what this worker used.
 
     :param training_set: what ``FreezeTrainingSetOperator`` returned.
     :param worker: number of this worker, from 0.
     :param trials: budget of the whole study; empty for the spec's.
     """
 
-    template_fields: Sequence[str] = ("training_set", "trials")
+    template_fields: Sequence[str] = ("training_set", "trials", "accelerator")
 
     def __init__(
         self, *, training_set: Any, worker: int = 0, trials: Any = "{{ params.trials }}", **kwargs: Any
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(module="include.training.worker", **kwargs)
         self.training_set = training_set
         self.worker = worker
         self.trials = trials
 
-    def execute(self, context: Any) -> dict[str, Any]:
+    def worker_arguments(self, workspace: Workspace, place: Place) -> list[str]:
         from include import search
 
         # rendered natively: the form's empty field arrives as None
         budget = int(self.trials) if self.trials else None
-        return search.work(self.workspace(), self.training_set, budget)
+        here = place == "local"
+        return search.arguments(workspace, self.training_set, budget, threads=self.needs.cores, shared=here)
+
+    def outcome(self, workspace: Workspace) -> dict[str, Any]:
+        from include import search
+
+        return search.progress(workspace, self.training_set)
 
 
 class FitBestOperator(LifecycleOperator):
