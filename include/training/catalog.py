@@ -92,10 +92,10 @@ _BOOSTING: dict[str, Dimension] = {
 _NETWORK: dict[str, Dimension] = {
     "width": Span(32, 256, start=96, log=True, integer=True),
     "depth": Span(1, 3, start=2, integer=True),
-    "dropout": Span(0.0, 0.4, start=0.1),
-    "learning_rate": Span(5e-4, 1e-2, start=2e-3, log=True),
+    "dropout": Span(0.0, 0.5, start=0.2),
+    "learning_rate": Span(3e-4, 5e-3, start=1e-3, log=True),
     "weight_decay": Span(1e-5, 0.3, start=0.01, log=True),
-    "epochs": Fixed(4.0),
+    "epochs": Fixed(2.0),
     "batch": Fixed(1024),
     "patience": Fixed(3),
     "compile": Fixed(False),
@@ -117,7 +117,7 @@ FAMILIES: Mapping[str, FamilyInfo] = {
     "torch_tabm": FamilyInfo(
         "include.training.families.tabm",
         BINARY | REGRESSION,
-        _NETWORK | {"members": Fixed(16), "bins": Fixed(12), "embedding": Fixed(8)},
+        _NETWORK | {"members": Fixed(8), "bins": Fixed(8), "embedding": Fixed(4)},
         frozenset({"weights", "undersample", "focal"}),
     ),
 }

@@ -132,7 +132,11 @@ class Worker:
             self._prepared[name] = kind.prepare(self._data.train, self._data.valid, space, fitting)
             trial.set_user_attr("prepare_seconds", round(time.perf_counter() - begun, 3))
         begun = time.perf_counter()
-        model = kind.fit(params, self._prepared[name], fitting)
+        try:
+            model = kind.fit(params, self._prepared[name], fitting)
+        except Pruned:
+            trial.set_user_attr("fit_seconds", round(time.perf_counter() - begun, 3))
+            raise
         predicted = corrected(model.predict(self._data.valid.x, fitting.threads), fitting.odds)
         value = self._metric.value(self._data.valid.y, predicted)
         trial.set_user_attr("fit_seconds", round(time.perf_counter() - begun, 3))

@@ -216,7 +216,7 @@ def trials_table(storage: str, name: str) -> pa.Table:
     """Every attempt of the study, one row each, by number.
 
     Columns: number, slot, state, family, params (JSON object), value, seconds (wall), fit_seconds (wall of
-    the fit alone, where it was completed), steps reported,
+    the fit alone, up to where it was pruned), steps reported,
     reason (of a failure), retry_of (number of the lost attempt that this one repeats), resumed_from (the
     step of the checkpoint that it went on from).
     """

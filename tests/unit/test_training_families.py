@@ -34,7 +34,9 @@ def _settings(name: str, task: str) -> ModelSettings:
     return model_settings(**(values | {"families": {name: few(name)}}))
 
 
-def _params(settings: ModelSettings, name: str) -> dict[str, Any]:
+def point(settings: ModelSettings, name: str) -> dict[str, Any]:
+    """The parameters that a study tries first, fixed ones included."""
+
     def value(dimension: Span | Choice | Fixed) -> Any:
         if isinstance(dimension, Span):
             return int(dimension.start) if dimension.integer else dimension.start
@@ -51,7 +53,7 @@ def test_fits_better_than_the_mean_and_reloads_exactly(name: str, task: str, tmp
     fitting = Fitting(task, metric(settings.metric), on_step=lambda step, value: steps.append(step))
     kind = family(name)
     prepared = kind.prepare(windows.train, windows.valid, settings.space(name), fitting)
-    model = kind.fit(_params(settings, name), prepared, fitting)
+    model = kind.fit(point(settings, name), prepared, fitting)
     predicted = model.predict(windows.test.x)
     constant = predict_baseline(ConstantBaseline(), windows.train, windows.test)
     assert fitting.metric.value(windows.test.y, predicted) < 0.95 * fitting.metric.value(windows.test.y, constant)
@@ -63,7 +65,7 @@ def test_fits_better_than_the_mean_and_reloads_exactly(name: str, task: str, tmp
     model.save(tmp_path)
     again = kind.load(tmp_path, windows.encoding)
     np.testing.assert_array_equal(again.predict(windows.test.x), predicted)
-    repeated = kind.fit(_params(settings, name), prepared, fitting)
+    repeated = kind.fit(point(settings, name), prepared, fitting)
     np.testing.assert_array_equal(repeated.predict(windows.test.x), predicted)
 
 
@@ -78,7 +80,7 @@ def test_pruning_ends_the_fit(name: str, task: str) -> None:
     fitting = Fitting(task, metric(settings.metric), on_step=stop)
     prepared = family(name).prepare(windows.train, windows.valid, settings.space(name), fitting)
     with pytest.raises(Pruned):
-        family(name).fit(_params(settings, name), prepared, fitting)
+        family(name).fit(point(settings, name), prepared, fitting)
 
 
 def test_searching_bins_is_refused() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -15,7 +14,6 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped, unused-ignore]
 
 from include.training.data import Encoding, Floats, Matrix, Rows
-from include.training.families.base import Cache
 
 # one broken sensor reading must not carry a whole linear model away
 _FURTHEST = 8.0
@@ -109,15 +107,6 @@ class Design:
             tuple((i, count) for i, count in state["categorical"]),
         )
 
-    def write(self, path: Path) -> None:
-        """Write the design as JSON."""
-        path.write_text(json.dumps(self.as_json()))
-
-    @classmethod
-    def read(cls, path: Path) -> Design:
-        """Read what :meth:`write` wrote."""
-        return cls.of_json(json.loads(path.read_text()))
-
     def origin(self) -> NDArray[np.int64]:
         """The feature that each design column comes from, shape (width,)."""
         from_categories = [i for i, count in self.categorical for _ in range(count)]
@@ -180,17 +169,7 @@ class Designed:
     valid_y: Floats
 
 
-def designed(train: Rows, valid: Rows, cache: Cache | None = None) -> Designed:
-    """Learn the design from the train window and apply it; a cache lets workers share both."""
-    if cache is None:
-        design = Design.learn(train.x, train.encoding)
-        return Designed(design, design.apply(train.x), train.y, valid.x, valid.y)
-    learn = functools.cache(lambda: Design.learn(train.x, train.encoding))
-    design = Design.read(cache.file("design.json", lambda path: learn().write(path)))
-    at = cache.file("design-train.npy", lambda path: _save(path, design.apply(train.x)))
-    return Designed(design, np.load(at, mmap_mode="r"), train.y, valid.x, valid.y)
-
-
-def _save(path: Path, matrix: Matrix) -> None:
-    with path.open("wb") as file:
-        np.save(file, matrix)
+def designed(train: Rows, valid: Rows) -> Designed:
+    """Learn the design from the train window and apply it: quicker than to read one that is kept."""
+    design = Design.learn(train.x, train.encoding)
+    return Designed(design, design.apply(train.x), train.y, valid.x, valid.y)

@@ -29,7 +29,7 @@ class Logistic(Family[Designed]):
 
     def prepare(self, train: Rows, valid: Rows, space: Space, fitting: Fitting) -> Designed:
         """Standardise and spread out both windows."""
-        return designed(train, valid, fitting.cache)
+        return designed(train, valid)
 
     def fit(self, params: Params, prepared: Designed, fitting: Fitting) -> LinearModel:
         """Continue the solver from its last coefficients, a tenth of ``max_iter`` at a time.

@@ -130,7 +130,7 @@ class NetworkFamily(Family[Tensors]):
         """Encode both windows and move the train window to the device."""
         torch.set_num_threads(fitting.threads)
         device = pick_device(fitting.device)
-        inputs, rows, watched = fed(train, valid, fitting.cache)
+        inputs, rows, watched = fed(train, valid)
         centre, scale = (0.0, 1.0) if fitting.task == "binary" else (float(rows.y.mean()), float(rows.y.std()) or 1.0)
         weights = fitting.weights(rows.y)
         moved = OnDevice(

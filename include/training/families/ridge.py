@@ -20,7 +20,7 @@ class RidgeRegression(Family[Designed]):
 
     def prepare(self, train: Rows, valid: Rows, space: Space, fitting: Fitting) -> Designed:
         """Standardise and spread out both windows."""
-        return designed(train, valid, fitting.cache)
+        return designed(train, valid)
 
     def fit(self, params: Params, prepared: Designed, fitting: Fitting) -> LinearModel:
         """Solve the normal equations."""
