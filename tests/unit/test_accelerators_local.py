@@ -122,7 +122,12 @@ def test_a_failed_worker_is_an_error_with_its_last_lines(tmp_path: Path, module:
 @pytest.mark.usefixtures("no_gpu")
 def test_a_stop_kills_the_whole_group(tmp_path: Path, module: str) -> None:
     run, _ = run_of(tmp_path, module, "hang", str(tmp_path / "pids"))
-    stopper = threading.Thread(target=lambda: (pids(tmp_path / "pids"), run.stop()))
+
+    def stop() -> None:
+        pids(tmp_path / "pids")
+        run.stop()
+
+    stopper = threading.Thread(target=stop)
     stopper.start()
     with pytest.raises(AcceleratorError, match="was stopped"):
         run.run()
