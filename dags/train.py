@@ -35,7 +35,11 @@ def train(use_case: UseCase) -> None:
         name = use_case.name
         training_set = FreezeTrainingSetOperator(task_id="freeze_training_set", use_case=name)
         search = SearchOperator.partial(
-            task_id="search", use_case=name, training_set=training_set.output, pool="gpu"
+            task_id="search",
+            use_case=name,
+            training_set=training_set.output,
+            needs=use_case.accelerator,
+            pool="gpu",
         ).expand(worker=list(range(use_case.training.workers)))
         fitted = FitBestOperator(task_id="fit_best", use_case=name, training_set=training_set.output)
         register = RegisterOperator(

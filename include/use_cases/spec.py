@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from include import partitions
+from include.accelerators.spec import AcceleratorSpec
 from include.errors import SpecError, UnknownPartition
 from include.gates_spec import GateSpec
 from include.monitoring_spec import MonitoringSpec
@@ -99,6 +100,7 @@ class UseCase(Values):
             feature definitions it shares.
         cron: when a partition's run is due; one tick a partition.
         time_zone: IANA zone in which a partition is a calendar day.
+        accelerator: what one search worker needs of the machine it runs on.
         training_days: label days of a training set, counted back from its last; left out, all of history.
         promotion: ``auto`` promotes what the gates recommend; ``approve`` asks a person first.
         limits: what a reader of a model card must know beyond its figures.
@@ -120,6 +122,7 @@ class UseCase(Values):
     features: FeatureSpec
     predictions: PredictionSpec
     training: ModelSettings
+    accelerator: AcceleratorSpec = AcceleratorSpec()
     training_days: int | None = Field(default=None, ge=3)
     promotion: Literal["auto", "approve"] = "auto"
     gates: GateSpec = GateSpec()
