@@ -1,45 +1,52 @@
 """Feast's embedded online store, with a guard: online values never move backwards in event time.
 
 Feast's SQLite store lets the last writer win, so a backfill of an old partition would replace today's
-values. Here a value is replaced only by one whose event (and among equal events, creation) is not
+values. Here a key's values are replaced only by those whose event (and among equal events, creation) is not
 older. The guard is part of the statement that writes, so it holds between processes too.
 
-Tables are those that Feast's store creates. Instants are written as whole microseconds since 1970 in
-UTC; Feast's own adapter writes seconds of the process's local time, which neither two processes in
-different zones nor one process across a clock change can compare.
+A feature view is one table with one row a key, ordered by key; Feast's own has a row for each feature and two
+indexes, which is what most of its time goes into. The row's features are one message of Feast's
+(``include/online_rows.py``), and its ``layout`` says which features they are, so that a view may gain and lose
+some. Instants are whole microseconds since 1970 in UTC; Feast's own adapter writes seconds of the process's
+local time, which neither two processes in different zones nor one process across a clock change can compare.
 """
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import repeat
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import pyarrow as pa
-import pyarrow.compute as pc
+from feast.entity import Entity
 from feast.feature_view import FeatureView
+from feast.infra.infra_object import InfraObject
 from feast.infra.key_encoding_utils import serialize_entity_key
-from feast.infra.online_stores.helpers import compute_table_id, extract_text_and_num
+from feast.infra.online_stores.helpers import compute_table_id
 from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteOnlineStoreConfig
+from feast.protos.feast.core.Registry_pb2 import Registry
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
-from feast.protos.feast.types.Value_pb2 import Value
+from feast.protos.feast.types.Value_pb2 import RepeatedValue, Value
 from feast.repo_config import RepoConfig
-from feast.type_map import python_values_to_proto_values
-from feast.value_type import ValueType
 
 from include.errors import LifecycleError
+from include.online_rows import KEY_VERSION, encoded_rows
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LAYOUTS = '"feature_layouts"'
 KEYS_OF_ONE_QUERY = 10_000  # SQLite takes up to 32,766 parameters
 
 TYPE: Final = "include.online_store.GuardedSqliteOnlineStore"
 
 OnlineRow = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
-StoredValue = tuple[bytes, str, bytes, str | None, int, int | None]
+StoredRow = tuple[bytes, int, bytes, int, int | None]
+"""Key, layout, features, event and creation in microseconds."""
 
 
 class GuardedSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):
@@ -64,41 +71,56 @@ class GuardedSqliteOnlineStore(SqliteOnlineStore):
         data: Sequence[OnlineRow],
         progress: Callable[[int], Any] | None,
     ) -> None:
-        """Write ``data`` in one transaction, leaving newer values as they are."""
-        self._upsert(config, table, _stored_rows(data, config.entity_key_serialization_version))
+        """Write ``data`` in one transaction, leaving newer values as they are.
+
+        Features that a row does not name stay what they were.
+        """
+        with self._writing(config) as connection:
+            for key, values, event, created in data:
+                encoded = serialize_entity_key(key, entity_key_serialization_version=KEY_VERSION)
+                before = self._stored_values(config, table, [encoded]).get(encoded, (None, {}))[1]
+                merged = before | values
+                layout = _layout(connection, tuple(merged))
+                features = RepeatedValue(val=list(merged.values())).SerializeToString()
+                row = (
+                    encoded,
+                    layout,
+                    features,
+                    _since_epoch(event),
+                    None if created is None else _since_epoch(created),
+                )
+                _upsert(connection, _table(config, table), [row])
         if progress:
             progress(len(data))
 
     def write_table(self, config: RepoConfig, view: FeatureView, rows: pa.Table) -> None:
         """Write ``rows`` in one transaction, leaving newer values as they are.
 
-        Several times as fast as Feast's way over one message a row and feature: equal values are
-        encoded once, and columns stay columns until SQLite takes them.
+        Many times as fast as Feast's way over one message a row and feature: columns stay columns until
+        SQLite takes them.
 
         Args:
             rows: join keys and features under their Feast names, and the columns of the view's source
                 with event and created instants (without a time zone they are UTC).
 
         Raises:
-            LifecycleError: a join key is null, or a column is missing.
+            LifecycleError: a join key or an instant is null, or a column is missing.
         """
         source = view.batch_source
         assert source is not None, "Feast materializes only views with a batch source"
-        wanted = [field.name for field in (*view.entity_columns, *view.features)] + [source.timestamp_field]
-        missing = sorted(set(wanted) - set(rows.column_names))
-        if missing:
-            raise LifecycleError(f"{view.name}: rows to write online lack the columns {missing}")
-        keys = _encoded_keys(rows, view, config.entity_key_serialization_version)
-        events = _microseconds(rows.column(source.timestamp_field))
-        has_created = source.created_timestamp_column in rows.column_names
-        created = _microseconds(rows.column(source.created_timestamp_column)) if has_created else None
+        event, created = source.timestamp_field, source.created_timestamp_column
+        _refuse_incomplete(view, rows, event)
+        names = tuple(field.name for field in view.features)
+        with self._writing(config) as connection:
+            layout = _layout(connection, names)
 
-        def stored() -> Iterator[StoredValue]:
-            for field in view.features:
-                values, texts = _encoded(rows.column(field.name), field.dtype.to_value_type())
-                yield from zip(keys, repeat(field.name), values, texts, events, created or repeat(None), strict=False)
+            def stored() -> Iterator[StoredRow]:
+                for keys, features, batch in encoded_rows(rows, view.entity_columns, view.features):
+                    events = _microseconds(batch.column(event))
+                    known = _microseconds(batch.column(created)) if created in batch.column_names else repeat(None)
+                    yield from zip(keys, repeat(layout), features, events, known, strict=False)
 
-        self._upsert(config, view, stored())
+            _upsert(connection, _table(config, view), stored())
 
     def online_read(
         self,
@@ -107,52 +129,72 @@ class GuardedSqliteOnlineStore(SqliteOnlineStore):
         entity_keys: list[EntityKey],
         requested_features: list[str] | None = None,
     ) -> list[tuple[datetime | None, dict[str, Value] | None]]:
-        """The stored values of each key, in the order of ``entity_keys``; ``(None, None)`` for unknown ones.
+        """The stored values of each key, in the order of ``entity_keys``; ``(None, None)`` for unknown ones."""
+        keys = [serialize_entity_key(key, entity_key_serialization_version=KEY_VERSION) for key in entity_keys]
+        stored = self._stored_values(config, table, list(dict.fromkeys(keys)))
+        found: dict[bytes, tuple[datetime | None, dict[str, Value] | None]] = {}
+        for key, (event, values) in stored.items():
+            wanted = {n: value for n, value in values.items() if requested_features is None or n in requested_features}
+            found[key] = (EPOCH + timedelta(microseconds=event), wanted) if wanted else (None, None)
+        return [found.get(key, (None, None)) for key in keys]
 
-        The instant of a key is the newest event among its values.
-        """
-        version = config.entity_key_serialization_version
-        keys = [serialize_entity_key(key, entity_key_serialization_version=version) for key in entity_keys]
-        found: dict[bytes, dict[str, Value]] = {}
-        newest: dict[bytes, int] = {}
-        for key, feature, value, event in self._stored_values(config, table, list(dict.fromkeys(keys))):
-            if requested_features is None or feature in requested_features:
-                found.setdefault(key, {})[feature] = Value.FromString(value)
-                newest[key] = max(event, newest.get(key, event))
-        return [
-            (EPOCH + timedelta(microseconds=newest[key]), found[key]) if key in found else (None, None) for key in keys
-        ]
+    def update(
+        self,
+        config: RepoConfig,
+        tables_to_delete: Sequence[FeatureView],
+        tables_to_keep: Sequence[FeatureView],
+        entities_to_delete: Sequence[Entity],
+        entities_to_keep: Sequence[Entity],
+        partial: bool,
+    ) -> None:
+        """Create the tables that are missing, drop those of views that are gone."""
+        _refuse_other_keys(config)
+        connection = self._get_conn(config)
+        with connection:
+            connection.execute(
+                f"CREATE TABLE IF NOT EXISTS {LAYOUTS} (layout INTEGER PRIMARY KEY, features TEXT NOT NULL UNIQUE)"
+            )
+            for table in tables_to_keep:
+                connection.execute(
+                    f"CREATE TABLE IF NOT EXISTS {_table(config, table)} (entity_key BLOB PRIMARY KEY, "
+                    "layout INTEGER NOT NULL, features BLOB NOT NULL, event_ts INTEGER NOT NULL, created_ts INTEGER) "
+                    "WITHOUT ROWID"
+                )
+            for table in tables_to_delete:
+                connection.execute(f"DROP TABLE IF EXISTS {_table(config, table)}")
+
+    def plan(self, config: RepoConfig, desired_registry_proto: Registry) -> list[InfraObject]:
+        """Nothing that Feast's own tables would be needed for."""
+        return []
 
     def _stored_values(
         self, config: RepoConfig, table: FeatureView, keys: list[bytes]
-    ) -> Iterator[tuple[bytes, str, bytes, int]]:
+    ) -> dict[bytes, tuple[int, dict[str, Value]]]:
+        """Event and values by feature, of each of ``keys`` that is stored."""
         connection = self._get_conn(config)
+        found: dict[bytes, tuple[int, dict[str, Value]]] = {}
+        layouts: dict[int, list[str]] = {}
         for start in range(0, len(keys), KEYS_OF_ONE_QUERY):
             part = keys[start : start + KEYS_OF_ONE_QUERY]
-            yield from connection.execute(
-                f"SELECT entity_key, feature_name, value, event_ts FROM {_table(config, table)}"
+            rows = connection.execute(
+                f"SELECT entity_key, layout, features, event_ts FROM {_table(config, table)}"
                 f" WHERE entity_key IN ({', '.join('?' * len(part))})",
                 part,
-            )
+            ).fetchall()
+            for key, layout, features, event in rows:
+                if layout not in layouts:
+                    layouts[layout] = _features_of(connection, layout)
+                values = RepeatedValue.FromString(features).val
+                found[key] = (event, dict(zip(layouts[layout], values, strict=True)))
+        return found
 
-    def _upsert(self, config: RepoConfig, table: FeatureView, rows: Iterable[StoredValue]) -> None:
-        name = _table(config, table)
+    @contextmanager
+    def _writing(self, config: RepoConfig) -> Iterator[sqlite3.Connection]:
         connection = self._get_conn(config)
         # IMMEDIATE takes the write lock at once, so that waiting for it is covered by the busy timeout
         connection.execute("BEGIN IMMEDIATE")
         with connection:
-            connection.executemany(
-                f"""
-                INSERT INTO {name} AS stored
-                    (entity_key, feature_name, value, value_text, event_ts, created_ts)
-                VALUES (?, ?, ?, ?, ?, ?)
-                ON CONFLICT (entity_key, feature_name) DO UPDATE
-                SET value = excluded.value, value_text = excluded.value_text,
-                    event_ts = excluded.event_ts, created_ts = excluded.created_ts
-                WHERE (excluded.event_ts, coalesce(excluded.created_ts, excluded.event_ts))
-                   >= (stored.event_ts, coalesce(stored.created_ts, stored.event_ts))""",
-                rows,
-            )
+            yield connection
 
     def _get_conn(self, config: RepoConfig) -> sqlite3.Connection:
         if self._conn is None:
@@ -186,17 +228,56 @@ def _connect(path: str, busy_seconds: float) -> sqlite3.Connection:
 
 def _table(config: RepoConfig, table: FeatureView) -> str:
     name = compute_table_id(config.project, table, config.registry.enable_online_feature_view_versioning)
-    return '"' + str(name).replace('"', '""') + '"'
+    # a name of its own: files of earlier versions hold tables of Feast's kind under the plain one
+    return '"' + str(name).replace('"', '""') + '_rows"'
 
 
-def _stored_rows(data: Iterable[OnlineRow], key_version: int) -> Iterator[StoredValue]:
-    for entity_key, values, event, created in data:
-        key = serialize_entity_key(entity_key, entity_key_serialization_version=key_version)
-        event_ts = _since_epoch(event)
-        created_ts = None if created is None else _since_epoch(created)
-        for feature, value in values.items():
-            text, _ = extract_text_and_num(value, False)
-            yield key, feature, value.SerializeToString(), text, event_ts, created_ts
+def _upsert(connection: sqlite3.Connection, table: str, rows: Iterable[StoredRow]) -> None:
+    connection.executemany(
+        f"""
+        INSERT INTO {table} AS stored (entity_key, layout, features, event_ts, created_ts)
+        VALUES (?, ?, ?, ?, ?)
+        ON CONFLICT (entity_key) DO UPDATE
+        SET layout = excluded.layout, features = excluded.features,
+            event_ts = excluded.event_ts, created_ts = excluded.created_ts
+        WHERE (excluded.event_ts, coalesce(excluded.created_ts, excluded.event_ts))
+           >= (stored.event_ts, coalesce(stored.created_ts, stored.event_ts))""",
+        rows,
+    )
+
+
+def _layout(connection: sqlite3.Connection, names: tuple[str, ...]) -> int:
+    """The number under which rows with these features, in this order, are stored."""
+    written = json.dumps(names)
+    connection.execute(f"INSERT OR IGNORE INTO {LAYOUTS} (features) VALUES (?)", (written,))
+    (number,) = connection.execute(f"SELECT layout FROM {LAYOUTS} WHERE features = ?", (written,)).fetchone()
+    return int(number)
+
+
+def _features_of(connection: sqlite3.Connection, layout: int) -> list[str]:
+    (written,) = connection.execute(f"SELECT features FROM {LAYOUTS} WHERE layout = ?", (layout,)).fetchone()
+    names: list[str] = json.loads(written)
+    return names
+
+
+def _refuse_other_keys(config: RepoConfig) -> None:
+    version = config.entity_key_serialization_version
+    if version != KEY_VERSION:
+        raise LifecycleError(
+            f"entity_key_serialization_version is {version} in feature_store.yaml; the guarded online store writes"
+            f" version {KEY_VERSION} only, set that"
+        )
+
+
+def _refuse_incomplete(view: FeatureView, rows: pa.Table, event: str) -> None:
+    wanted = [field.name for field in (*view.entity_columns, *view.features)] + [event]
+    missing = sorted(set(wanted) - set(rows.column_names))
+    if missing:
+        raise LifecycleError(f"{view.name}: rows to write online lack the columns {missing}")
+    for field in view.entity_columns:
+        nulls = rows.column(field.name).null_count
+        if nulls:
+            raise LifecycleError(f"{view.name}: join key {field.name!r} is null in {nulls} rows to write online")
 
 
 def _since_epoch(instant: datetime) -> int:
@@ -210,46 +291,3 @@ def _microseconds(instants: pa.ChunkedArray) -> list[int]:
     unit = pa.timestamp("us", instants.type.tz)
     result: list[int] = instants.cast(unit, safe=False).cast(pa.int64()).to_pylist()
     return result
-
-
-def _encoded_keys(rows: pa.Table, view: FeatureView, key_version: int) -> list[bytes]:
-    names = [field.name for field in view.entity_columns]
-    columns = []
-    for field in view.entity_columns:
-        column = rows.column(field.name)
-        if column.null_count:
-            raise LifecycleError(
-                f"{view.name}: join key {field.name!r} is null in {column.null_count} rows to write online"
-            )
-        columns.append(_messages(column, field.dtype.to_value_type()))
-    return [
-        serialize_entity_key(
-            EntityKey(join_keys=names, entity_values=values), entity_key_serialization_version=key_version
-        )
-        for values in zip(*columns, strict=True)
-    ]
-
-
-def _messages(column: pa.ChunkedArray, kind: ValueType) -> list[Value]:
-    """One Feast value for each entry of ``column``; equal entries share one."""
-    positions, distinct = _distinct(column)
-    messages = python_values_to_proto_values(distinct, kind)
-    return [messages[position] for position in positions]
-
-
-def _encoded(column: pa.ChunkedArray, kind: ValueType) -> tuple[list[bytes], list[str | None]]:
-    """The serialized value and its text for each entry of ``column``; equal entries share both."""
-    positions, distinct = _distinct(column)
-    messages = python_values_to_proto_values(distinct, kind)
-    values = [message.SerializeToString() for message in messages]
-    texts = [extract_text_and_num(message, False)[0] for message in messages]
-    return [values[position] for position in positions], [texts[position] for position in positions]
-
-
-def _distinct(column: pa.ChunkedArray) -> tuple[Sequence[int], list[Any]]:
-    if pa.types.is_nested(column.type):
-        return range(len(column)), column.to_pylist()
-    coded = pc.dictionary_encode(column, null_encoding="encode").combine_chunks()
-    if isinstance(coded, pa.ChunkedArray):
-        coded = pa.concat_arrays(coded.chunks)
-    return coded.indices.to_pylist(), coded.dictionary.to_pylist()
