@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from tempfile import TemporaryDirectory
+from urllib.parse import unquote
 
 import duckdb
 import numpy as np
@@ -31,6 +32,43 @@ from include.errors import LifecycleError, SourceError
 
 # Delta keeps file statistics in whole milliseconds, cut off: a lower bound must not trust the rest
 STATISTICS_GRAIN = timedelta(milliseconds=1)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A Delta table that is about to be read.
+
+    Attributes:
+        dataset: its rows.
+        folder: where its files lie, if DuckDB can read all that is wanted from them by itself.
+    """
+
+    dataset: pads.Dataset
+    folder: str | None
+
+    @contextmanager
+    def attached(
+        self, connection: duckdb.DuckDBPyConnection, event: str, since: datetime | None, until: datetime | None
+    ) -> Iterator[None]:
+        """Let ``connection`` read the rows with an event in ``[since, until]``, and little more, as ``history_rows``.
+
+        Files whose statistics lie outside are not opened. DuckDB's own reader takes a fraction of the time
+        that a scan through Arrow does, most of all of many small files.
+        """
+        bounds = _bounds_of(self.dataset.schema.field(event), since, until)
+        files = [] if self.folder is None else [part.path for part in self.dataset.get_fragments(filter=bounds)]
+        if files:
+            listed = ", ".join(_text(f"{self.folder}/{unquote(path)}") for path in files)
+            source = f"read_parquet([{listed}], hive_partitioning = false, union_by_name = true)"
+            where = _time_filter(event, since, until)
+            connection.execute(f"CREATE OR REPLACE TEMP VIEW history_rows AS SELECT * FROM {source} WHERE {where}")
+        else:
+            connection.register("history_rows", self.dataset if bounds is None else self.dataset.filter(bounds))
+        try:
+            yield
+        finally:
+            connection.execute("DROP VIEW IF EXISTS history_rows")
+            connection.unregister("history_rows")
 
 
 @dataclass(frozen=True)
@@ -57,24 +95,26 @@ class History:
     lifetime: timedelta | None = None
     version: int | None = None
 
-    def open(self) -> pads.Dataset:
-        """The table's rows as a pyarrow dataset; nothing is read yet.
+    def open(self) -> Opened:
+        """The table, its columns checked; nothing is read yet.
 
         Raises:
             SourceError: there is no such table or version, or it lacks a column.
         """
         try:
-            dataset = DeltaTable(self.uri, version=self.version).to_pyarrow_dataset()
+            table = DeltaTable(self.uri, version=self.version)
         except TableNotFoundError as error:
             raise SourceError(
                 f"{self.name}: there is no Delta table at {self.uri}; publish its features first"
             ) from error
+        dataset = table.to_pyarrow_dataset()
         wanted = [column for column, _ in (*self.keys, *self.values)] + [self.event]
         wanted += [self.created] if self.created else []
         faults = [self._missing(column, dataset.schema.names) for column in wanted]
         if any(faults):
             raise SourceError("; ".join(fault for fault in faults if fault))
-        return dataset
+        in_files = "://" not in self.uri and not set(wanted) & set(table.metadata().partition_columns)
+        return Opened(dataset, self.uri if in_files else None)
 
     def _missing(self, column: str, present: Sequence[str]) -> str | None:
         if column in present:
@@ -124,19 +164,20 @@ def values_as_of(connection: duckdb.DuckDBPyConnection, rows: pa.Table, instant:
         One row for each of ``rows``, in their order, with the value columns only. Null where nothing
         usable was known.
     """
-    dataset = history.open()
-    _refuse_incomparable(rows.schema, dataset.schema, history)
+    table = history.open()
+    schema = table.dataset.schema
+    _refuse_incomparable(rows.schema, schema, history)
     first, last = _bounds(rows.column(instant))
     if first is None or last is None:
-        return pa.table({name: pa.nulls(0, dataset.schema.field(column).type) for column, name in history.values})
+        return pa.table({name: pa.nulls(0, schema.field(column).type) for column, name in history.values})
     since = first - history.lifetime if history.lifetime else None
     plan = _Plan(connection, history)
     connection.register("entity_rows", _narrow(rows, instant, history))
-    connection.register("history_rows", _within(dataset, history.event, since, last))
-    try:
-        return plan.run()
-    finally:
-        plan.clear()
+    with table.attached(connection, history.event, since, last):
+        try:
+            return plan.run()
+        finally:
+            plan.clear()
 
 
 def latest_values(
@@ -148,8 +189,6 @@ def latest_values(
         Columns: the keys under their names for entity rows, the values under their result names, then
         the event and created columns under their own.
     """
-    dataset = history.open()
-    connection.register("history_rows", _within(dataset, history.event, since, until))
     keys = [f"k{n}" for n in range(len(history.keys))]
     rank = _RANK if history.created else "event"
     packed = ", ".join(
@@ -173,25 +212,23 @@ def latest_values(
               FROM ({rows})
               {"GROUP BY " + ", ".join(keys) if keys else ""})
         WHERE latest IS NOT NULL"""
-    try:
+    with history.open().attached(connection, history.event, since, until):
         return arrow(connection, sql)
-    finally:
-        connection.unregister("history_rows")
 
 
 def all_values(
     connection: duckdb.DuckDBPyConnection, history: History, since: datetime | None, until: datetime | None
 ) -> pa.Table:
     """Every row whose event lies in ``[since, until]``; the columns are those of :func:`latest_values`."""
-    dataset = history.open()
-    connection.register("history_rows", _within(dataset, history.event, since, until))
     names = [f"{quoted(column)} AS {quoted(name)}" for column, name in (*history.keys, *history.values)]
     names += [quoted(column) for column in (history.event, history.created) if column]
     where = _time_filter(history.event, since, until)
-    try:
+    with history.open().attached(connection, history.event, since, until):
         return arrow(connection, f"SELECT {', '.join(names)} FROM history_rows WHERE {where}")
-    finally:
-        connection.unregister("history_rows")
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
 
 
 def quoted(name: str) -> str:
@@ -251,8 +288,7 @@ class _Plan:
     def clear(self) -> None:
         for table in ("pairs", "found"):
             self._execute(f"DROP TABLE IF EXISTS {table}")
-        for view in ("entity_rows", "history_rows"):
-            self.connection.unregister(view)
+        self.connection.unregister("entity_rows")
 
     def _second_clock(self) -> tuple[bool, bool]:
         """Whether some row was created after its event, and whether any differ at all.
@@ -326,19 +362,17 @@ def _narrow(rows: pa.Table, instant: str, history: History) -> pa.Table:
     return pa.table({"position": position, "instant": rows.column(instant), **columns})
 
 
-def _within(dataset: pads.Dataset, event: str, since: datetime | None, until: datetime | None) -> pads.Dataset:
-    """The rows with an event in ``[since, until]`` and little more; files outside it are not opened."""
-    kind = dataset.schema.field(event).type
-    if not pa.types.is_timestamp(kind):
-        return dataset
-    bounds = []
-    if since is not None:
-        bounds.append(pc.field(event) >= _scalar(since - STATISTICS_GRAIN, kind))
-    if until is not None:
-        bounds.append(pc.field(event) <= _scalar(until, kind))
-    for bound in bounds:
-        dataset = dataset.filter(bound)
-    return dataset
+def _bounds_of(event: pa.Field, since: datetime | None, until: datetime | None) -> pc.Expression | None:
+    """What Arrow may leave out by a file's statistics; None where there is nothing to compare."""
+    bounds: pc.Expression | None = None
+    for instant, lower in ((since, True), (until, False)):
+        if instant is None or not pa.types.is_timestamp(event.type):
+            continue
+        column = pc.field(event.name)
+        cut = instant - STATISTICS_GRAIN if lower else instant
+        bound = column >= _scalar(cut, event.type) if lower else column <= _scalar(cut, event.type)
+        bounds = bound if bounds is None else bounds & bound
+    return bounds
 
 
 def _scalar(instant: datetime, kind: pa.DataType) -> pa.Scalar:
