@@ -42,22 +42,40 @@ def _logical(kind: pa.DataType) -> pa.DataType:
 
 def _canonical(name: str, column: pa.ChunkedArray) -> Iterable[bytes | memoryview]:
     kind = _logical(column.type)
-    flat = column.cast(kind).combine_chunks()
+    flat = (column if column.type == kind else column.cast(kind)).combine_chunks()
     values = flat if isinstance(flat, pa.Array) else pa.concat_arrays(flat.chunks)
-    yield pc.is_null(values).cast(pa.uint8()).to_numpy(zero_copy_only=False).tobytes()
-    if pa.types.is_string(kind):
-        filled = pc.fill_null(values, "")
-        yield pc.binary_length(filled).to_numpy(zero_copy_only=False).tobytes()
-        yield "".join(filled.to_pylist()).encode()
-        return
+    yield bytes(len(values)) if not values.null_count else _octets(pc.is_null(values).cast(pa.uint8()))
     if pa.types.is_null(kind):
+        return
+    if pa.types.is_string(kind):
+        filled = _filled(values, "")
+        yield _octets(pc.binary_length(filled))
+        yield _text(filled)
         return
     if pa.types.is_boolean(kind):
         values = values.cast(pa.uint8())
     elif pa.types.is_date32(kind):
-        values = values.cast(pa.int32())
+        values = values.view(pa.int32())
     elif pa.types.is_temporal(kind):
         values = values.cast(pa.int64())
     elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
         raise TypeError(f"column {name!r} is {kind}; fingerprints cover flat numbers, text, flags and times")
-    yield pc.fill_null(values, 0).to_numpy(zero_copy_only=False).tobytes()
+    yield _octets(_filled(values, 0))
+
+
+def _filled(values: pa.Array, nothing: object) -> pa.Array:
+    return pc.fill_null(values, nothing) if values.null_count else values
+
+
+def _octets(values: pa.Array) -> memoryview:
+    """The values' own bytes; they hold no null."""
+    return memoryview(values.to_numpy(zero_copy_only=False)).cast("B") if len(values) else memoryview(b"")
+
+
+def _text(values: pa.Array) -> memoryview:
+    """The bytes of all strings one after the other: what lies between the first offset and the last."""
+    _, offsets, octets = values.buffers()
+    if not len(values) or octets is None:
+        return memoryview(b"")
+    bounds = memoryview(offsets).cast("i")
+    return memoryview(octets)[bounds[values.offset] : bounds[values.offset + len(values)]]

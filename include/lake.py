@@ -94,10 +94,11 @@ class Publication:
 
 @dataclass(frozen=True)
 class Lake:
-    """Every Delta table under one root, a folder or an ``s3://`` address."""
+    """Every Delta table under one root, a folder or an ``s3://`` address; it stages with ``threads`` threads."""
 
     root: str
     storage_options: Mapping[str, str] = field(default_factory=dict)
+    threads: int = 1
 
     # ---- where things are -------------------------------------------------------------------
 
@@ -169,7 +170,7 @@ class Lake:
         filesystem, base = self.files()
         folder = f"{base}/_stages/{table}/{_slug(run)}-{run.attempt}"
         read = {name: asdict(value) for name, value in (inputs or {}).items()}
-        writer = StageWriter(filesystem, folder, table, tuple(keys), read, dict(notes or {}))
+        writer = StageWriter(filesystem, folder, table, tuple(keys), read, dict(notes or {}), self.threads)
         return writer.write(batches, tuple(order))
 
     def open_stage(self, path: str) -> Stage:

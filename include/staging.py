@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -89,7 +91,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class StageWriter:
-    """Splits sorted batches into one Parquet file a partition, holding one partition in memory."""
+    """Splits sorted batches into one Parquet file a partition, holding one partition a thread in memory."""
 
     filesystem: pafs.FileSystem
     folder: str
@@ -97,6 +99,7 @@ class StageWriter:
     keys: tuple[str, ...]
     inputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     notes: Mapping[str, Any] = field(default_factory=dict)
+    threads: int = 1
 
     def write(self, batches: pa.RecordBatchReader, order: tuple[str, ...]) -> Stage:
         """Write every partition, then the manifest: a folder without one is not a stage.
@@ -110,14 +113,7 @@ class StageWriter:
         self.filesystem.create_dir(self.folder)
         columns = pa.schema([f for f in batches.schema if f.name != "ds"])
         self._write_file(SCHEMA, columns.empty_table())
-        partitions: dict[str, StagedPartition] = {}
-        for key, rows in _by_partition(batches):
-            if key in partitions or key not in self.keys:
-                fault = "is not sorted by ds" if key in partitions else "was not asked for"
-                raise ValueError(f"{self.table}: partition {key} {fault}")
-            if order:
-                rows = rows.sort_by([(name, "ascending") for name in order])
-            partitions[key] = self._partition(key, rows)
+        partitions = self._write_partitions(batches, order)
         empty = columns.empty_table()
         for key in self.keys:
             if key not in partitions:
@@ -125,7 +121,24 @@ class StageWriter:
         self._write_manifest(partitions)
         return Stage(self.table, self.folder, partitions, self.filesystem, self.inputs, self.notes)
 
-    def _partition(self, key: str, rows: pa.Table) -> StagedPartition:
+    def _write_partitions(self, batches: pa.RecordBatchReader, order: tuple[str, ...]) -> dict[str, StagedPartition]:
+        found: dict[str, Future[StagedPartition]] = {}
+        with ThreadPoolExecutor(self.threads) as pool:
+            waiting: deque[Future[StagedPartition]] = deque()
+            for key, rows in _by_partition(batches):
+                if key in found or key not in self.keys:
+                    fault = "is not sorted by ds" if key in found else "was not asked for"
+                    raise ValueError(f"{self.table}: partition {key} {fault}")
+                # the next partition is read while these are written; more would only pile up
+                if len(waiting) == self.threads:
+                    waiting.popleft().result()
+                found[key] = pool.submit(self._partition, key, rows, order)
+                waiting.append(found[key])
+            return {key: future.result() for key, future in found.items()}
+
+    def _partition(self, key: str, rows: pa.Table, order: tuple[str, ...]) -> StagedPartition:
+        if order:
+            rows = rows.sort_by([(name, "ascending") for name in order])
         name = f"ds={key}/part-0.parquet"
         self.filesystem.create_dir(f"{self.folder}/ds={key}")
         self._write_file(name, rows)

@@ -38,7 +38,7 @@ class Workspace:
 
     @cached_property
     def lake(self) -> Lake:
-        return Lake(self.settings.lake_root)
+        return Lake(self.settings.lake_root, threads=self.settings.threads)
 
     @cached_property
     def source(self) -> SourceAdapter:
