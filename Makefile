@@ -73,6 +73,17 @@ schema: setup ## the JSON schema of use-case specs, after their fields have chan
 	@PYTHONPATH=. $(BIN)/python -c 'import json; from include.use_cases.spec import json_schema; print(json.dumps(json_schema(), indent=1, sort_keys=True))' > include/use_cases/use_case.schema.json.new
 	@mv include/use_cases/use_case.schema.json.new include/use_cases/use_case.schema.json
 
+##@ Measure it
+.PHONY: bench bench-clean
+bench: setup ## every benchmark beside its references, at most half an hour on a quiet machine (make bench ARGS="--scale small")
+	@PYTHONPATH=.:plugins $(BIN)/python -m tests.benchmarks $(ARGS)
+
+bench-clean: ## delete the benchmarks' generated data; results stay
+	@rm -rf var/bench
+
+bench-%: setup ## one of them: join audit transform publish materialize sweep score drift parse torch start chain backfill
+	@PYTHONPATH=.:plugins $(BIN)/python -m tests.benchmarks $* $(ARGS)
+
 ##@ Set it up
 .PHONY: setup lock compose-secrets clean purge help
 setup: $(STAMP) ## the virtual environment with every pinned package
@@ -110,4 +121,4 @@ purge: down ## stop everything and delete all state (lake, databases, models, se
 	@rm -rf "$${LIFECYCLE_HOME:-var}"
 
 help: ## this list
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9%-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

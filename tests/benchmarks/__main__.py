@@ -1,0 +1,108 @@
+"""``python -m tests.benchmarks [names] [--scale tiny|small|full] [--repeat 5]``: measure, compare, write."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from importlib import import_module
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from tests.benchmarks import results
+from tests.benchmarks.cases import Call, Row
+from tests.benchmarks.machine import QUIET_LOAD, describe
+from tests.benchmarks.processes import Failed, Measured
+from tests.benchmarks.results import Outcome
+
+NAMES = (
+    "join", "audit", "transform", "publish", "materialize", "sweep", "score", "drift", "parse", "torch_rows", "start",
+    "chain", "backfill",
+)  # fmt: skip
+# what takes longer than this is measured three times, not five
+_LONG_S, _LONG_RUNS = 60.0, 3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="name", help=f"which: {', '.join(NAMES)}; all when left out")
+    parser.add_argument("--scale", choices=("tiny", "small", "full"), default=os.environ.get("BENCH_SCALE") or "full")
+    parser.add_argument("--repeat", type=int, default=5, metavar="N", help="runs of each call (%(default)s)")
+    parser.add_argument("--rows", metavar="TEXT", help="only rows whose name contains it; nothing is written")
+    asked = parser.parse_args()
+    names = [name.replace("-", "_") for name in asked.names] or list(NAMES)
+    names = ["torch_rows" if name == "torch" else name for name in names]
+    unknown = sorted(set(names) - set(NAMES))
+    if unknown:
+        parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(NAMES)}")
+    console = Console()
+    machine = describe()
+    machine["busy"] = machine["load_at_start"] > QUIET_LOAD
+    if machine["busy"]:
+        console.print(
+            f"[yellow]load average {machine['load_at_start']}: the machine is not quiet, times will be too long[/]"
+        )
+    began = time.monotonic()
+    for name in names:
+        outcomes = run(name, asked.scale, asked.repeat, asked.rows, console)
+        found = results.as_json(name, asked.scale, machine, outcomes)
+        show(found, console)
+        if asked.rows is None:
+            results.write(found, results.folder(asked.scale))
+    console.print(f"{time.monotonic() - began:.0f} s; results in {results.folder(asked.scale)}")
+
+
+def run(name: str, scale: str, repeat: int, only: str | None, console: Console) -> list[Outcome]:
+    """Measure every row of one benchmark."""
+    module = import_module(f"tests.benchmarks.{name}")
+    with console.status(f"{name}: data"):
+        rows: list[Row] = [row for row in module.rows(scale) if only is None or only in row.name]
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    outcomes = []
+    with Progress(*columns, console=console, transient=True) as progress:
+        for row in rows:
+            outcomes.append(_measure(name, row, repeat, progress))
+    return outcomes
+
+
+def _measure(name: str, row: Row, repeat: int, progress: Progress) -> Outcome:
+    """Every call of a row in turns, so that what disturbs the machine disturbs all of them."""
+    outcome = Outcome(row)
+    processes = {call.label: Measured(name, call) for call in row.calls}
+    task = progress.add_task(f"{name}: {row.name}", total=repeat * len(row.calls))
+    try:
+        for number in range(repeat):
+            for call in row.calls:
+                progress.update(task, description=f"{name}: {row.name}: {call.label}", advance=1)
+                if call.label in outcome.faults or number >= _runs(call, outcome, repeat):
+                    continue
+                try:
+                    outcome.runs.setdefault(call.label, []).append(processes[call.label].run())
+                except Failed as fault:
+                    outcome.faults[call.label] = str(fault)
+                    said = f"{name}: {row.name}: {call.label}: {fault}\n{fault.detail}"
+                    progress.console.print(said, style="red", markup=False, highlight=False, soft_wrap=True)
+    finally:
+        for process in processes.values():
+            process.stop()
+        progress.remove_task(task)
+    return outcome
+
+
+def _runs(call: Call, outcome: Outcome, repeat: int) -> int:
+    limit = repeat if call.runs is None else min(call.runs, repeat)
+    long = outcome.runs.get(call.label, [{"seconds": 0}])[0]["seconds"] > _LONG_S
+    return min(limit, _LONG_RUNS) if long else limit
+
+
+def show(found: dict[str, Any], console: Console) -> None:
+    """Print what the page says of one benchmark."""
+    console.rule(str(found["benchmark"]))
+    for line in results.tables(found):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

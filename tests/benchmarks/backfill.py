@@ -1,0 +1,79 @@
+"""Thirty days through the whole chain: `airflow backfill`, with this project's settings and with Airflow's own.
+
+The third way is a loop that calls the same functions day after day in one process. Days are used up by each
+way and the stack is started for each, so each is measured once; the stock settings and the loop on fewer days,
+compared per day.
+"""
+
+from __future__ import annotations
+
+import time
+
+from tests.benchmarks import stacks
+from tests.benchmarks.cases import Call, Facts, Row, Scale, Target, Work
+
+
+def rows(scale: Scale) -> list[Row]:
+    case = stacks.use_case(scale)
+    days, fewer = (30, 10) if scale == "full" else (4, 2)
+    stacks.Prepared(case).make()
+    stock, loop = "Airflow's stock settings", "the functions in a loop"
+    part = {"case": case, "days": fewer}
+    return [
+        Row(
+            f"{days} days", days, "days",
+            Call("backfill", "through_airflow", {"case": case, "days": days}, runs=1, limit_s=3600),
+            (
+                Call(stock, "through_airflow", part | {"overrides": stacks.STOCK}, fewer, runs=1, limit_s=3600),
+                Call(loop, "in_process", part, fewer, runs=1, limit_s=3600),
+            ),
+            (Target("seconds", 3, stock, faster=True), Target("seconds", 2, loop)),
+        )
+    ]  # fmt: skip
+
+
+def through_airflow(case: str, days: int, overrides: str = "") -> Work:
+    from include.stack.api import AirflowApi
+
+    prepared = stacks.Prepared(case)
+    state: dict[str, object] = {}
+
+    def before() -> None:
+        state["stack"], state["keys"] = prepared.start(overrides), prepared.take(days)
+
+    def run() -> None:
+        state["began"] = time.time()
+        state["runs"] = stacks.backfill(state["stack"], case, state["keys"])  # type: ignore[arg-type]
+        state["ended"] = time.time()
+
+    def after() -> Facts:
+        api = AirflowApi.from_layout(state["stack"].layout)  # type: ignore[attr-defined]
+        found = stacks.shares(api, state["runs"], state["began"], state["ended"])  # type: ignore[arg-type]
+        state["stack"].down()  # type: ignore[attr-defined]
+        return found
+
+    return Work(run, before, after)
+
+
+def in_process(case: str, days: int) -> Work:
+    prepared = stacks.Prepared(case)
+    state: dict[str, object] = {}
+
+    def before() -> None:
+        state["stack"] = prepared.start()
+        stacks.one_day(prepared.workspace(), prepared.take(1)[0])
+        state["keys"] = prepared.take(days)
+
+    def run() -> Facts:
+        workspace = prepared.workspace()
+        total: dict[str, float] = {}
+        for key in state["keys"]:  # type: ignore[attr-defined]
+            for stage, seconds in stacks.one_day(workspace, key).items():
+                total[stage] = total.get(stage, 0.0) + seconds
+        return total
+
+    def after() -> Facts:
+        state["stack"].down()  # type: ignore[attr-defined]
+        return {}
+
+    return Work(run, before, after)

@@ -1,0 +1,66 @@
+"""One day from ingest to monitoring: through Airflow, its workers warm, beside the same calls in one process.
+
+Four DAGs, eighteen tasks. ``in_tasks`` is the time in which at least one of them ran; what lies between is
+Airflow's. The reference's facts say where the time of the calls goes; it runs while the same stack idles.
+"""
+
+from __future__ import annotations
+
+import time
+
+from tests.benchmarks import stacks
+from tests.benchmarks.cases import Call, Facts, Row, Scale, Target, Work
+
+
+def rows(scale: Scale) -> list[Row]:
+    given = {"case": stacks.use_case(scale)}
+    stacks.Prepared(given["case"]).make()
+    calls = Call("the calls in one process", "in_process", given)
+    subject, target = Call("through Airflow", "through_airflow", given), Target("seconds", 1.5, calls.label)
+    return [Row("one day", 1, "days", subject, (calls,), (target,))]
+
+
+def through_airflow(case: str) -> Work:
+    from include.stack.api import AirflowApi
+
+    prepared = stacks.Prepared(case)
+    state: dict[str, object] = {}
+
+    def before() -> None:
+        state["stack"] = stack = prepared.start()
+        api = AirflowApi.from_layout(stack.layout)
+        # the first day imports what the preload has left out, and is not measured
+        stacks.one_day_through_airflow(api, case, prepared.take(1)[0])
+        state["api"], state["key"] = api, prepared.take(1)[0]
+
+    def run() -> None:
+        state["began"] = time.time()
+        state["runs"] = stacks.one_day_through_airflow(state["api"], case, state["key"])  # type: ignore[arg-type]
+        state["ended"] = time.time()
+
+    def after() -> Facts:
+        found = stacks.shares(state["api"], state["runs"], state["began"], state["ended"])  # type: ignore[arg-type]
+        state["stack"].down()  # type: ignore[attr-defined]
+        return found
+
+    return Work(run, before, after)
+
+
+def in_process(case: str) -> Work:
+    prepared = stacks.Prepared(case)
+    state: dict[str, object] = {}
+
+    def before() -> None:
+        state["stack"] = prepared.start()
+        state["workspace"] = prepared.workspace()
+        stacks.one_day(prepared.workspace(), prepared.take(1)[0])
+        state["key"] = prepared.take(1)[0]
+
+    def run() -> Facts:
+        return stacks.one_day(state["workspace"], state["key"])  # type: ignore[arg-type]
+
+    def after() -> Facts:
+        state["stack"].down()  # type: ignore[attr-defined]
+        return {}
+
+    return Work(run, before, after)

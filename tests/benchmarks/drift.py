@@ -1,0 +1,160 @@
+"""The drift decision on 30 columns (24 numbers, 6 categories), and the report beside it.
+
+Subject: ``include.drift.decide``, a window's Parquet against the stored profile. References: numpy histograms
+(one ``bincount`` over equal bins a number, ``value_counts`` a category: what any decision from the full data
+must do at least) and Evidently on the full data, at the sizes it can do. ``same_verdicts`` counts the planted
+cases, moved by 0.02 to 0.28 deviations, that our decision and Evidently judge alike. The report is measured
+with its page's size.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks import data
+from tests.benchmarks.cases import Call, Facts, Row, Scale, Target, Work
+from tests.benchmarks.data import NUMBERS, TEXTS
+from tests.benchmarks.limits import threads
+
+REFERENCE_ROWS = 100_000
+PLANTED = 20
+BINS = 500
+
+
+def rows(scale: Scale) -> list[Row]:
+    sizes = {"tiny": [5_000, 20_000], "small": [10_000, 100_000]}.get(scale, [10_000, 1_000_000, 20_000_000])
+    full = {"tiny": 5_000, "small": 10_000}.get(scale, 100_000)
+    before = str(data.made("watched", min(REFERENCE_ROWS, full), 0))
+    found = [_row(before, size, sizes[-1], full) for size in sizes]
+    planted = {"reference": before, "current": str(data.made("watched", full, 1))}
+    found.append(
+        Row("planted cases", full, "rows", Call("decide", "planted", planted, runs=3),
+            (Call("Evidently, full data", "evidently", planted, runs=3),),
+            (Target("same_verdicts", PLANTED, text=f"{PLANTED} of {PLANTED} verdicts as Evidently's (missing ones)"),))
+    )  # fmt: skip
+    found.append(
+        Row("report", sizes[-1] if scale == "full" else sizes[0], "rows", Call("report", "report", planted), (),
+            (Target("page_mb", 6.0, text="page <= 6 MB"),))
+    )  # fmt: skip
+    return found
+
+
+def _row(before: str, size: int, largest: int, full: int) -> Row:
+    given = {"reference": before, "current": str(data.made("watched", size, 0))}
+    limit, evidently = "numpy histograms", "Evidently, full data"
+    references = [Call(limit, "histograms", given, fresh=size == largest)]
+    targets = [Target("seconds", 3, limit)]
+    if size <= 1_000_000:
+        # at a million rows Evidently takes minutes: what it takes per row of fewer is less, so the ratio is at least
+        part = {"reference": before, "current": str(data.made("watched", min(size, full), 0))}
+        units = min(size, full) if size > full else None
+        references.append(Call(evidently, "evidently", part, units=units, runs=3))
+        targets.append(Target("seconds", 20, evidently, faster=True))
+    subject = Call("decide", "ours", given, fresh=size == largest)
+    return Row(f"{size:,} rows", size, "rows", subject, tuple(references), tuple(targets), "decision")
+
+
+def ours(reference: str, current: str) -> Work:
+    decide = _decision(reference, current)
+
+    def run() -> Facts:
+        return {"drifted": sum(verdict.drifted for verdict in decide())}
+
+    return Work(run)
+
+
+def planted(reference: str, current: str) -> Work:
+    """Our verdicts, and beside them how many of the planted ones Evidently shares."""
+    decide = _decision(reference, current)
+    theirs = _evidently_verdicts(reference, current)
+    names = [*NUMBERS[: PLANTED - len(TEXTS)], *TEXTS]
+
+    def run() -> Facts:
+        found = {verdict.column: verdict.drifted for verdict in decide()}
+        same = [name for name in names if found[name] == theirs[name]]
+        drifted = sum(found[name] for name in names)
+        return {"same_verdicts": len(same), "drifted": drifted, "differing": sorted(set(names) - set(same))}
+
+    return Work(run)
+
+
+def _decision(reference: str, current: str) -> Any:
+    import pyarrow.dataset as ds
+
+    from include.drift import decide, profile
+    from include.monitoring_spec import DriftSpec
+
+    def stored(folder: str) -> Any:
+        return ds.dataset(f"{folder}/rows.parquet", format="parquet")
+
+    before = profile(stored(reference), NUMBERS, TEXTS)
+    return lambda: decide(before, stored(current), DriftSpec())
+
+
+def histograms(reference: str, current: str) -> Work:
+    import numpy as np
+    import pyarrow.dataset as ds
+
+    source = ds.dataset(f"{current}/rows.parquet", format="parquet")
+    low, scale = -10.0, BINS / 60.0
+
+    def run() -> Facts:
+        counted = 0
+        for name in NUMBERS:
+            total = np.zeros(BINS, np.int64)
+            for batch in source.to_batches(columns=[name], use_threads=False):
+                values = batch.column(0).to_numpy(zero_copy_only=False)
+                cells = ((np.nan_to_num(values, nan=low) - low) * scale).astype(np.intp)
+                total += np.bincount(np.clip(cells, 0, BINS - 1), minlength=BINS)
+            counted += int(total.sum())
+        for name in TEXTS:
+            for batch in source.to_batches(columns=[name], use_threads=False):
+                counted += len(batch.column(0).value_counts())
+        return {"counted": counted}
+
+    return Work(run)
+
+
+def evidently(reference: str, current: str) -> Work:
+    def run() -> Facts:
+        return {"drifted": sum(_evidently_verdicts(reference, current).values())}
+
+    return Work(run)
+
+
+def _evidently_verdicts(reference: str, current: str) -> dict[str, bool]:
+    import pandas as pd
+    from evidently import DataDefinition, Dataset, Report
+    from evidently.presets import DataDriftPreset
+    from threadpoolctl import threadpool_limits
+
+    definition = DataDefinition(numerical_columns=list(NUMBERS), categorical_columns=list(TEXTS))
+    frames = (pd.read_parquet(f"{folder}/rows.parquet") for folder in (reference, current))
+    old, new = (Dataset.from_pandas(frame, definition) for frame in frames)
+    with threadpool_limits(threads()):
+        snapshot = Report([DataDriftPreset()], include_tests=True).run(new, old).dict()
+    configs = {metric["id"]: metric["config"] for metric in snapshot["metrics"]}
+    found = {}
+    for test in snapshot["tests"]:
+        config = configs[test["metric_config"]["metric_id"]]
+        if "column" in config:
+            found[config["column"]] = test["status"] not in ("SUCCESS", "success")
+    return found
+
+
+def report(reference: str, current: str) -> Work:
+    import pandas as pd
+
+    from include import drift_report
+
+    before, now = (pd.read_parquet(f"{folder}/rows.parquet") for folder in (reference, current))
+    decided = _decision(reference, current)()
+    folder = tempfile.TemporaryDirectory()
+
+    def run() -> Facts:
+        written = drift_report.write(before, now, decided, Path(folder.name), categorical=TEXTS)
+        return {"page_mb": Path(written.html).stat().st_size / 1e6, "disagreeing": sorted(written.disagreeing)}
+
+    return Work(run)

@@ -1,0 +1,82 @@
+"""What the DAG processor pays: every DAG file parsed in a fresh process, for 1, 10, 100 and 300 use cases.
+
+The use cases are specs that say ``like: flights``: eight DAGs each. ``parse_seconds`` is the time after
+``airflow.sdk`` was imported; the reference is that import alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from include.settings import REPOSITORY
+from tests.benchmarks.cases import Call, Facts, Row, Scale, Target, Work
+
+SCRIPT = REPOSITORY / "tests" / "dags" / "parse_dags.py"
+
+
+def rows(scale: Scale) -> list[Row]:
+    sizes = {"tiny": [1, 10], "small": [1, 10, 100]}.get(scale, [1, 10, 100, 300])
+    found = []
+    for size in sizes:
+        name = f"{size} use case{'s' if size > 1 else ''}"
+        targets = {
+            1: (Target("parse_seconds", 0.5, text="time over the import <= 0.5 s"),),
+            300: (Target("parse_seconds", 10, text="time over the import <= 10 s"),),
+        }.get(size, ())
+        imported = Call("import airflow.sdk", "imported")
+        found.append(Row(name, size, "use cases", Call("parse all DAG files", "parsed", {"cases": size}),
+                         (imported,), targets, "parse"))  # fmt: skip
+    return found
+
+
+def parsed(cases: int) -> Work:
+    environ = _environ(cases)
+
+    def run() -> Facts:
+        done = subprocess.run(
+            [sys.executable, str(SCRIPT)], env=environ, cwd=REPOSITORY, capture_output=True, text=True, check=True
+        )
+        found = json.loads(done.stdout.splitlines()[-1])
+        assert not found["import_errors"], found["import_errors"]
+        return {
+            "parse_seconds": found["parse_seconds"],
+            "import_seconds": found["import_sdk_seconds"],
+            "dags": len(found["serialized"]),
+        }
+
+    return Work(run)
+
+
+def imported() -> Work:
+    environ = _environ(1)
+
+    def run() -> None:
+        subprocess.run([sys.executable, "-c", "import airflow.sdk"], env=environ, capture_output=True, check=True)
+
+    return Work(run)
+
+
+def _environ(cases: int) -> dict[str, str]:
+    """An Airflow home of its own, and ``cases`` use cases: ``flights``, and copies of it."""
+    home = Path(tempfile.mkdtemp(prefix="bench-parse-"))
+    # flights_live is there as well: it counts as the second one
+    for number in range(cases - 2):
+        folder = home / "cases" / f"copy_{number}"
+        folder.mkdir(parents=True)
+        (folder / f"copy_{number}.yaml").write_text(f"name: copy_{number}\nlike: flights\n", encoding="utf-8")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "LIFECYCLE"))}
+    return inherited | {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(REPOSITORY / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(REPOSITORY / "plugins"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
+        "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",
+        "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'plugins'}",
+        "LIFECYCLE_USE_CASES": str(home / "cases"),
+    }

@@ -1,0 +1,175 @@
+"""Making partitions visible: predictions of 1, 30 and 365 days in one commit, and four writers at once.
+
+Subject: ``Lake.stage`` and ``Lake.publish``: files beside the table, a fingerprint of each partition, one
+audited record, one commit. Reference: ``write_deltalake`` replacing the same partitions of a table by
+predicate. Both write into a table that holds the year. Of four writers each writes 30 days of its own, eight
+times over; ``conflicts`` counts the errors that reached a caller.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from include import partitions
+from tests.benchmarks.cases import Call, Facts, Row, Scale, Target, Work
+from tests.benchmarks.limits import threads
+
+TABLE = "bench/predictions/scores"
+FIRST = "2013-01-01"
+ROWS_A_DAY = 900
+WRITERS, TIMES = 4, 8
+
+
+def rows(scale: Scale) -> list[Row]:
+    spans = (1, 30) if scale == "tiny" else (1, 30, 365)
+    bare = "write_deltalake"
+    found = [
+        Row(f"{span} partitions", span, "partitions", Call("stage and publish", "ours", {"span": span}),
+            (Call(bare, "bare", {"span": span}), Call("publish alone", "ours", {"span": span, "staged": True})),
+            (Target("seconds", 1.2, bare),), "publish")
+        for span in spans
+    ]  # fmt: skip
+    span = 2 if scale == "tiny" else 30
+    found.append(
+        Row(f"{WRITERS} writers at once", span * WRITERS * TIMES, "partitions",
+            Call("stage and publish", "ours_at_once", {"span": span}), (Call(bare, "bare_at_once", {"span": span}),),
+            (Target("seconds", 1.2, bare), Target("conflicts", 0, text="conflicts that surface: 0")))
+    )  # fmt: skip
+    return found
+
+
+def scores(first: str, span: int, seed: int) -> Any:
+    """Predictions of ``span`` days, sorted by day; another seed, other values."""
+    import numpy as np
+    import pyarrow as pa
+
+    draw = np.random.default_rng(seed)
+    keys = partitions.key_range(first, partitions.shift(first, span - 1))
+    count = span * ROWS_A_DAY
+    return pa.table(
+        {
+            "carrier": pa.array(np.tile(np.array(["AA", "B6", "DL", "EV", "UA", "US"]), count // 6)),
+            "flight": pa.array(np.tile(np.arange(ROWS_A_DAY), span)),
+            "origin": pa.array(np.tile(np.array(["EWR", "JFK", "LGA"]), count // 3)),
+            "prediction": pa.array(draw.random(count)),
+            "model_version": pa.array(np.full(count, 7)),
+            "features_version": pa.array(np.repeat(np.array([f"{n:016x}" for n in range(span)]), ROWS_A_DAY)),
+            "ds": pa.array(np.repeat(np.array(keys), ROWS_A_DAY)),
+        }
+    )
+
+
+class _Ours:
+    """A lake that holds the year, and ways to publish more into it."""
+
+    def __init__(self, root: str) -> None:
+        from include.lake import Lake
+
+        self.lake, self.number = Lake(root, threads=threads()), 0
+
+    def stage(self, first: str, span: int, seed: int) -> Any:
+        from include.lake import Run
+
+        self.number += 1
+        run = Run("bench", f"benchmark-{first}", f"run-{self.number}-{seed}")
+        table = scores(first, span, seed)
+        keys = partitions.key_range(first, partitions.shift(first, span - 1))
+        return self.lake.stage(TABLE, table.to_reader(), keys, run, ("carrier", "flight", "origin")), run
+
+    def publish(self, staged: Any) -> None:
+        self.lake.publish(*staged)
+        self.lake.discard(staged[0])
+
+
+def ours(span: int, staged: bool = False) -> Work:
+    root = tempfile.mkdtemp(prefix="bench-publish-")
+    lake = _Ours(root)
+    lake.publish(lake.stage(FIRST, 365, 0))
+    waiting: list[Any] = []
+
+    def before() -> None:
+        waiting[:] = [lake.stage(FIRST, span, lake.number)] if staged else []
+
+    def run() -> None:
+        lake.publish(waiting[0] if staged else lake.stage(FIRST, span, lake.number))
+
+    return _removed(Work(run, before), root)
+
+
+def bare(span: int) -> Work:
+    root = tempfile.mkdtemp(prefix="bench-publish-")
+    _write_bare(root, FIRST, 365, 0)
+    numbers = iter(range(1, 1000))
+    return _removed(Work(lambda: _write_bare(root, FIRST, span, next(numbers))), root)
+
+
+def _write_bare(root: str, first: str, span: int, seed: int) -> None:
+    from deltalake import write_deltalake
+
+    last = partitions.shift(first, span - 1)
+    write_deltalake(
+        root,
+        scores(first, span, seed),
+        mode="overwrite",
+        partition_by=["ds"],
+        predicate=f"ds >= '{first}' AND ds <= '{last}'" if Path(root, "_delta_log").exists() else None,
+    )
+
+
+def ours_at_once(span: int) -> Work:
+    root = tempfile.mkdtemp(prefix="bench-publish-")
+    lake = _Ours(root)
+    lake.publish(lake.stage(FIRST, 365, 0))
+    return _removed(_at_once(_ours_often, root, span), root)
+
+
+def bare_at_once(span: int) -> Work:
+    root = tempfile.mkdtemp(prefix="bench-publish-")
+    _write_bare(root, FIRST, 365, 0)
+    return _removed(_at_once(_bare_often, root, span), root)
+
+
+def _at_once(often: Callable[[str, int, int, int], int], root: str, span: int) -> Work:
+    # processes that wait, so that starting them is not measured
+    pool = multiprocessing.get_context("spawn").Pool(WRITERS)
+    rounds = iter(range(1, 1000))
+
+    def run() -> Facts:
+        this = next(rounds)
+        asked = [(root, span, writer, this) for writer in range(WRITERS)]
+        return {"conflicts": sum(pool.starmap(often, asked, chunksize=1))}
+
+    pool.starmap(often, [(root, 1, writer, 0) for writer in range(WRITERS)], chunksize=1)
+    return Work(run)
+
+
+def _ours_often(root: str, span: int, writer: int, this: int) -> int:
+    lake = _Ours(root)
+    first = partitions.shift(FIRST, writer * span)
+    for time in range(TIMES):
+        lake.publish(lake.stage(first, span, 1000 * this + 10 * time + writer))
+    return 0
+
+
+def _bare_often(root: str, span: int, writer: int, this: int) -> int:
+    from deltalake.exceptions import CommitFailedError
+
+    conflicts = 0
+    for time in range(TIMES):
+        try:
+            _write_bare(root, partitions.shift(FIRST, writer * span), span, 1000 * this + 10 * time + writer)
+        except CommitFailedError:
+            conflicts += 1
+    return conflicts
+
+
+def _removed(work: Work, root: str) -> Work:
+    import atexit
+
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
+    return work

@@ -1,0 +1,233 @@
+"""The embedded stack of the benchmarks that go through Airflow, and the same day without it.
+
+One state folder under ``var/bench`` is prepared once: history landed, features computed, a champion promoted.
+Each measurement then takes days that nobody has asked for yet, in order, because a day that is published already
+is quicker the second time. The stack is started before a measurement and stopped after it, so that two ways of
+running it never share the machine.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from include import partitions
+from include.lake import Run
+from include.settings import Settings
+from include.stack.api import AirflowApi, Json, airflow_command
+from include.stack.layout import Layout
+from include.stack.pools import ensure_pools
+from include.stack.stack import Stack
+from include.use_cases.spec import load_use_case
+from include.workspace import Workspace
+from tests.benchmarks.data import CACHE
+
+CHAIN = ("ingest", "features", "score", "monitor")
+LOADED_TO = {"flights_small": "2013-02-09", "flights": "2013-08-31"}
+LAST = "2013-12-30"
+# what this project sets for pace, as Airflow has it by itself
+STOCK = """
+AIRFLOW__CORE__PARALLELISM=32
+AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG=16
+AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME=1
+AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL=5
+AIRFLOW__SCHEDULER__MP_START_METHOD=fork
+AIRFLOW__SCHEDULER__MP_FORKSERVER_PRELOAD=
+AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES=2
+"""
+_POLL_S = 0.2
+
+
+def use_case(scale: str) -> str:
+    """The real use case; at small scales the one of the end-to-end tests, which trains in seconds."""
+    return "flights" if scale == "full" else "flights_small"
+
+
+@dataclass
+class Prepared:
+    """The prepared folder of one use case."""
+
+    case: str
+
+    @property
+    def home(self) -> Path:
+        return CACHE.parent / f"stack-{self.case}"
+
+    def make(self) -> None:
+        """Prepare the folder, anew when its days are nearly used up."""
+        ready = self.home / "next_day"
+        if ready.exists() and ready.read_text() <= partitions.shift(LAST, -60):
+            return
+        shutil.rmtree(self.home, ignore_errors=True)
+        with self.running() as stack:
+            api = AirflowApi.from_layout(stack.layout)
+            for stage in ("bootstrap", "train", "promote", *CHAIN):
+                api.unpause(f"{self.case}_{stage}")
+            finish(api, f"{self.case}_bootstrap", {"from": "2013-01-01", "to": LOADED_TO[self.case]})
+            finish(api, f"{self.case}_train", {"trials": 4})
+            wait_for(api, [f"{self.case}_promote"], None, datetime.fromtimestamp(0, UTC))
+        ready.write_text(partitions.shift(LOADED_TO[self.case], 1))
+
+    def take(self, days: int) -> tuple[str, ...]:
+        """The next days that have never been asked for."""
+        file = self.home / "next_day"
+        first = file.read_text()
+        file.write_text(partitions.shift(first, days))
+        return partitions.key_range(first, partitions.shift(first, days - 1))
+
+    @contextmanager
+    def running(self, overrides: str = "") -> Iterator[Stack]:
+        """The stack, started with ``overrides``, stopped at the end."""
+        stack = self.start(overrides)
+        try:
+            yield stack
+        finally:
+            stack.down()
+
+    def start(self, overrides: str = "") -> Stack:
+        """Start the stack with ``overrides`` and this process's environment fit to read its lake."""
+        only_ours(os.environ)
+        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        stack = Stack(Layout(self.home, *free_ports(2)))
+        stack.layout.overrides_file.write_text(overrides, encoding="utf-8")
+        stack.up()
+        ensure_pools(stack.layout)
+        AirflowApi.from_layout(stack.layout).wait_for_dags([f"{self.case}_{stage}" for stage in CHAIN])
+        given = stack.environ()
+        for name in [name for name in given if name.startswith(("LIFECYCLE_", "MLFLOW_", "FEAST_", "GX_"))]:
+            os.environ[name] = given[name]
+        return stack
+
+    def workspace(self) -> Workspace:
+        return Workspace(Settings.from_environ(), load_use_case(self.case))
+
+
+def only_ours(environ: Any) -> None:
+    """No setting of another stack, and the use cases of the tests."""
+    for name in [name for name in environ if name.startswith(("LIFECYCLE_", "MLFLOW_", "AIRFLOW"))]:
+        del environ[name]
+    environ["LIFECYCLE_USE_CASES"] = str(Path(__file__).parents[1] / "e2e" / "use_cases")
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for opened in sockets:
+            opened.bind(("127.0.0.1", 0))
+        return [int(opened.getsockname()[1]) for opened in sockets]
+    finally:
+        for opened in sockets:
+            opened.close()
+
+
+# ---- through Airflow ------------------------------------------------------------------------------
+
+
+def finish(api: AirflowApi, dag_id: str, conf: Json) -> Json:
+    """A run of ``dag_id`` with ``conf``, once it has succeeded."""
+    run_id = api.trigger(dag_id, conf)
+    if api.wait(dag_id, run_id, 1800, poll_s=_POLL_S) != "success":
+        raise RuntimeError(f"{dag_id} {run_id} failed")
+    return api.run(dag_id, run_id)
+
+
+def one_day_through_airflow(api: AirflowApi, case: str, key: str) -> list[Json]:
+    """Trigger the ingest of ``key`` and wait for its monitoring; the four runs."""
+    asked = datetime.now(UTC)
+    api.trigger(f"{case}_ingest", partition_key=key)
+    return wait_for(api, [f"{case}_{stage}" for stage in CHAIN], [key], asked)
+
+
+def backfill(stack: Stack, case: str, keys: Sequence[str]) -> list[Json]:
+    """Backfill the ingest of ``keys`` with the ``airflow`` command and wait for their monitoring."""
+    asked = datetime.now(UTC)
+    span = ("--from-date", keys[0], "--to-date", keys[-1], "--max-active-runs", "4")
+    airflow_command(stack.layout, "backfill", "create", "--dag-id", f"{case}_ingest", *span)
+    return wait_for(AirflowApi.from_layout(stack.layout), [f"{case}_{stage}" for stage in CHAIN], keys, asked)
+
+
+def wait_for(
+    api: AirflowApi, dag_ids: Sequence[str], keys: Sequence[str] | None, since: datetime, timeout_s: float = 3600
+) -> list[Json]:
+    """The succeeded runs of each DAG that began after ``since``: one for each key, or one of any."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        found: dict[tuple[str, str], Json] = {}
+        for dag_id in dag_ids:
+            for run in api.runs(dag_id):
+                if datetime.fromisoformat(run["queued_at"] or run["run_after"]) < since:
+                    continue
+                if run["state"] == "failed":
+                    raise RuntimeError(f"{dag_id} {run['dag_run_id']} failed")
+                if run["state"] == "success" and (keys is None or run["partition_key"] in keys):
+                    found[dag_id, str(run["partition_key"]) if keys else ""] = run
+        if len(found) == len(dag_ids) * (1 if keys is None else len(keys)):
+            return list(found.values())
+        time.sleep(_POLL_S)
+    raise RuntimeError(f"{', '.join(dag_ids)} did not finish in {timeout_s:.0f} s")
+
+
+def shares(api: AirflowApi, runs: Sequence[Json], began: float, ended: float) -> dict[str, float]:
+    """What of the time between two instants tasks ran in, and what lay between them, in seconds.
+
+    ``in_tasks`` is the time in which at least one task ran, ``task_seconds`` the sum over all tasks.
+    """
+    spans = []
+    for run in runs:
+        for task in api.task_instances(str(run["dag_id"]), str(run["dag_run_id"])):
+            if task["start_date"] and task["end_date"]:
+                start, end = (datetime.fromisoformat(task[name]).timestamp() for name in ("start_date", "end_date"))
+                spans.append((max(start, began), min(end, ended)))
+    covered, reached = 0.0, began
+    for start, end in sorted(spans):
+        covered += max(end - max(start, reached), 0.0)
+        reached = max(reached, end)
+    return {
+        "tasks": float(len(spans)),
+        "task_seconds": sum(end - start for start, end in spans),
+        "in_tasks": covered,
+        "between_tasks": ended - began - covered,
+    }
+
+
+# ---- without it -----------------------------------------------------------------------------------
+
+
+def one_day(workspace: Workspace, key: str) -> dict[str, float]:
+    """What the four DAGs do for ``key``, as plain calls, and what each stage took."""
+    from include import featurize, ingest, monitor, publishing, scoring
+
+    took: dict[str, float] = {}
+    began = time.perf_counter()
+
+    def lap(stage: str) -> None:
+        nonlocal began
+        now = time.perf_counter()
+        took[stage], began = now - began, now
+
+    def publish(stages: dict[str, str], run: Run) -> None:
+        publishing.audit(workspace, stages, run)
+        publishing.publish(workspace, stages, run)
+
+    def run_of(stage: str) -> Run:
+        return Run(workspace.case.name, f"{workspace.case.name}_{stage}", f"benchmark-{key}")
+
+    publish(ingest.land(workspace, [key], run_of("ingest")), run_of("ingest"))
+    lap("ingest")
+    publish(featurize.stage(workspace, key, key, run_of("features")), run_of("features"))
+    featurize.materialize(workspace, key, key)
+    lap("features")
+    publish(scoring.stage(workspace, key, key, scoring.AS_OF_CLOCK, run_of("score")), run_of("score"))
+    lap("score")
+    publish(monitor.stage(workspace, key, key, run_of("monitor")), run_of("monitor"))
+    monitor.training_requested(workspace, key, "backfill", run_of("monitor"))
+    lap("monitor")
+    return took

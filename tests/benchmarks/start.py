@@ -1,0 +1,91 @@
+"""From nothing to healthy: `make up` on an empty folder and on one that was up before; `make demo` after install.
+
+There is no reference. The facts say when each part was healthy, in seconds from the beginning: most of it is
+the imports of five processes on the cores there are.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from include.settings import REPOSITORY
+from tests.benchmarks import stacks
+from tests.benchmarks.cases import Call, Facts, Row, Scale, Work
+
+
+def rows(scale: Scale) -> list[Row]:
+    found = [
+        Row("make up, first time", 1, "starts", Call("healthy", "first_time", limit_s=600)),
+        Row("make up, again", 1, "starts", Call("healthy", "again", limit_s=600)),
+    ]
+    if scale == "full":
+        found.append(Row("make demo", 1, "runs", Call("done", "demo", runs=1, limit_s=3600)))
+    return found
+
+
+def first_time() -> Work:
+    return _up(lambda home: shutil.rmtree(home, ignore_errors=True))
+
+
+def again() -> Work:
+    return _up(lambda home: None)
+
+
+def _up(prepare: Callable[[Path], None]) -> Work:
+    from include.stack.layout import Layout
+    from include.stack.stack import Stack
+
+    stacks.only_ours(os.environ)
+    # the socket of PostgreSQL wants a short path
+    home = Path(tempfile.mkdtemp(prefix="bench-up-")) / "home"
+    started: list[Stack] = []
+    Stack(Layout(home, *stacks.free_ports(2))).up()
+
+    def before() -> None:
+        Stack(Layout(home)).down()
+        prepare(home)
+
+    def run() -> Facts:
+        began, reached = time.perf_counter(), {}
+
+        def report(part: str, doing: str) -> None:
+            if doing in ("healthy", "current"):
+                reached[part] = round(time.perf_counter() - began, 2)
+
+        started[:] = [Stack(Layout(home, *stacks.free_ports(2)), report)]
+        started[0].up()
+        return dict(reached)
+
+    def after() -> Facts:
+        started[0].down()
+        return {}
+
+    return Work(run, before, after)
+
+
+def demo() -> Work:
+    stacks.only_ours(os.environ)
+    parent = Path(tempfile.mkdtemp(prefix="bench-demo-"))
+    airflow, mlflow = stacks.free_ports(2)
+    environ = {
+        **os.environ, "PYTHONPATH": str(REPOSITORY), "LIFECYCLE_HOME": str(parent / "home"),
+        "LIFECYCLE_AIRFLOW_PORT": str(airflow), "LIFECYCLE_MLFLOW_PORT": str(mlflow),
+    }  # fmt: skip
+
+    def stack(*words: str) -> None:
+        command = [sys.executable, "-m", "include.stack", *words]
+        subprocess.run(command, env=environ, cwd=REPOSITORY, check=True, stdout=subprocess.DEVNULL)
+
+    def after() -> Facts:
+        stack("down")
+        shutil.rmtree(parent, ignore_errors=True)
+        return {}
+
+    return Work(lambda: stack("demo"), after=after)
