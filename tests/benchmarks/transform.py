@@ -2,7 +2,7 @@
 
 Subject: ``include.featurize.stage``: inputs checked, computed, written as a stage with a fingerprint of every
 partition. References: the same SQL on the same Parquet files, each view copied to Parquet by DuckDB, as one
-would do by hand. A second one writes one file a day and view, ordered by day, as the lake needs them to publish days apart.
+would do by hand; and the same with one file a day and view, as the lake needs them to publish days apart.
 """
 
 from __future__ import annotations
