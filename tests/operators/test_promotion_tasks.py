@@ -51,8 +51,9 @@ def test_the_version_that_is_judged(judged: list[Any], run: dict[str, Any], argu
     assert judged == [arguments]
 
 
-def test_a_no_skips_what_follows(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_no_skips_what_follows_and_keeps_its_evidence(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     skipped: list[Any] = []
+    kept: dict[str, Any] = {}
     monkeypatch.setattr("include.promotion.judge", lambda *_: NO)
     monkeypatch.setattr(JudgeOperator, "skip", lambda self, ti, tasks: skipped.append(list(tasks)))
     with DAG(dag_id="flights_test"):

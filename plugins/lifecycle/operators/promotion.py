@@ -57,6 +57,8 @@ class JudgeOperator(LifecycleOperator, SkipMixin):
             proposal = promotion.judge(workspace, version, self.run_of(context, workspace))
         if not proposal.change:
             self.log.info("The champion stays: %s", proposal.reason)
+            # skipping ends the task on the spot, and its evidence would be lost with what it returns
+            context["ti"].xcom_push(key="return_value", value=proposal.model_dump())
             self.skip(ti=context["ti"], tasks=self.get_direct_relatives(upstream=False))
         return proposal.model_dump()
 

@@ -1,0 +1,104 @@
+"""A person decides: with the evidence in view, by compare-and-swap, and nobody who may only look."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from include import ledger
+from include.stack.api import AirflowApi, ApiError, Json
+from include.use_cases.spec import load_use_case
+from include.workspace import Workspace
+from tests.e2e.deployment import Deployment
+from tests.unit import promotion_case as given
+
+pytestmark = pytest.mark.e2e
+
+DAG = "asked_promote"
+
+
+@pytest.fixture(scope="module")
+def asked(deployment: Deployment) -> Workspace:
+    """Two versions are registered that nobody has judged."""
+    there = Workspace(deployment.workspace.settings, load_use_case("asked"))
+    given.train(there)
+    given.train(there, seed=1, as_of="2013-04-10")
+    deployment.api.wait_for_dags([DAG])
+    deployment.api.unpause(DAG)
+    return there
+
+
+def tasks(deployment: Deployment, run_id: str) -> dict[str, Any]:
+    return {task["task_id"]: task["state"] for task in deployment.api.task_instances(DAG, run_id)}
+
+
+def question(deployment: Deployment, run_id: str) -> Json:
+    """What a person is asked, once they are."""
+
+    def waiting() -> bool | None:
+        states = tasks(deployment, run_id)
+        assert states.get("judge") != "failed", deployment.api.log(DAG, run_id, "judge")[-20:]
+        return states.get("approve") == "awaiting_input" or None
+
+    deployment.until(waiting, "the question to be asked")
+    return deployment.api.call("GET", answer_path(run_id))
+
+
+def answer_path(run_id: str) -> str:
+    return f"/dags/{DAG}/dagRuns/{run_id.replace('+', '%2B')}/taskInstances/approve/-1/hitlDetails"
+
+
+def answer(api: AirflowApi, run_id: str, chosen: str) -> None:
+    api.call("PATCH", answer_path(run_id), {"chosen_options": [chosen], "params_input": {}})
+
+
+def ended(deployment: Deployment, run_id: str) -> dict[str, Any]:
+    deployment.api.wait(DAG, run_id, 120)
+    return tasks(deployment, run_id)
+
+
+def test_a_no_leaves_the_champion(deployment: Deployment, asked: Workspace) -> None:
+    run_id = deployment.api.trigger(DAG, {"version": "1"})
+    question(deployment, run_id)
+    answer(deployment.api, run_id, "Reject")
+    assert ended(deployment, run_id) == {"judge": "success", "approve": "success", "promote": "skipped"}
+    assert ledger.promotions(asked) == []
+
+
+def test_a_person_approves_with_the_evidence_in_view(deployment: Deployment, asked: Workspace) -> None:
+    run_id = deployment.api.trigger(DAG, {"version": "1"})
+    shown = question(deployment, run_id)
+    assert "there is no champion yet" in shown["body"]
+    assert "| log\\_loss |" in shown["body"]
+    assert "model_card/model_card.html" in shown["body"]
+    assert shown["defaults"] == ["Reject"]
+    with pytest.raises(ApiError) as refused:
+        answer(AirflowApi.from_layout(deployment.layout, "viewer"), run_id, "Approve")
+    assert refused.value.status == 403
+    answer(deployment.api, run_id, "Approve")
+    assert ended(deployment, run_id) == {"judge": "success", "approve": "success", "promote": "success"}
+    (entry,) = ledger.promotions(asked)
+    assert (entry.version, entry.decided_by) == (1, "admin")
+
+
+def test_what_the_gates_refuse_is_not_asked_and_its_evidence_is_kept(deployment: Deployment, asked: Workspace) -> None:
+    before = ledger.promotions(asked)
+    run_id = deployment.api.trigger(DAG, {"version": "2"})
+    assert ended(deployment, run_id) == {"judge": "success", "approve": "skipped", "promote": "skipped"}
+    judged = deployment.api.xcom(DAG, run_id, "judge")
+    assert not judged["change"]
+    assert "the interval holds zero" in judged["body"]
+    assert ledger.promotions(asked) == before
+
+
+def test_judging_the_champion_asks_nobody(deployment: Deployment, asked: Workspace) -> None:
+    run_id = deployment.api.trigger(DAG, {"version": "1"})
+    assert ended(deployment, run_id) == {"judge": "success", "approve": "skipped", "promote": "skipped"}
+
+
+def test_a_rollback_to_what_never_was_champion_is_refused(deployment: Deployment, asked: Workspace) -> None:
+    run_id = deployment.api.trigger(DAG, {"rollback_to": "2"})
+    assert ended(deployment, run_id)["judge"] == "failed"
+    said = " ".join(deployment.api.log(DAG, run_id, "judge"))
+    assert "version 2 never was champion; a rollback can return to: 1" in said
