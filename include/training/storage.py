@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import warnings
@@ -46,8 +47,10 @@ def open_store(url: str, heartbeat_seconds: int | None = None, grace_seconds: in
     engine_args = _engine_args(url)
     engine = sa.create_engine(url, **engine_args)
     try:
-        # two workers that create the tables at the same moment would fail each other
-        with _lock(engine, "schema"), warnings.catch_warnings():
+        # two workers that create the tables at the same moment would fail each other; once the tables are
+        # there nobody waits, for checking them takes its time
+        first = contextlib.nullcontext() if _complete(engine) else _lock(engine, "schema")
+        with first, warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             storage = RDBStorage(
                 url,
@@ -61,6 +64,15 @@ def open_store(url: str, heartbeat_seconds: int | None = None, grace_seconds: in
     finally:
         engine.dispose()
     return StudyStore(storage, url)
+
+
+def _complete(engine: sa.Engine) -> bool:
+    """Whether Optuna's tables are there; it writes its migration's number last."""
+    with engine.connect() as connection:
+        tables = sa.inspect(connection)
+        if not (tables.has_table("studies") and tables.has_table("alembic_version")):
+            return False
+        return bool(connection.execute(sa.text("select count(*) from alembic_version")).scalar_one())
 
 
 def _engine_args(url: str) -> dict[str, object]:

@@ -201,27 +201,39 @@ def open_sweep(
     Raises:
         TrainingError: the study belongs to another training set or to other settings.
     """
-    maximize = METRICS[settings.metric].maximize
     identity = {"training_set": fingerprint, "settings": settings.search_digest()}
     if settings.sampler == "grid":
         budget = min(budget, len(proposals.grid(settings)))
-    with store.lock(name):
-        study = optuna.create_study(
-            study_name=name,
-            storage=store.storage,
-            direction="maximize" if maximize else "minimize",
-            load_if_exists=True,
-            sampler=optuna.samplers.RandomSampler(seed=settings.seed),
-        )
-        known = {key: study.user_attrs[key] for key in identity if key in study.user_attrs}
-        _refuse_strangers(name, known, identity)
-        study.set_user_attr("metric", settings.metric)
-        study.set_user_attr("budget", budget)
-        for limit in (budgets.TIME, budgets.DEVICE_TIME):
-            study.set_user_attr(limit, getattr(settings, limit))
-        for key, value in identity.items():
-            study.set_user_attr(key, value)
+    limits = {limit: getattr(settings, limit) for limit in (budgets.TIME, budgets.DEVICE_TIME)}
+    wanted = identity | limits | {"metric": settings.metric, "budget": budget}
+    found = _attributes(store, name)
+    # whoever finds the study as it should be joins without waiting for those that are claiming
+    if found != wanted:
+        with store.lock(name):
+            _write(store, name, identity, wanted)
     return Sweep(store, name, settings, budget, allowed, devices)
+
+
+def _attributes(store: StudyStore, name: str) -> dict[str, object] | None:
+    try:
+        return dict(store.storage.get_study_user_attrs(store.storage.get_study_id_from_name(name)))
+    except KeyError:
+        return None
+
+
+def _write(store: StudyStore, name: str, identity: dict[str, str], wanted: dict[str, object]) -> None:
+    study = optuna.create_study(
+        study_name=name,
+        storage=store.storage,
+        direction="maximize" if METRICS[str(wanted["metric"])].maximize else "minimize",
+        load_if_exists=True,
+        sampler=optuna.samplers.RandomSampler(seed=0),
+    )
+    found = study.user_attrs
+    _refuse_strangers(name, {key: found[key] for key in identity if key in found}, identity)
+    for key, value in wanted.items():
+        if key not in found or found[key] != value:
+            study.set_user_attr(key, value)
 
 
 def _refuse_strangers(name: str, known: dict[str, str], identity: dict[str, str]) -> None:
