@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -128,9 +129,12 @@ class Deployment:
     # ---- killing ------------------------------------------------------------------------------
 
     def processes(self, stage: str, run_id: str, task_id: str) -> list[psutil.Process]:
-        """The processes that run a task's instances now, found by the title that Airflow gives them."""
+        """The processes that run a task's instances now and what they have started; Airflow gives them a title."""
         titles = tuple(f"airflow worker -- {task['id']}" for task in self.tasks(stage, run_id, task_id))
-        return titled(titles)
+        found = titled(titles)
+        with suppress(psutil.NoSuchProcess):
+            found += [child for process in found for child in process.children(recursive=True)]
+        return list(dict.fromkeys(found))
 
 
 def dag(stage: str) -> str:

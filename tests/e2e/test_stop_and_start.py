@@ -8,7 +8,7 @@ import pytest
 from include import registry
 from include.stack.pools import ensure_pools
 from tests.e2e.conftest import DAYS, Backfilled
-from tests.e2e.deployment import CASE, Deployment, dag
+from tests.e2e.deployment import CASE, Deployment
 
 pytestmark = pytest.mark.e2e
 
@@ -30,4 +30,3 @@ def test_down_and_up_lose_nothing(bootstrapped: Deployment, backfilled: Backfill
     assert registry.champion(bootstrapped.workspace.settings.mlflow_tracking_uri, CASE).number == 1
     bootstrapped.run("score", key=DAYS[0])
     assert bootstrapped.versions() == versions
-    assert {found["state"] for found in bootstrapped.api.runs(dag("score"), partition_key=DAYS[0])} == {"success"}
