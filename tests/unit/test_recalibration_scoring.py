@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from include import featurize, inputs, partitions, publishing, rebuild, recalibration, scoring
+from include import featurize, inputs, partitions, publishing, rebuild, recalibration, scoring, training_sets
 from include.errors import MissingPartitions, TrainingError
 from include.scoring_spec import RecalibrationSpec, ScoringSpec
 from include.workspace import Workspace
@@ -62,9 +63,7 @@ def test_nothing_that_became_known_after_the_clock_matters(scored: Workspace, tm
     known = asking(chain.until(chain.landed(), tmp_path / "known", DAY))
     first, _ = recalibration.window(DAY, SPEC)
     # MLflow is that of the trained lake; the ledger is not there, so the version is named
-    known = Workspace(
-        chain.replace(known.settings, mlflow_tracking_uri=scored.settings.mlflow_tracking_uri), known.case
-    )
+    known = Workspace(replace(known.settings, mlflow_tracking_uri=scored.settings.mlflow_tracking_uri), known.case)
     chain.compute_features(known, first, DAY, chain.run("features", "autumn_features"))
     featurize.apply_definitions(known)
     chain.score(known, DAY, DAY, chain.run("score", "autumn_score"), model="1")
@@ -97,7 +96,7 @@ def test_rebuilding_what_is_not_there_says_so(
 ) -> None:
     monkeypatch.setattr(Workspace, "open", lambda _: chain.trained())
     with pytest.raises(TrainingError, match="has no version 99"):
-        rebuild.training_sets.rebuild(chain.trained(), chain.AS_OF, 99)
+        training_sets.rebuild(chain.trained(), chain.AS_OF, 99)
     assert rebuild.main(["--use-case", "autumn"]) == 1
     assert "give either --model, or --as-of and --version" in capsys.readouterr().err
     assert rebuild.main(["--use-case", "autumn", "--model", "7"]) == 1
