@@ -17,6 +17,7 @@ LASTING = [
     errors.ConfError,
     errors.DigestMismatch,
     errors.LateAttempt,
+    errors.MissingPartitions,  # the waiting was done before it was raised
     errors.NoChampion,
     errors.SchemaMismatch,
     errors.SettingsError,
