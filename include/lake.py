@@ -351,6 +351,11 @@ class Lake:
             return delta.to_pyarrow_dataset(file_pruning_predicate=[("ds", "<=", as_of)])
         return delta.to_pyarrow_dataset()
 
+    def fingerprints(self, table: str, keys: Sequence[str], version: int | None = None) -> dict[str, str]:
+        """The content of each of ``keys``, as of a version of the table."""
+        delta = self.open(table, version)
+        return {record.key: record.fingerprint for record in self._walk(delta, table, keys)}
+
     def inputs(self, table: str, keys: Sequence[str]) -> Input:
         """What a run that reads ``keys`` of ``table`` records about it."""
         delta = self.open(table)

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from include import feature_store, features, inputs, ledger, model_files, recalibration
+from include import feature_store, features, fingerprint, inputs, ledger, model_files, recalibration
 from include.errors import ConfError
-from include.lake import Run
+from include.lake import Input, Run
 from include.training.model import LoadedModel
 from include.workspace import Workspace
 
@@ -37,11 +37,12 @@ def stage(workspace: Workspace, first: str, last: str, model: str, run: Run) -> 
     wanted = inputs.wanted(workspace, "score", keys)
     for table, parts in wanted.items():
         workspace.lake.require(table, parts)
-    seen = {key: inputs.content_of(workspace, inputs.wanted(workspace, "score", [key])) for key in keys}
-    rows = entity_rows(workspace, first, last)
+    read = inputs.read(workspace, wanted)
+    seen = _features_versions(workspace, keys, read)
+    rows = entity_rows(workspace, first, last, read)
     models = {version: load_version(workspace, version) for version in sorted(set(versions.values()))}
     states = recalibration.states(workspace, versions, models)
-    read, notes = inputs.read(workspace, wanted), {"models": versions}
+    notes = {"models": versions}
 
     def staged(name: str, found: pa.Table, order: tuple[str, ...]) -> dict[str, str]:
         table = case.table("predictions", name)
@@ -65,17 +66,23 @@ def model_folder(workspace: Workspace, version: int) -> Path:
     return model_files.folder_of(workspace, version)
 
 
-def entity_rows(workspace: Workspace, first: str, last: str) -> pa.Table:
-    """The rows to predict on ``first``..``last`` with their features as of each day's clock."""
-    case = workspace.case
+def entity_rows(workspace: Workspace, first: str, last: str, read: Mapping[str, Input] | None = None) -> pa.Table:
+    """The rows to predict on ``first``..``last`` with their features as of each day's clock.
+
+    Tables that ``read`` names are read at the version that it records, others as they are now.
+    """
+    case, recorded = workspace.case, read or {}
     keys = case.check_keys(first, last)
     with workspace.connect() as con:
         for name in case.partitioned_raw:
-            workspace.attach(con, name, case.table("raw", name), keys)
+            table = case.table("raw", name)
+            workspace.attach(con, name, table, keys, recorded[table].version if table in recorded else None)
         query = features.scoring_rows(con, case.assets_folder / "sql", first, last, case.time_zone)
         order = ", ".join(("ds", *case.predictions.key))
         rows = con.sql(f"SELECT * FROM ({query}) ORDER BY {order}").to_arrow_table()
-    store = feature_store.open_store(workspace.settings, case.name)
+    views = [case.table("features", view) for view in case.features.views]
+    pinned = {workspace.lake.uri(table): recorded[table].version for table in views if table in recorded}
+    store = feature_store.open_store(workspace.settings, case.name, pinned)
     return feature_store.historical_features(store, case.features.service, rows)
 
 
@@ -89,6 +96,17 @@ def _versions(workspace: Workspace, keys: tuple[str, ...], model: str) -> dict[s
     if model.isdigit():
         return dict.fromkeys(keys, int(model))
     raise ConfError(f'model "{model}" unknown; ask for as_of_clock, current or a version number')
+
+
+def _features_versions(workspace: Workspace, keys: tuple[str, ...], read: Mapping[str, Input]) -> dict[str, str]:
+    """What ``inputs.content_of`` says of each day, with each table opened once for all of them."""
+    found = {table: workspace.lake.fingerprints(table, keys, value.version) for table, value in read.items()}
+    return {
+        key: fingerprint.combine(
+            f"{table}={fingerprint.combine([f'{key}={found[table][key]}'])}" for table in sorted(found)
+        )[:16]
+        for key in keys
+    }
 
 
 def _predict_days(
