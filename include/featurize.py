@@ -48,11 +48,15 @@ def store(workspace: Workspace) -> feast.FeatureStore:
     return feature_store.open_store(workspace.settings, workspace.case.name)
 
 
-def apply_definitions(workspace: Workspace) -> list[str]:
-    """Tell Feast what the feature views are, if it does not know yet; returns their names as read back."""
-    opened = store(workspace)
-    feature_store.apply_definitions(opened, definitions(workspace))
-    return sorted(view.name for view in opened.list_feature_views())
+def apply_definitions(workspace: Workspace, opened: feast.FeatureStore | None = None) -> list[str]:
+    """Tell Feast what the feature views are, if it does not know yet; returns their names.
+
+    Raises:
+        LifecycleError: read back, they are not what was applied.
+    """
+    defined = definitions(workspace)
+    feature_store.apply_definitions(opened or store(workspace), defined)
+    return sorted(one.name for one in defined if isinstance(one, feast.FeatureView))
 
 
 def materialize(workspace: Workspace, first: str, last: str) -> dict[str, Any]:
@@ -61,8 +65,9 @@ def materialize(workspace: Workspace, first: str, last: str) -> dict[str, Any]:
     Returns the range, the views, and how many rows were offered.
     """
     case = workspace.case
-    views: Sequence[str] = apply_definitions(workspace)
+    opened = store(workspace)
+    views: Sequence[str] = apply_definitions(workspace, opened)
     begin = partitions.clock(first, case.time_zone)
     end = partitions.clock(last, case.time_zone)
-    feature_store.materialize(store(workspace), views, begin, end)
+    feature_store.materialize(opened, views, begin, end)
     return {"first": first, "last": last, "views": len(views)}
