@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from include.errors import TrainingError
+from include.fingerprint import of_table
 
 
 @dataclass(frozen=True)
@@ -39,40 +37,15 @@ class TrainingSet:
 
 
 def fingerprint(table: pa.Table) -> str:
-    """sha256 of a table's contents in their order; the same whatever the chunks or the file."""
-    digest = hashlib.sha256(str(table.num_rows).encode())
-    for field in table.schema:
-        digest.update(f"|{field.name}:{field.type}|".encode())
-        for part in _canonical_buffers(table.column(field.name)):
-            digest.update(part)
-    return digest.hexdigest()
+    """sha256 of a table's contents in their order; the same whatever the chunks or the file.
 
-
-def _canonical_buffers(column: pa.ChunkedArray) -> list[memoryview]:
-    # bytes under a null are undefined, so nulls are hashed apart from values
-    nulls = np.packbits(pc.is_null(column).to_numpy())
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    kind = column.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind):
-        values = pc.fill_null(column.cast(pa.large_binary()), b"")
-        lengths = pc.binary_length(values).to_numpy()
-        text = [_text_bytes(chunk) for chunk in values.chunks if len(chunk)]
-        return [nulls.data, np.ascontiguousarray(lengths).data, *text]
-    if pa.types.is_boolean(kind):
-        column = column.cast(pa.int8())
-    elif pa.types.is_temporal(kind):
-        column = column.cast(pa.int64() if kind.bit_width == 64 else pa.int32())
-    elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
-        raise TrainingError(f"training set holds a column of type {kind}; keep numbers, strings and times")
-    zero = pa.scalar(0).cast(column.type)
-    return [nulls.data, np.ascontiguousarray(pc.fill_null(column, zero).to_numpy()).data]
-
-
-def _text_bytes(chunk: pa.Array) -> memoryview:
-    _, offsets, data = chunk.buffers()
-    bounds = np.frombuffer(offsets, dtype=np.int64)[chunk.offset : chunk.offset + len(chunk) + 1]
-    return memoryview(data)[bounds[0] : bounds[-1]] if data is not None else memoryview(b"")
+    Raises:
+        TrainingError: a column is nested.
+    """
+    try:
+        return of_table(table)
+    except TypeError as error:
+        raise TrainingError(f"training set: {error}; keep numbers, strings and times") from error
 
 
 def open_training_set(uri: str, version: int | None = None, expected: str | None = None) -> TrainingSet:
