@@ -6,11 +6,14 @@ Nothing of Airflow and no server: SQLite holds registry, studies and MLflow, all
 from __future__ import annotations
 
 import atexit
+import contextlib
+import fcntl
 import functools
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +36,7 @@ from tests.unit.flights_case import source_cache
 FIRST, LAST = "2013-09-27", "2013-11-10"
 # what the model of the lake was trained with, so that it may score from there on
 AS_OF = "2013-11-05"
+USERS = "users.lock"
 TRAINING = {
     "test_days": 4,
     "valid_days": 4,
@@ -50,9 +54,42 @@ def run(name: str = "first", dag: str = "autumn_ingest", attempt: int = 1) -> Ru
 
 @functools.cache
 def temporary() -> Path:
-    folder = tempfile.mkdtemp(prefix="chain-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return Path(folder)
+    """A folder that the processes of one test run share; whoever leaves last removes it."""
+    test_run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or f"{os.getpid()}-{time.time_ns()}"
+    root = Path(tempfile.gettempdir())
+    for left in root.glob("chain-*"):
+        # a killed process removes nothing
+        if time.time() - left.stat().st_mtime > 3600:
+            _remove_unused(left)
+    folder = root / f"chain-{test_run}"
+    folder.mkdir(exist_ok=True)
+    users = (folder / USERS).open("w")
+    fcntl.flock(users, fcntl.LOCK_SH)
+
+    def leave() -> None:
+        users.close()
+        _remove_unused(folder)
+
+    atexit.register(leave)
+    return folder
+
+
+def _remove_unused(folder: Path) -> None:
+    with contextlib.suppress(OSError), (folder / USERS).open("r+") as users:
+        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def once(name: str, build: Callable[[Path], None]) -> Path:
+    """The folder that ``build`` fills, by the first process that needs it."""
+    folder, done = temporary() / name, temporary() / f"{name}.done"
+    with (temporary() / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            build(folder)
+            done.touch()
+    return folder
 
 
 def use_case(name: str, **values: Any) -> UseCase:
@@ -78,7 +115,7 @@ def autumn() -> UseCase:
 def settings_in(folder: Path) -> Settings:
     """Settings whose every part lies in ``folder``; the unpacked source is shared."""
     folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / "sources").exists():
+    if not (folder / "sources").is_symlink():
         (folder / "sources").symlink_to(source_cache())
     return Settings(
         lake_root=str(folder / "lake"),
@@ -118,28 +155,34 @@ def publish(workspace: Workspace, stages: Mapping[str, str], by: Run) -> dict[st
 @functools.cache
 def landed() -> Workspace:
     """Raw tables and features of the whole autumn. Shared: change a ``copy`` of it."""
-    workspace = Workspace(settings_in(temporary() / "landed"), autumn())
+    return Workspace(settings_in(once("landed", _land_autumn)), autumn())
+
+
+def _land_autumn(folder: Path) -> None:
+    workspace = Workspace(settings_in(folder), autumn())
     land(workspace, FIRST, LAST, run())
     compute_features(workspace, FIRST, LAST, run(dag="autumn_features"))
     featurize.apply_definitions(workspace)
-    return workspace
 
 
 @functools.cache
 def trained() -> Workspace:
     """``landed`` with a champion trained as of ``AS_OF``, and the days from there on scored."""
-    workspace = copy(landed(), temporary() / "trained")
+    return Workspace(settings_in(once("trained", _train_autumn)), autumn())
+
+
+def _train_autumn(folder: Path) -> None:
+    workspace = copy(landed(), folder)
     by = run("train", "autumn_train")
     # MLflow would otherwise keep the files in the working directory
     client = MlflowClient(workspace.settings.mlflow_tracking_uri)
-    client.create_experiment("autumn", artifact_location=str(temporary() / "artifacts"))
+    client.create_experiment("autumn", artifact_location=str(folder / "artifacts"))
     frozen = training_sets.freeze(workspace, AS_OF, by)
     search.work(workspace, frozen, None)
     fitted = search.fit(workspace, frozen, by)
     promotion.register(workspace, fitted, by)
     assert promotion.decide(workspace, None, run("promote", "autumn_promote"))["promoted"]
     score(workspace, AS_OF, LAST, run("score", "autumn_score"))
-    return workspace
 
 
 def copy(workspace: Workspace, folder: Path) -> Workspace:
