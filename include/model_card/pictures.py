@@ -10,7 +10,7 @@ from include.model_card.drawing import COLOURS, INK, MUTED, Plot
 from include.training.evidence import Bin, Slice
 
 _SHOWN_FEATURES, _SHOWN_SLICES = 15, 14
-_NAMES_PX = 190.0
+_NAMES_PX = 210.0
 
 
 def reliability(bins: Sequence[Bin]) -> Picture:
