@@ -47,16 +47,18 @@ def open_store(url: str, heartbeat_seconds: int | None = None, grace_seconds: in
     engine_args = _engine_args(url)
     engine = sa.create_engine(url, **engine_args)
     try:
-        # two workers that create the tables at the same moment would fail each other; once the tables are
-        # there nobody waits, for checking them takes its time
-        first = contextlib.nullcontext() if _complete(engine) else _lock(engine, "schema")
-        with first, warnings.catch_warnings():
+        # two workers that create the tables at the same moment would fail each other; once this library's
+        # tables are there nobody waits and nobody checks them, for that takes longer than all the rest
+        there = _complete(engine)
+        with contextlib.nullcontext() if there else _lock(engine, "schema"), warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             storage = RDBStorage(
                 url,
                 engine_kwargs=engine_args,
                 heartbeat_interval=heartbeat_seconds,
                 grace_period=grace_seconds,
+                skip_compatibility_check=there,
+                skip_table_creation=there,
             )
     except sa.exc.OperationalError as error:
         address = sa.make_url(url).render_as_string(hide_password=True)
@@ -67,12 +69,15 @@ def open_store(url: str, heartbeat_seconds: int | None = None, grace_seconds: in
 
 
 def _complete(engine: sa.Engine) -> bool:
-    """Whether Optuna's tables are there; it writes its migration's number last."""
+    """Whether the tables were made, to their end, by the release of Optuna that runs here."""
     with engine.connect() as connection:
         tables = sa.inspect(connection)
-        if not (tables.has_table("studies") and tables.has_table("alembic_version")):
+        if not (tables.has_table("version_info") and tables.has_table("alembic_version")):
             return False
-        return bool(connection.execute(sa.text("select count(*) from alembic_version")).scalar_one())
+        made_by = connection.execute(sa.text("select library_version from version_info")).scalar()
+        # the migration's number is written last
+        ended = connection.execute(sa.text("select count(*) from alembic_version")).scalar_one()
+    return bool(ended) and made_by == optuna.__version__
 
 
 def _engine_args(url: str) -> dict[str, object]:
