@@ -64,14 +64,14 @@ def _model(workspace: Workspace) -> list[Section]:
     found = Evidence.model_validate_json((folder / EVIDENCE).read_text(encoding="utf-8"))
     progress = study_progress(settings.optuna_storage, champion.tags["study"])
     about: list[Row] = [
-        ("champion", "trained through", "trials run", "pruned", "failed", "resumed after a lost worker"),
+        ("champion", "trained through", "trials run", "pruned", "failed", "resumed from a checkpoint"),
         (
             f"version {champion.number} ({champion.tags.get('family', '')})",
             champion.trained_through,
             f"{progress.done + progress.pruned + progress.failed} of {progress.total}",
             str(progress.pruned),
             str(progress.failed),
-            str(progress.lost),
+            str(progress.resumed),
         ),
     ]
     title = f"Evidence on {found.days} test days ({found.first_day}..{found.last_day}, {found.rows:,} rows)"
