@@ -180,12 +180,16 @@ class Lake:
     def discard(self, stage: Stage) -> None:
         """Delete the rows that a published stage left behind; its manifest stays until maintenance.
 
-        A publish that is retried after a kill reads the manifest and finds its work done.
+        A publish that is retried after a kill reads the manifest and finds its work done. What was published
+        has been moved away: the folders that are empty now go with the manifest, since removing each costs
+        more than the publish.
         """
         filesystem, _ = self.files()
-        for info in filesystem.get_file_info(pafs.FileSelector(stage.path, allow_not_found=True)):
-            if info.type == pafs.FileType.Directory:
-                filesystem.delete_dir(info.path)
+        staged = {f"{stage.path}/{part.file}" for part in stage.partitions.values() if part.rows}
+        left = filesystem.get_file_info(pafs.FileSelector(stage.path, allow_not_found=True, recursive=True))
+        for info in left:
+            if info.path in staged:
+                filesystem.delete_file(info.path)
 
     # ---- publish ------------------------------------------------------------------------------
 
@@ -227,7 +231,8 @@ class Lake:
         """One try; ``None`` when another commit came between and the try must be repeated."""
         attempt_id = f"run/{run.dag_id}/{run.run_id}"
         self._refuse_late(delta, stage.table, run, attempt_id)
-        current = {record.key: record.fingerprint for record in self._walk(delta, stage.table, stage.keys)}
+        before = _numbers(delta, stage.keys)
+        current = {record.key: record.fingerprint for record in self._walk(delta, stage.table, before)}
         changed = [key for key in stage.keys if current.get(key) != stage.partitions[key].fingerprint]
         unchanged = tuple(key for key in stage.keys if key not in set(changed))
         rows = sum(stage.partitions[key].rows for key in stage.keys)
@@ -315,7 +320,7 @@ class Lake:
         delta = self._open(table)
         if delta is None:
             return frozenset()
-        return frozenset(key for key in keys if delta.transaction_version(f"partition/{key}"))
+        return frozenset(_numbers(delta, keys))
 
     def keys(self, table: str) -> list[str]:
         """Every published partition that has rows, in order."""
@@ -354,19 +359,22 @@ class Lake:
     def fingerprints(self, table: str, keys: Sequence[str], version: int | None = None) -> dict[str, str]:
         """The content of each of ``keys``, as of a version of the table."""
         delta = self.open(table, version)
-        return {record.key: record.fingerprint for record in self._walk(delta, table, keys)}
+        return {record.key: record.fingerprint for record in self._walk(delta, table, _numbers(delta, keys))}
 
     def inputs(self, table: str, keys: Sequence[str]) -> Input:
         """What a run that reads ``keys`` of ``table`` records about it."""
         delta = self.open(table)
-        found = {record.key: record.fingerprint for record in self._walk(delta, table, keys)}
+        found = {record.key: record.fingerprint for record in self._walk(delta, table, _numbers(delta, keys))}
         combined = fingerprint.combine(f"{key}={found[key]}" for key in sorted(found))
         return Input(delta.version(), min(keys), max(keys), combined)
 
     def records(self, table: str, keys: Iterable[str] | None = None) -> dict[str, Record]:
         """The last publish of each of ``keys`` (of every partition, when not given)."""
         delta = self._open(table)
-        return {} if delta is None else {record.key: record for record in self._walk(delta, table, keys)}
+        if delta is None:
+            return {}
+        wanted = None if keys is None else _numbers(delta, keys)
+        return {record.key: record for record in self._walk(delta, table, wanted)}
 
     def history(self, table: str) -> list[Record]:
         """Every publish of every partition, newest first."""
@@ -376,8 +384,8 @@ class Lake:
         return [record for commit in delta.history() for record in _records_of(table, commit)]
 
     def _walk(self, delta: DeltaTable, table: str, keys: Iterable[str] | None) -> Iterator[Record]:
-        """Newest record of each key; reads only as much history as the keys need."""
-        wanted = None if keys is None else {k for k in keys if delta.transaction_version(f"partition/{k}")}
+        """Newest record of each of ``keys``, which are published; reads only as much history as they need."""
+        wanted = None if keys is None else set(keys)
         seen: set[str] = set()
         limit, read = 32, 0
         while wanted is None or not wanted <= seen:
@@ -445,6 +453,12 @@ def _now() -> int:
 def _slug(run: Run) -> str:
     """A short folder name for a run: run ids hold characters that paths should not."""
     return hashlib.sha256(f"{run.dag_id}/{run.run_id}".encode()).hexdigest()[:20]
+
+
+def _numbers(delta: DeltaTable, keys: Iterable[str]) -> dict[str, int]:
+    """How often each of ``keys`` was published; those that never were are left out."""
+    counted = ((key, delta.transaction_version(f"partition/{key}")) for key in keys)
+    return {key: number for key, number in counted if number}
 
 
 def _span(keys: Sequence[str]) -> str:
