@@ -156,8 +156,12 @@ def scored(folder: Path, rows: int) -> None:
     """Rows to predict: 18 numbers and 3 categories of the real flights, copied, in row groups of 100,000."""
     con = connection()
     con.execute(f"CREATE TABLE real AS SELECT * FROM ({flights(con)['outcomes']})")
-    numbers = ", ".join(f"(sched_dep_hour * {n + 1} + flight % {n + 7} + 0.01 * {n} * day)::DOUBLE AS f{n:02d}"
-                        for n in range(18))  # fmt: skip
+    # the types of the real features: counts, and rates in single precision
+    numbers = ", ".join(
+        f"(sched_dep_hour * {n + 1} + flight % {n + 7} + 0.01 * {n} * day)::{'BIGINT' if n % 3 == 0 else 'FLOAT'} "
+        f"AS f{n:02d}"
+        for n in range(18)
+    )
     copies = -(-rows // con.execute("SELECT count(*) FROM real").fetchall()[0][0])
     con.execute(
         f"COPY (SELECT {numbers}, carrier, origin, dest, disrupted::BIGINT AS disrupted, ds "

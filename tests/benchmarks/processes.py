@@ -16,6 +16,8 @@ from include.settings import REPOSITORY
 from tests.benchmarks.cases import Call
 from tests.benchmarks.limits import thread_environ
 
+ENDS_WITHIN_S = 90.0  # a call that has started a stack stops it first
+
 
 class Failed(Exception):
     """A call could not be measured; says why in one line, the traceback being in ``detail``."""
@@ -63,7 +65,7 @@ class Measured:
         assert process.stdin is not None
         process.stdin.close()
         try:
-            process.wait(10)
+            process.wait(ENDS_WITHIN_S)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -106,5 +108,5 @@ class Measured:
 
     def _kill(self) -> None:
         if self._process is not None:
-            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.terminate()
             self.stop()

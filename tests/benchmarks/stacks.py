@@ -8,6 +8,7 @@ running it never share the machine.
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import socket
@@ -98,6 +99,7 @@ class Prepared:
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         stack = Stack(Layout(self.home, *free_ports(2)))
         stack.layout.overrides_file.write_text(overrides, encoding="utf-8")
+        atexit.register(stack.down)
         stack.up()
         ensure_pools(stack.layout)
         AirflowApi.from_layout(stack.layout).wait_for_dags([f"{self.case}_{stage}" for stage in CHAIN])

@@ -6,6 +6,7 @@ the imports of five processes on the cores there are.
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import subprocess
@@ -35,7 +36,18 @@ def first_time() -> Work:
 
 
 def again() -> Work:
-    return _up(lambda home: None)
+    return _up(_up_before)
+
+
+def _up_before(home: Path) -> None:
+    """Let the stack of ``home`` have been up once."""
+    from include.stack.layout import Layout
+    from include.stack.stack import Stack
+
+    if not home.exists():
+        stack = Stack(Layout(home, *stacks.free_ports(2)))
+        stack.up()
+        stack.down()
 
 
 def _up(prepare: Callable[[Path], None]) -> Work:
@@ -46,10 +58,9 @@ def _up(prepare: Callable[[Path], None]) -> Work:
     # the socket of PostgreSQL wants a short path
     home = Path(tempfile.mkdtemp(prefix="bench-up-")) / "home"
     started: list[Stack] = []
-    Stack(Layout(home, *stacks.free_ports(2))).up()
+    atexit.register(lambda: Stack(Layout(home)).down())
 
     def before() -> None:
-        Stack(Layout(home)).down()
         prepare(home)
 
     def run() -> Facts:
