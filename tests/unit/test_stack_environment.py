@@ -58,11 +58,12 @@ def test_slots_and_threads_follow_the_cores(cores: int, expected: tuple[int, int
     assert task_capacity(cores) == expected
 
 
-def test_a_port_that_is_no_port_is_refused() -> None:
+def test_a_port_that_is_no_port_is_refused(tmp_path: Path) -> None:
+    home = {"LIFECYCLE_HOME": str(tmp_path)}
     with pytest.raises(SettingsError, match="LIFECYCLE_MLFLOW_PORT is '70000'"):
-        Layout.from_environ({"LIFECYCLE_MLFLOW_PORT": "70000"})
+        Layout.from_environ({**home, "LIFECYCLE_MLFLOW_PORT": "70000"})
     with pytest.raises(SettingsError, match="are both 5000"):
-        Layout.from_environ({"LIFECYCLE_AIRFLOW_PORT": "5000"})
+        Layout.from_environ({**home, "LIFECYCLE_AIRFLOW_PORT": "5000"})
 
 
 def test_a_deep_home_gets_a_short_socket_folder_of_its_own(tmp_path: Path) -> None:
