@@ -128,7 +128,7 @@ def _evidently_verdicts(reference: str, current: str) -> dict[str, bool]:
     import pandas as pd
     from evidently import DataDefinition, Dataset, Report
     from evidently.presets import DataDriftPreset
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     definition = DataDefinition(numerical_columns=list(NUMBERS), categorical_columns=list(TEXTS))
     frames = (pd.read_parquet(f"{folder}/rows.parquet") for folder in (reference, current))

@@ -20,7 +20,7 @@ TREES, MATRIX_ROWS = 47, 1_000_000
 
 def rows(scale: Scale) -> list[Row]:
     sizes = {"tiny": [20_000, 100_000], "small": [100_000, 1_000_000]}.get(scale, [1_000_000, 20_000_000])
-    found = []
+    found: list[Row] = []
     for size in sizes:
         given = {"rows": str(data.made("scored", size))}
         bare = "bare booster.predict"
@@ -66,7 +66,7 @@ def bare(rows: str) -> Work:
             if 100_000 * len(parts) >= MATRIX_ROWS:
                 break
     matrix = np.concatenate(parts)
-    booster = model.model.booster  # type: ignore[attr-defined]
+    booster = model.model.booster
 
     def run() -> Facts:
         total = 0.0

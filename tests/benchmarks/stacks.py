@@ -97,7 +97,7 @@ class Prepared:
         """Start the stack with ``overrides`` and this process's environment fit to read its lake."""
         only_ours(os.environ)
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        stack = Stack(Layout(self.home, *free_ports(2)))
+        stack = Stack(Layout(self.home, *free_ports()))
         stack.layout.overrides_file.write_text(overrides, encoding="utf-8")
         atexit.register(stack.down)
         stack.up()
@@ -119,12 +119,14 @@ def only_ours(environ: Any) -> None:
     environ["LIFECYCLE_USE_CASES"] = str(Path(__file__).parents[1] / "e2e" / "use_cases")
 
 
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
+def free_ports() -> tuple[int, int]:
+    """Two ports that nobody listens on now."""
+    sockets = [socket.socket() for _ in range(2)]
     try:
         for opened in sockets:
             opened.bind(("127.0.0.1", 0))
-        return [int(opened.getsockname()[1]) for opened in sockets]
+        airflow, mlflow = (int(opened.getsockname()[1]) for opened in sockets)
+        return airflow, mlflow
     finally:
         for opened in sockets:
             opened.close()

@@ -45,7 +45,7 @@ def _up_before(home: Path) -> None:
     from include.stack.stack import Stack
 
     if not home.exists():
-        stack = Stack(Layout(home, *stacks.free_ports(2)))
+        stack = Stack(Layout(home, *stacks.free_ports()))
         stack.up()
         stack.down()
 
@@ -70,7 +70,7 @@ def _up(prepare: Callable[[Path], None]) -> Work:
             if doing in ("healthy", "current"):
                 reached[part] = round(time.perf_counter() - began, 2)
 
-        started[:] = [Stack(Layout(home, *stacks.free_ports(2)), report)]
+        started[:] = [Stack(Layout(home, *stacks.free_ports()), report)]
         started[0].up()
         return dict(reached)
 
@@ -84,7 +84,7 @@ def _up(prepare: Callable[[Path], None]) -> Work:
 def demo() -> Work:
     stacks.only_ours(os.environ)
     parent = Path(tempfile.mkdtemp(prefix="bench-demo-"))
-    airflow, mlflow = stacks.free_ports(2)
+    airflow, mlflow = stacks.free_ports()
     environ = {
         **os.environ, "PYTHONPATH": str(REPOSITORY), "LIFECYCLE_HOME": str(parent / "home"),
         "LIFECYCLE_AIRFLOW_PORT": str(airflow), "LIFECYCLE_MLFLOW_PORT": str(mlflow),

@@ -97,7 +97,7 @@ def steps(size: int) -> Work:
                 outputs = network(numbers, codes)
             loss = functional.binary_cross_entropy_with_logits(outputs.float(), y)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call, unused-ignore]
             optimizer.step()
         _finish(prepared.device)
         return {}
