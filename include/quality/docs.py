@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +103,14 @@ def render(report: AuditReport, validations: Sequence[ExpectationValidationResul
     renderer: Any = ValidationResultsPageRenderer()
     with quiet():
         document = renderer.render(results)
+    return str(_view().render(document, template="audit_page.j2", report=report))
+
+
+@cache
+def _view() -> Any:
+    """One view a process: each compiles its templates anew, which costs more than a page."""
     view: Any = _EscapingView(custom_views_directory=str(TEMPLATES))
-    return str(view.render(document, template="audit_page.j2", report=report))
+    return view
 
 
 def _shown(validation: ExpectationValidationResult) -> ExpectationValidationResult:
