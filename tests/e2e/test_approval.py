@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -42,7 +43,23 @@ def question(deployment: Deployment, run_id: str) -> Json:
         return states.get("approve") == "awaiting_input" or None
 
     deployment.until(waiting, "the question to be asked")
+    wait_for_a_turn(deployment)
     return deployment.api.call("GET", answer_path(run_id))
+
+
+def wait_for_a_turn(deployment: Deployment) -> None:
+    """Let the scheduler notice that the asking process has ended, as it does long before a person has read anything.
+
+    An answer that comes first resumes the task, and Airflow 3.3 then takes the end of the asking process for the
+    death of the resumed one and asks again.
+    """
+    asked_at = datetime.now(UTC)
+
+    def turned() -> bool | None:
+        health = deployment.api.call("GET", "/monitor/health")
+        return datetime.fromisoformat(health["scheduler"]["latest_scheduler_heartbeat"]) > asked_at or None
+
+    deployment.until(turned, "the scheduler's next turn")
 
 
 def answer_path(run_id: str) -> str:
