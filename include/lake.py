@@ -361,6 +361,16 @@ class Lake:
         delta = self.open(table, version)
         return {record.key: record.fingerprint for record in self._walk(delta, table, _numbers(delta, keys))}
 
+    def paths(self, table: str, keys: Sequence[str], version: int | None = None) -> list[str] | None:
+        """The Parquet files of ``keys``, with ``ds`` in their paths as Hive writes it; ``None`` unless in a folder.
+
+        Raises:
+            MissingPartitions: the table has never been published.
+        """
+        if "://" in self.root:
+            return None
+        return sorted(self.open(table, version).file_uris(file_pruning_predicate=[("ds", "in", list(keys))]))
+
     def inputs(self, table: str, keys: Sequence[str]) -> Input:
         """What a run that reads ``keys`` of ``table`` records about it."""
         delta = self.open(table)

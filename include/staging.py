@@ -20,6 +20,7 @@ from include.errors import LifecycleError
 MANIFEST = "_stage.json"
 AUDIT = "_audit.json"
 SCHEMA = "_schema.parquet"
+SMALL_CELLS = 10_000  # below, handing a partition to another thread costs more than it saves
 
 
 @dataclass(frozen=True)
@@ -122,19 +123,22 @@ class StageWriter:
         return Stage(self.table, self.folder, partitions, self.filesystem, self.inputs, self.notes)
 
     def _write_partitions(self, batches: pa.RecordBatchReader, order: tuple[str, ...]) -> dict[str, StagedPartition]:
-        found: dict[str, Future[StagedPartition]] = {}
+        found: dict[str, StagedPartition | Future[StagedPartition]] = {}
         with ThreadPoolExecutor(self.threads) as pool:
             waiting: deque[Future[StagedPartition]] = deque()
             for key, rows in _by_partition(batches):
                 if key in found or key not in self.keys:
                     fault = "is not sorted by ds" if key in found else "was not asked for"
                     raise ValueError(f"{self.table}: partition {key} {fault}")
+                if self.threads == 1 or rows.num_rows * rows.num_columns < SMALL_CELLS:
+                    found[key] = self._partition(key, rows, order)
+                    continue
                 # the next partition is read while these are written; more would only pile up
                 if len(waiting) == self.threads:
                     waiting.popleft().result()
-                found[key] = pool.submit(self._partition, key, rows, order)
-                waiting.append(found[key])
-            return {key: future.result() for key, future in found.items()}
+                waiting.append(pool.submit(self._partition, key, rows, order))
+                found[key] = waiting[-1]
+        return {key: part if isinstance(part, StagedPartition) else part.result() for key, part in found.items()}
 
     def _partition(self, key: str, rows: pa.Table, order: tuple[str, ...]) -> StagedPartition:
         if order:

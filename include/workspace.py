@@ -68,7 +68,16 @@ class Workspace:
         version: int | None = None,
     ) -> None:
         """Let ``con`` read ``keys`` of a published table under the name ``view``."""
-        con.register(view, self.lake.dataset(table, keys, version))
+        paths = self.lake.paths(table, keys, version)
+        if not paths:
+            con.register(view, self.lake.dataset(table, keys, version))
+            return
+        # DuckDB's own reader takes many small files in a fraction of the time that a scan through Arrow does
+        listed = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
+        con.execute(
+            f'CREATE OR REPLACE TEMP VIEW "{view}" AS FROM read_parquet([{listed}], hive_partitioning = true, '
+            "hive_types = {'ds': VARCHAR})"
+        )
 
     def attach_raw(self, con: duckdb.DuckDBPyConnection, read: Mapping[str, Input]) -> None:
         """Let ``con`` read those raw tables that ``read`` names, under their own names, as they were recorded.
