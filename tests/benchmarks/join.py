@@ -159,7 +159,7 @@ def _feast(entities: str, histories: str, store_type: str, options: dict[str, An
 
     import pyarrow.parquet as pq
     from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
-    from feast.data_format import DeltaFormat
+    from feast.data_format import DeltaFormat, ParquetFormat
     from feast.types import Float32, Float64, Int64, String
 
     home = tempfile.TemporaryDirectory()
@@ -169,6 +169,13 @@ def _feast(entities: str, histories: str, store_type: str, options: dict[str, An
         "online_store": {"type": "sqlite", "path": f"{home.name}/online.db"}, "entity_key_serialization_version": 3,
     }  # fmt: skip
     store = FeatureStore(config=RepoConfig(**config))
+
+    def where(name: str) -> dict[str, Any]:
+        if "include" in store_type:
+            return {"path": f"{histories}/{name}", "file_format": DeltaFormat()}
+        # for Delta it would download an extension of DuckDB; the files are the same
+        return {"path": f"{histories}/{name}/*/*.parquet", "file_format": ParquetFormat()}
+
     numbers = {"flight", "sched_dep_hour"}
     keys = sorted({key for _, keys in HISTORIES.values() for key in keys})
     kinds = {key: ValueType.INT64 if key in numbers else ValueType.STRING for key in keys}
@@ -184,7 +191,7 @@ def _feast(entities: str, histories: str, store_type: str, options: dict[str, An
                 *(Field(name=value, dtype=types[value]) for value in VALUES),
             ],
             source=FileSource(
-                name=name, path=f"{histories}/{name}", file_format=DeltaFormat(), timestamp_field="event_timestamp",
+                name=name, **where(name), timestamp_field="event_timestamp",
                 created_timestamp_column="created_timestamp",
             ),
         )

@@ -2,8 +2,8 @@
 
 Subject: ``Lake.stage`` and ``Lake.publish``: files beside the table, a fingerprint of each partition, one
 audited record, one commit. Reference: ``write_deltalake`` replacing the same partitions of a table by
-predicate. Both write into a table that holds the year. Of four writers each writes 30 days of its own, eight
-times over; ``conflicts`` counts the errors that reached a caller.
+predicate, compressed alike. Both write into a table that holds the year. Of four writers each writes 30 days
+of its own, eight times over; ``conflicts`` counts the errors that reached a caller.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def bare(span: int) -> Work:
 
 
 def _write_bare(root: str, first: str, span: int, seed: int) -> None:
-    from deltalake import write_deltalake
+    from deltalake import WriterProperties, write_deltalake
 
     last = partitions.shift(first, span - 1)
     write_deltalake(
@@ -117,6 +117,7 @@ def _write_bare(root: str, first: str, span: int, seed: int) -> None:
         scores(first, span, seed),
         mode="overwrite",
         partition_by=["ds"],
+        writer_properties=WriterProperties(compression="ZSTD"),
         predicate=f"ds >= '{first}' AND ds <= '{last}'" if Path(root, "_delta_log").exists() else None,
     )
 
