@@ -31,8 +31,9 @@ def main(module: str, function: str, arguments: str, answers: str) -> None:
             print(json.dumps({"ready": True}), file=out)
             for _ in sys.stdin:
                 print(json.dumps(measure(work)), file=out)
-        except BaseException:
-            print(json.dumps({"error": traceback.format_exc(limit=-6)}), file=out)
+        except BaseException as error:
+            reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            print(json.dumps({"error": reason, "detail": traceback.format_exc(limit=-6)}), file=out)
             raise
 
 

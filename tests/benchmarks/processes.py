@@ -103,7 +103,7 @@ class Measured:
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             self._kill()
-            raise Failed(answer["error"].strip().splitlines()[-1], answer["error"])
+            raise Failed(answer["error"], answer["detail"])
         return answer
 
     def _kill(self) -> None:
