@@ -41,7 +41,8 @@ def _row(entities: int, size: int, *, late: int, pandas: bool, capped: str = "")
         "memory": "4GB",
     }
     name = f"{size:,} rows" + (" under 6 GB" if capped else "") + (" late" if late else "")
-    runs = 3 if capped else None
+    # minutes each: the smaller sizes say how much such a time varies
+    runs = 1 if capped else None
     feast = Call("Feast, our store", "through_feast", given, fresh=True, runs=runs)
     plain = Call("plain ASOF", "plain_asof", given | {"late": late}, fresh=True, runs=runs)
     references = [plain, Call("our join alone", "our_join", given, fresh=True, runs=runs)]

@@ -94,13 +94,19 @@ class Prepared:
             stack.down()
 
     def start(self, overrides: str = "") -> Stack:
-        """Start the stack with ``overrides`` and this process's environment fit to read its lake."""
+        """Start the stack with ``overrides`` and this process's environment fit to read its lake.
+
+        One that another process of the same benchmark has started is used as it is; it is stopped when the
+        first of them ends.
+        """
         only_ours(os.environ)
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        stack = Stack(Layout(self.home, *free_ports()))
-        stack.layout.overrides_file.write_text(overrides, encoding="utf-8")
-        atexit.register(stack.down)
-        stack.up()
+        stack = Stack(Layout.from_environ({"LIFECYCLE_HOME": str(self.home)}))
+        if not all(part.healthy for part in stack.status()):
+            stack = Stack(Layout(self.home, *free_ports()))
+            stack.layout.overrides_file.write_text(overrides, encoding="utf-8")
+            atexit.register(stack.down)
+            stack.up()
         ensure_pools(stack.layout)
         AirflowApi.from_layout(stack.layout).wait_for_dags([f"{self.case}_{stage}" for stage in CHAIN])
         given = stack.environ()
