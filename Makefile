@@ -75,7 +75,7 @@ schema: setup ## the JSON schema of use-case specs, after their fields have chan
 
 ##@ Measure it
 .PHONY: bench bench-clean
-bench: setup ## every benchmark beside its references, at most half an hour on a quiet machine (make bench ARGS="--scale small")
+bench: setup ## every benchmark beside its references; about an hour in full, minutes with ARGS="--scale small"
 	@PYTHONPATH=.:plugins $(BIN)/python -m tests.benchmarks $(ARGS)
 
 bench-clean: ## delete the benchmarks' generated data; results stay
