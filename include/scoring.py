@@ -1,4 +1,4 @@
-"""Scoring: each day is predicted by the champion of its clock, in batches, with flat memory."""
+"""Scoring: each day is predicted by the champion of its clock; the rows of a range are held at once."""
 
 from __future__ import annotations
 
