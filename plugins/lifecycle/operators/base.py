@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -44,3 +45,16 @@ class LifecycleOperator(BaseOperator):
         from lifecycle.context import run_of
 
         return run_of(context, workspace)
+
+
+class SpanOperator(LifecycleOperator):
+    """An operator that works on a range of partitions.
+
+    :param span: ``first`` and ``last`` partition, as the task before returned them.
+    """
+
+    template_fields: Sequence[str] = ("span",)
+
+    def __init__(self, *, span: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.span = span

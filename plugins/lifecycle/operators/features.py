@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from lifecycle.operators.base import LifecycleOperator
+from lifecycle.operators.base import LifecycleOperator, SpanOperator
 
 
-class ComputeFeaturesOperator(LifecycleOperator):
-    """Stage every feature view's snapshots for a range of partitions, in one pass.
-
-    :param span: ``first`` and ``last`` partition, as the task before returned them.
-    """
-
-    template_fields: Sequence[str] = ("span",)
-
-    def __init__(self, *, span: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.span = span
+class ComputeFeaturesOperator(SpanOperator):
+    """Stage every feature view's snapshots for a range of partitions, in one pass."""
 
     def execute(self, context: Any) -> dict[str, str]:
         from include import featurize
@@ -27,19 +17,10 @@ class ComputeFeaturesOperator(LifecycleOperator):
         return featurize.stage(workspace, self.span["first"], self.span["last"], self.run_of(context, workspace))
 
 
-class MaterializeOperator(LifecycleOperator):
+class MaterializeOperator(SpanOperator):
     """Apply the Feast definitions if they changed, then bring the snapshots of ``span`` online.
 
-    An online value is replaced by a newer one only, so a backfill of old partitions leaves it alone.
-
-    :param span: ``first`` and ``last`` partition, as the publish task returned them.
-    """
-
-    template_fields: Sequence[str] = ("span",)
-
-    def __init__(self, *, span: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.span = span
+    An online value is replaced by a newer one only, so a backfill of old partitions leaves it alone."""
 
     def execute(self, context: Any) -> dict[str, Any]:
         from include import featurize

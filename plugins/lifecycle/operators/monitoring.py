@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
-from lifecycle.operators.base import LifecycleOperator
+from lifecycle.operators.base import SpanOperator
 
 
-class MonitorOperator(LifecycleOperator):
-    """Stage the verdict rows of a range of partitions and keep the Evidently report of each window.
-
-    :param span: ``first`` and ``last`` partition.
-    """
-
-    template_fields: Sequence[str] = ("span",)
-
-    def __init__(self, *, span: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.span = span
+class MonitorOperator(SpanOperator):
+    """Stage the verdict rows of a range of partitions and keep the Evidently report of each window."""
 
     def execute(self, context: Any) -> dict[str, str]:
         from include import monitor
@@ -30,17 +20,8 @@ class MonitorOperator(LifecycleOperator):
         return monitor.stage(workspace, self.span["first"], self.span["last"], run)
 
 
-class RequestTrainingOperator(LifecycleOperator):
-    """Wake the training DAG if the newest windows violate; skip otherwise, and always in a backfill.
-
-    :param span: ``first`` and ``last`` partition, as the publish task returned them.
-    """
-
-    template_fields: Sequence[str] = ("span",)
-
-    def __init__(self, *, span: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.span = span
+class RequestTrainingOperator(SpanOperator):
+    """Wake the training DAG if the newest windows violate; skip otherwise, and always in a backfill."""
 
     def execute(self, context: Any) -> str:
         from include import monitor
