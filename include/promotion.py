@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 from pydantic import BaseModel, ConfigDict
 
 from include import evidence_page, judgement, ledger, model_card, partitions, registry, reproduction, search
+from include.accelerators import tracking, usage
 from include.errors import ConfError, LifecycleError, MissingPartitions, PromotionConflict
 from include.lake import Run
 from include.workspace import Workspace
@@ -44,11 +45,18 @@ class Proposal(BaseModel):
 
 
 def register(workspace: Workspace, fitted: dict[str, Any], run: Run) -> dict[str, Any]:
-    """Register a fitted model with its card; a repetition finds the version that the first attempt made."""
+    """Register a fitted model with its card and what its search used.
+
+    A repetition finds the version that the first attempt made.
+    """
     described = search.describe(workspace, fitted, run)
     card = model_card.write(workspace, described, workspace.report_folder("model_cards", run))
-    described = replace(described, files={**described.files, model_card.FOLDER: card})
-    version = registry.register(workspace.settings.mlflow_tracking_uri, described)
+    uri = workspace.settings.mlflow_tracking_uri
+    used = usage.total(tracking.recorded_in(uri, workspace.case.name, run.run_id))
+    described = replace(
+        described, metrics={**described.metrics, **used}, files={**described.files, model_card.FOLDER: card}
+    )
+    version = registry.register(uri, described)
     _log.info("%s version %d, digest %s; %s", workspace.case.name, version.number, version.digest[:12], card)
     return {"version": str(version.number), "trained_through": version.trained_through}
 

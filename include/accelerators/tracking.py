@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _SYSTEM_METRICS_SECONDS = 5
+_MOST_WORKERS = 1000
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,11 @@ class TrackedRun:
         if not self.run_id or not self.uri.startswith("http"):
             return ""
         return f"{self.uri.rstrip('/')}/#/experiments/{self.experiment_id}/runs/{self.run_id}"
+
+
+def experiment_of(use_case: str) -> str:
+    """The MLflow experiment that holds the runs of a use case's workers."""
+    return f"{use_case}_workers"
 
 
 def begin(uri: str, experiment: str, name: str, tags: Mapping[str, str]) -> TrackedRun:
@@ -71,6 +77,22 @@ def recorded(run: TrackedRun) -> Usage | None:
             data = _client(run.uri).get_run(run.run_id).data
             return Usage.from_metrics(data.metrics, data.tags.get("place", ""), data.tags.get("device", ""))
     return None
+
+
+def recorded_in(uri: str, use_case: str, dag_run_id: str) -> list[Usage]:
+    """What every worker of a DAG run recorded, also those that were killed and tried again."""
+    with _tolerant("read the workers' usage"):
+        client = _client(uri)
+        found = client.get_experiment_by_name(experiment_of(use_case))
+        if found is not None:
+            wanted = f"tags.dag_run_id = '{dag_run_id}'"
+            runs = client.search_runs([found.experiment_id], wanted, max_results=_MOST_WORKERS)
+            used = [
+                Usage.from_metrics(run.data.metrics, run.data.tags.get("place", ""), run.data.tags.get("device", ""))
+                for run in runs
+            ]
+            return [one for one in used if one is not None]
+    return []
 
 
 @contextlib.contextmanager

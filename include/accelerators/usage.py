@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Any
@@ -59,6 +59,31 @@ class Usage:
             f"{self.seconds:.1f} s on {self.device}{vram}, {self.cpu_seconds:.1f} CPU-s, "
             f"peak {self.peak_rss_gb:.2f} GiB memory{busy}; {cost}"
         )
+
+
+def total(used: Sequence[Usage]) -> dict[str, float]:
+    """What several workers used together, by the names under which MLflow shows it.
+
+    Times and costs add up, peaks are the highest, the utilisation is weighted by time. A cost is left out where
+    one of them has none: a part of a sum would pass for the whole.
+    """
+    if not used:
+        return {}
+    metrics = [one.metrics() for one in used]
+    found: dict[str, float] = {"usage/workers": float(len(used))}
+    for name in _NUMBERS:
+        known = [(of[f"usage/{name}"], of["usage/seconds"]) for of in metrics if f"usage/{name}" in of]
+        if not known or (name == "cost_usd" and len(known) < len(used)):
+            continue
+        values = [value for value, _ in known]
+        if name.startswith("peak_"):
+            found[f"usage/{name}"] = max(values)
+        elif name == "utilisation":
+            weights = sum(seconds for _, seconds in known)
+            found[f"usage/{name}"] = sum(value * seconds for value, seconds in known) / weights if weights else 0.0
+        else:
+            found[f"usage/{name}"] = sum(values)
+    return found
 
 
 _NUMBERS = (

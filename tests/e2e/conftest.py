@@ -19,7 +19,8 @@ from typing import Any
 
 import pytest
 
-from include import partitions
+from include import partitions, promotion
+from include.lake import Run
 from include.settings import Settings
 from include.stack.api import Json
 from include.stack.layout import Layout
@@ -194,3 +195,45 @@ def _kill_publish_half_way(deployment: Deployment, key: str) -> int:
 
     processes = deployment.until(lambda: publishing() or None, f"features of {key} being published", 300, 0.05)
     return published() if kill_when(processes, lambda: published() > 0) else -1
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """A second champion, trained because monitoring asked for it.
+
+    Attributes:
+        training, judging: the runs that the request and its challenger woke.
+        before: which version had scored each day before it was there.
+    """
+
+    training: Json
+    judging: Json
+    before: dict[str, set[int]]
+
+
+@pytest.fixture(scope="package")
+def retrained(bootstrapped: Deployment, backfilled: Backfilled, promoted: Json) -> Retrained:
+    """Monitoring by hand asks for a training; what comes of it becomes champion.
+
+    Three test days are too few for the gates to prefer one to the other, so they are overruled here: what is
+    tested is who scores which day afterwards.
+    """
+    scored = {day: bootstrapped.scored_by(day) for day in DAYS}
+    bootstrapped.run("monitor", key=DAYS[-1])
+    training = _woken(bootstrapped, "train")
+    judging = _woken(bootstrapped, "promote", after=str(promoted["dag_run_id"]))
+    judged = bootstrapped.api.xcom(dag("promote"), str(judging["dag_run_id"]), "judge")
+    overruled = promotion.Proposal.model_validate({**judged, "change": True})
+    promotion.promote(bootstrapped.workspace, overruled, "test", Run(CASE, dag("promote"), "overruled"))
+    return Retrained(training, judging, scored)
+
+
+def _woken(deployment: Deployment, stage: str, after: str = "") -> Json:
+    """The asset-triggered run of a stage that is not ``after``, once it has succeeded."""
+
+    def asked() -> Json | None:
+        runs = [run for run in deployment.api.runs(dag(stage)) if run["run_type"] == "asset_triggered"]
+        return next((run for run in runs if run["dag_run_id"] != after), None)
+
+    run = deployment.until(asked, f"a run of {stage} that an asset event woke")
+    return deployment.succeed(stage, str(run["dag_run_id"]))

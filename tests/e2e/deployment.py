@@ -126,6 +126,11 @@ class Deployment:
         """The content of each published partition."""
         return {key: record.fingerprint for key, record in self.workspace.lake.records(table, keys).items()}
 
+    def scored_by(self, day: str) -> set[int]:
+        """The model versions that the published predictions of ``day`` name."""
+        rows = self.workspace.lake.dataset(self.table("predictions", "scores"), [day]).to_table(["model_version"])
+        return set(rows["model_version"].to_pylist())
+
     # ---- killing ------------------------------------------------------------------------------
 
     def processes(self, stage: str, run_id: str, task_id: str) -> list[psutil.Process]:

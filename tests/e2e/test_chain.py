@@ -12,7 +12,7 @@ from include.lake import Run
 from include.stack.api import Json
 from include.training import study
 from include.use_cases.source import REFERENCE
-from tests.e2e.conftest import DAYS, FIRST, LAST, LOADED, TRIALS, Backfilled, Trained
+from tests.e2e.conftest import DAYS, FIRST, LAST, LOADED, TRIALS, Backfilled, Retrained, Trained
 from tests.e2e.deployment import CASE, CHAIN, Deployment, dag
 
 pytestmark = pytest.mark.e2e
@@ -166,12 +166,36 @@ def test_ingesting_again_publishes_nothing(bootstrapped: Deployment, backfilled:
     assert bootstrapped.versions() == before
 
 
-def test_monitoring_by_hand_asks_for_training(bootstrapped: Deployment, backfilled: Backfilled) -> None:
-    # the request is what matters here; the training that it wakes is another test's
-    bootstrapped.api.pause(dag("train"))
-    bootstrapped.run("monitor", key=DAYS[-1])
+def test_monitoring_by_hand_asks_for_training(bootstrapped: Deployment, retrained: Retrained) -> None:
     (request,) = _rows(bootstrapped, "monitoring", "requests", DAYS[-1])
     assert request["model_version"] == 1
+    frozen = bootstrapped.api.xcom(dag("train"), str(retrained.training["dag_run_id"]), "freeze_training_set")
+    assert frozen["as_of"] == DAYS[-1], "it trains on what was known when it was asked for"
+    registered = bootstrapped.api.xcom(dag("train"), str(retrained.training["dag_run_id"]), "register")
+    assert registered == {"version": "2", "trained_through": DAYS[0]}
+
+
+def test_its_challenger_is_judged_against_the_champion(bootstrapped: Deployment, retrained: Retrained) -> None:
+    judged = bootstrapped.api.xcom(dag("promote"), str(retrained.judging["dag_run_id"]), "judge")
+    assert (judged["version"], judged["change"]) == (2, False)
+    assert "3 test days are too few to compare by" in judged["reason"]
+
+
+def test_a_backfill_across_a_promotion_scores_each_day_with_its_own_champion(
+    bootstrapped: Deployment, retrained: Retrained
+) -> None:
+    since = bootstrapped.backfill("score", DAYS, "--reprocess-behavior", "completed")
+    bootstrapped.flowed(("score", "monitor"), DAYS, since)
+    assert retrained.before == {day: {1} for day in DAYS}
+    # the second has learnt from the outcomes of the first day, and must not predict them
+    assert {day: bootstrapped.scored_by(day) for day in DAYS} == {DAYS[0]: {1}, DAYS[1]: {2}}
+    through = {entry.version: entry.trained_through for entry in ledger.promotions(bootstrapped.workspace)}
+    for day in DAYS:
+        assert all(through[version] < day for version in bootstrapped.scored_by(day))
+    published = [
+        record.key for record in bootstrapped.workspace.lake.history(bootstrapped.table("predictions", "scores"))
+    ]
+    assert sorted(published) == [DAYS[0], DAYS[1], DAYS[1]], "the day whose champion stayed is not published again"
 
 
 def _rows(deployment: Deployment, layer: str, name: str, day: str) -> list[dict[str, Any]]:

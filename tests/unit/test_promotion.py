@@ -14,17 +14,28 @@ import pytest
 from mlflow import MlflowClient
 
 from include import ledger, model_files, promotion, registry, reproduction
+from include.accelerators import tracking
+from include.accelerators.usage import Usage
 from include.errors import ConfError, LifecycleError, PromotionConflict, TrainingError
 from include.promotion import Proposal
 from include.training.model import MANIFEST
 from include.workspace import Workspace
 from tests.unit import promotion_case as given
 
+WORKER = Usage("local", "cpu", 2.0, 0.0, 1.5, 0.25, None, 0.5, None)
+
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """Two registered versions: the second saw the same law in other rows, and both are sound."""
     made = given.workspace(tmp_path_factory.mktemp("promotion"))
+    uri = made.settings.mlflow_tracking_uri
+    MlflowClient(uri).create_experiment("flights_workers", str(tmp_path_factory.mktemp("workers")))
+    for attempt in ("1", "2"):
+        tags = {"dag_run_id": f"seed-0-{given.AS_OF}", "attempt": attempt}
+        worker = tracking.begin(uri, "flights_workers", "search 0", tags)
+        tracking.record(worker, WORKER)
+        tracking.end(worker, succeeded=attempt == "2")
     given.train(made)
     given.train(made, seed=1, as_of="2013-04-10")
     return made
@@ -89,6 +100,13 @@ def test_the_first_challenger_is_judged_and_promoted_with_its_evidence(two: Work
 
 
 @pytest.mark.usefixtures("same_process")
+def test_a_version_shows_what_its_search_used_lost_attempts_included(two: Workspace) -> None:
+    client = MlflowClient(two.settings.mlflow_tracking_uri)
+    found = [client.get_run(client.get_model_version("flights", str(n)).run_id).data.metrics for n in (1, 2)]
+    assert (found[0]["usage/workers"], found[0]["usage/seconds"], found[0]["usage/peak_rss_gb"]) == (2, 4.0, 0.25)
+    assert "usage/workers" not in found[1], "a training whose workers recorded nothing"
+
+
 def test_a_challenger_meets_the_champion_on_the_same_rows(two: Workspace) -> None:
     promoted(two, 1)
     judged = promotion.judge(two, None, given.run("promote"))

@@ -206,7 +206,8 @@ class AcceleratorOperator(LifecycleOperator):
             "code_version": workspace.settings.code_version,
         }
         name = f"{self.task_id} {ti.map_index}" if ti.map_index >= 0 else self.task_id
-        run = tracking.begin(workspace.settings.mlflow_tracking_uri, f"{workspace.case.name}_workers", name, tags)
+        experiment = tracking.experiment_of(workspace.case.name)
+        run = tracking.begin(workspace.settings.mlflow_tracking_uri, experiment, name, tags)
         MlflowRunLink.save(context, run.url)
         return run
 
