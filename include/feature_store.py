@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import yaml
 from feast import Entity, FeatureService, FeatureStore, FeatureView, OnDemandFeatureView, RepoConfig
 from feast.data_source import DataSource
 from feast.errors import FeastObjectNotFoundException
@@ -24,8 +23,10 @@ from feast.utils import _convert_arrow_to_proto, _get_column_names
 from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]
 from sqlalchemy import create_engine, make_url, text
 
+from include import yaml_file
 from include.errors import LifecycleError
 from include.online_store import GuardedSqliteOnlineStore
+from include.point_in_time import kept_open
 from include.settings import REPOSITORY, Settings
 
 CONFIGURATION = REPOSITORY / "feast_repo" / "feature_store.yaml"
@@ -49,7 +50,7 @@ def open_store(settings: Settings, use_case: str, table_versions: Mapping[str, i
         "LIFECYCLE_THREADS": str(settings.threads),
         "LIFECYCLE_MEMORY_LIMIT": settings.memory_limit,
     }
-    configuration = _filled(yaml.safe_load(CONFIGURATION.read_text()), values)
+    configuration = _filled(yaml_file.parse(CONFIGURATION.read_text()), values)
     configuration["offline_store"]["table_versions"] = dict(table_versions or {})
     store = FeatureStore(config=RepoConfig(**configuration))
     # Feast creates the registry's tables when it first opens it, and fails if two processes do at once
@@ -110,7 +111,8 @@ def materialize(
     for instant in (first_instant, last_instant):
         if instant.tzinfo is None:
             raise LifecycleError(f"materialize: {instant} has no time zone; give the partition's clock")
-    return {name: _materialize_view(store, name, first_instant, last_instant) for name in views}
+    with kept_open():
+        return {name: _materialize_view(store, name, first_instant, last_instant) for name in views}
 
 
 def historical_features(store: FeatureStore, service: str, entity_rows: pa.Table) -> pa.Table:

@@ -7,6 +7,7 @@ day begins in the use case's time zone, and the day lasts until the next key's c
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -58,3 +59,20 @@ def key_at(instant: datetime, time_zone: str) -> str:
     if instant.tzinfo is None:
         raise ValueError(f"{instant} has no time zone")
     return instant.astimezone(ZoneInfo(time_zone)).date().isoformat()
+
+
+def runs(rows: Mapping[str, int], limit: int) -> list[tuple[str, ...]]:
+    """The days of ``rows``, which says how many rows each has, in runs that keep their order.
+
+    A run has at most ``limit`` rows, unless it is a single day with more and empty days beside it.
+    """
+    found: list[tuple[str, ...]] = []
+    held = 0
+    for key, count in rows.items():
+        if found and (count == 0 or held == 0 or held + count <= limit):
+            found[-1] = (*found[-1], key)
+            held += count
+        else:
+            found.append((key,))
+            held = count
+    return found

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from tempfile import TemporaryDirectory
@@ -134,6 +135,44 @@ def engine(threads: int, memory_limit: str, temp_directory: str | None) -> Itera
         temp_directory: folder to spill to; none for the system's. Each connection takes a new folder
             inside it, because DuckDB's spill files are named alike in every process.
     """
+    kept = _kept.get()
+    if kept is not None:
+        settings = (threads, memory_limit, temp_directory)
+        if settings not in kept:
+            kept[settings] = kept.opened.enter_context(_connected(*settings))
+        yield kept[settings]
+        return
+    with _connected(threads, memory_limit, temp_directory) as connection:
+        yield connection
+
+
+@contextmanager
+def kept_open() -> Iterator[None]:
+    """Within the block :func:`engine` opens a connection only once, which takes longer than a small query.
+
+    Whoever uses it leaves it without tables and views.
+    """
+    with ExitStack() as opened:
+        token = _kept.set(_Kept(opened))
+        try:
+            yield
+        finally:
+            _kept.reset(token)
+
+
+class _Kept(dict[tuple[int, str, str | None], duckdb.DuckDBPyConnection]):
+    """Connections by their settings, closed with ``opened``."""
+
+    def __init__(self, opened: ExitStack) -> None:
+        super().__init__()
+        self.opened = opened
+
+
+_kept: ContextVar[_Kept | None] = ContextVar("kept", default=None)
+
+
+@contextmanager
+def _connected(threads: int, memory_limit: str, temp_directory: str | None) -> Iterator[duckdb.DuckDBPyConnection]:
     with TemporaryDirectory(prefix="asof-", dir=temp_directory) as spill:
         connection = duckdb.connect(
             config={

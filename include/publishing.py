@@ -6,10 +6,12 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+import duckdb
+
 from include.errors import AuditFailed
 from include.ingest import suite_of
 from include.lake import Run
-from include.quality.audit import AuditPlace, Rows
+from include.quality.audit import AuditPlace, Rows, session_for
 from include.quality.audit import audit as run_suite
 from include.quality.report import AuditReport
 from include.quality.suites import Suite
@@ -33,29 +35,30 @@ def audit(workspace: Workspace, stages: Stages, run: Run) -> None:
         AuditEngineError: an expectation could not be evaluated.
     """
     opened = {table: workspace.lake.open_stage(path) for table, path in stages.items()}
+    place = _place(workspace, run)
     faults = []
-    for table, stage in opened.items():
-        if "/quarantine/" in table:
-            stage.save_audit({"verdict": "not audited", "checked": 0, "failed": 0, "warned": 0, "docs": None})
-            continue
-        report = _audit_one(workspace, table, stage, opened, run)
-        stage.save_audit(_kept(report))
-        _log.info(
-            "%s: %d rows, %d expectations, %s; %s",
-            table,
-            stage.rows,
-            report.checked,
-            report.verdict,
-            report.docs,
-        )
-        for warning in report.warnings:
-            _log.warning("%s: %s", table, warning)
-        try:
-            report.raise_for_verdict(stage.path)
-        except AuditFailed as fault:
-            faults.append(str(fault))
+    with session_for(place) as session:
+        for table, stage in opened.items():
+            if "/quarantine/" in table:
+                stage.save_audit({"verdict": "not audited", "checked": 0, "failed": 0, "warned": 0, "docs": None})
+                continue
+            report = _audit_one(workspace, table, stage, opened, place, session)
+            faults += _settled(table, stage, report)
     if faults:
         raise AuditFailed("\n".join(faults))
+
+
+def _settled(table: str, stage: Stage, report: AuditReport) -> list[str]:
+    """Keep the verdict beside the stage, say it, and return it if it is a failure."""
+    stage.save_audit(_kept(report))
+    _log.info("%s: %d rows, %d expectations, %s; %s", table, stage.rows, report.checked, report.verdict, report.docs)
+    for warning in report.warnings:
+        _log.warning("%s: %s", table, warning)
+    try:
+        report.raise_for_verdict(stage.path)
+    except AuditFailed as fault:
+        return [str(fault)]
+    return []
 
 
 def publish(workspace: Workspace, stages: Stages, run: Run) -> dict[str, Any]:
@@ -93,9 +96,8 @@ def _passed(stage: Stage) -> dict[str, Any]:
     return verdict
 
 
-def _audit_one(workspace: Workspace, table: str, stage: Stage, stages: Mapping[str, Stage], run: Run) -> AuditReport:
-    suite = suite_of(workspace, table.rsplit("/", 1)[1])
-    place = AuditPlace(
+def _place(workspace: Workspace, run: Run) -> AuditPlace:
+    return AuditPlace(
         use_case=workspace.case.name,
         run=workspace.report_folder("data_docs", run).name,
         reports_root=workspace.settings.reports_root,
@@ -103,7 +105,19 @@ def _audit_one(workspace: Workspace, table: str, stage: Stage, stages: Mapping[s
         memory_limit=workspace.settings.memory_limit,
         first_partition=workspace.case.history.first,
     )
-    return run_suite(suite, stage.files(), stage.keys, place, views=_views(workspace, suite, stages))
+
+
+def _audit_one(
+    workspace: Workspace,
+    table: str,
+    stage: Stage,
+    stages: Mapping[str, Stage],
+    place: AuditPlace,
+    session: duckdb.DuckDBPyConnection,
+) -> AuditReport:
+    suite = suite_of(workspace, table.rsplit("/", 1)[1])
+    views = _views(workspace, suite, stages)
+    return run_suite(suite, stage.files(), stage.keys, place, views=views, connection=session)
 
 
 def _views(workspace: Workspace, suite: Suite, stages: Mapping[str, Stage]) -> dict[str, Rows]:

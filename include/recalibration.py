@@ -10,7 +10,7 @@ the live run gave.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from include import feature_store, features, partitions
 from include.errors import TrainingError
+from include.lake import Input
 from include.registration import Challenger
 from include.scoring_spec import RecalibrationSpec
 from include.training.bootstrap import Difference, Interval
@@ -66,6 +67,16 @@ class Known:
     y: Floats
     predicted: Floats
     known_at: NDArray[np.int64]
+
+    def and_then(self, more: Known, since: str) -> Known:
+        """The rows from day ``since`` on, followed by those of ``more``."""
+        keep = self.days >= since
+        return Known(
+            np.concatenate([self.days[keep], more.days]),
+            np.concatenate([self.y[keep], more.y]),
+            np.concatenate([self.predicted[keep], more.predicted]),
+            np.concatenate([self.known_at[keep], more.known_at]),
+        )
 
 
 @dataclass(frozen=True)
@@ -128,24 +139,52 @@ def _offset_to(target: float, predicted: Floats, limit: float) -> float:
 # ---- while scoring -------------------------------------------------------------------------------
 
 
-def states(workspace: Workspace, versions: Mapping[str, int], models: Mapping[int, LoadedModel]) -> dict[str, State]:
+def label_days(case: UseCase, keys: Sequence[str]) -> tuple[str, ...]:
+    """The days whose outcomes the offsets of the days ``keys`` are learnt from; none where there are no offsets."""
+    spec = case.scoring.recalibration
+    if spec is None:
+        return ()
+    first, last = max(window(keys[0], spec)[0], case.history.first), window(keys[-1], spec)[1]
+    return () if last < first else partitions.key_range(first, last)
+
+
+def states(
+    workspace: Workspace,
+    versions: Mapping[str, int],
+    models: Mapping[int, LoadedModel],
+    read: Mapping[str, Input],
+    runs: Sequence[tuple[str, ...]],
+) -> dict[str, State]:
     """The state of each day; empty where the spec asks for no recalibration.
 
-    ``versions`` is the model version that scores each day, ``models`` those versions.
+    ``versions`` is the model version that scores each day, in order, and ``models`` those versions. Tables are
+    read at the versions that ``read`` records. ``runs`` is ``label_days`` in runs of days whose rows may be held
+    at once; of what was held before only days, outcomes and predictions of one window stay.
     """
     spec, case = workspace.case.scoring.recalibration, workspace.case
     if spec is None:
         return {}
-    first = max(window(min(versions), spec)[0], case.history.first)
-    if features.last_label_day(max(versions)) < first:
-        nothing = Known(np.array([], dtype=str), np.empty(0), np.empty(0), np.empty(0, dtype=np.int64))
-        return {key: learn(key, nothing, spec, case.time_zone) for key in versions}
-    rows = _labelled_rows(workspace, first, max(versions))
-    known = {
-        version: known_rows(rows, model.predict(rows, workspace.settings.threads), case.training.label, "ds")
-        for version, model in models.items()
-    }
-    return {key: learn(key, known[version], spec, case.time_zone) for key, version in versions.items()}
+    nothing = Known(np.array([], dtype="U10"), np.empty(0), np.empty(0), np.empty(0, dtype=np.int64))
+    known, found, ahead, seen = dict.fromkeys(models, nothing), {}, iter(runs), ""
+    for key, version in versions.items():
+        first, last = window(key, spec)
+        while seen < last and (days := next(ahead, None)):
+            # an outcome of a run's last day may still become known while that day is in somebody's window
+            as_of = min(max(versions), partitions.shift(days[-1], features.LABEL_DELAY + spec.window_days - 1))
+            for one, more in _known_of(workspace, models, days, as_of, read).items():
+                known[one] = known[one].and_then(more, first)
+            seen = days[-1]
+        found[key] = learn(key, known[version], spec, case.time_zone)
+    return found
+
+
+def _known_of(
+    workspace: Workspace, models: Mapping[int, LoadedModel], days: Sequence[str], as_of: str, read: Mapping[str, Input]
+) -> dict[int, Known]:
+    """What each of ``models`` says about the rows of ``days`` whose outcomes were known at the clock of ``as_of``."""
+    rows = _labelled_rows(workspace, days, as_of, read)
+    label, threads = workspace.case.training.label, workspace.settings.threads
+    return {version: known_rows(rows, model.predict(rows, threads), label, "ds") for version, model in models.items()}
 
 
 def state_rows(found: Mapping[str, State], versions: Mapping[str, int]) -> pa.Table:
@@ -167,16 +206,18 @@ def known_rows(rows: pa.Table, predicted: Floats, label: str, day_column: str) -
     return Known(days, rows[label].cast(pa.float64()).to_numpy(), predicted, known_at)
 
 
-def _labelled_rows(workspace: Workspace, first: str, as_of: str) -> pa.Table:
-    """The rows from ``first`` on whose outcomes were known at the clock of ``as_of``, with their features."""
+def _labelled_rows(workspace: Workspace, days: Sequence[str], as_of: str, read: Mapping[str, Input]) -> pa.Table:
+    """The rows of ``days`` whose outcomes were known at the clock of ``as_of``, with their features."""
     case = workspace.case
     with workspace.connect() as con:
         for name in case.partitioned_raw:
-            workspace.attach(con, name, case.table("raw", name), partitions.key_range(first, as_of))
-        query = features.training_rows(con, case.assets_folder / "sql", first, as_of, case.time_zone)
+            table = case.table("raw", name)
+            workspace.attach(con, name, table, partitions.key_range(days[0], as_of), read[table].version)
+        query = features.training_rows(con, case.assets_folder / "sql", days[0], as_of, case.time_zone)
         order = ", ".join(("ds", *case.predictions.key))
-        rows = con.sql(f"SELECT * FROM ({query}) ORDER BY {order}").to_arrow_table()
-    store = feature_store.open_store(workspace.settings, case.name)
+        rows = con.sql(f"SELECT * FROM ({query}) WHERE ds <= '{days[-1]}' ORDER BY {order}").to_arrow_table()
+    pinned = {workspace.lake.uri(table): value.version for table, value in read.items()}
+    store = feature_store.open_store(workspace.settings, case.name, pinned)
     return feature_store.historical_features(store, case.features.service, rows)
 
 

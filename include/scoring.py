@@ -1,22 +1,31 @@
-"""Scoring: each day is predicted by the champion of its clock; the rows of a range are held at once."""
+"""Scoring: each day is predicted by the champion of its clock.
+
+A range is walked in runs of whole days, so that a year needs no more memory than its largest run. The versions
+of all tables are fixed before the first run, and each run sees what it would have seen alone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from include import feature_store, features, fingerprint, inputs, ledger, model_files, recalibration
+from include import feature_store, features, fingerprint, inputs, ledger, model_files, partitions, recalibration
 from include.errors import ConfError
 from include.lake import Input, Run
 from include.training.model import LoadedModel
 from include.workspace import Workspace
 
 AS_OF_CLOCK, CURRENT = "as_of_clock", "current"
+
+ROWS_AT_ONCE = 500_000
+"""Rows of a range that are held with their features at once; a day that has more is held whole."""
 
 
 def stage(workspace: Workspace, first: str, last: str, model: str, run: Run) -> dict[str, str]:
@@ -39,20 +48,31 @@ def stage(workspace: Workspace, first: str, last: str, model: str, run: Run) -> 
         workspace.lake.require(table, parts)
     read = inputs.read(workspace, wanted)
     seen = _features_versions(workspace, keys, read)
-    rows = entity_rows(workspace, first, last, read)
     models = {version: load_version(workspace, version) for version in sorted(set(versions.values()))}
-    states = recalibration.states(workspace, versions, models)
+    learnt_from = recalibration.label_days(workspace.case, keys)
+    states = recalibration.states(workspace, versions, models, read, _runs(workspace, learnt_from, read))
     notes = {"models": versions}
 
-    def staged(name: str, found: pa.Table, order: tuple[str, ...]) -> dict[str, str]:
+    def staged(name: str, found: pa.RecordBatchReader, order: tuple[str, ...]) -> dict[str, str]:
         table = case.table("predictions", name)
-        return {table: workspace.lake.stage(table, found.to_reader(), keys, run, order, read, notes).path}
+        return {table: workspace.lake.stage(table, found, keys, run, order, read, notes).path}
 
-    scored = pa.concat_tables(_predict_days(workspace, rows, versions, models, states, seen))
-    stages = staged("scores", scored, case.predictions.key)
+    def scored() -> Iterator[pa.Table]:
+        for days in _runs(workspace, keys, read):
+            # no name here holds the rows of a run: they are gone before those of the next are made
+            yield from _predict_days(
+                workspace,
+                entity_rows(workspace, days[0], days[-1], read),
+                {day: versions[day] for day in days},
+                models,
+                states,
+                seen,
+            )
+
+    stages = staged("scores", _reader(scored()), case.predictions.key)
     if states:
         found = recalibration.state_rows(states, versions)
-        stages |= staged(recalibration.TABLE, found, ("model_version",))
+        stages |= staged(recalibration.TABLE, found.to_reader(), ("model_version",))
     return stages
 
 
@@ -74,16 +94,41 @@ def entity_rows(workspace: Workspace, first: str, last: str, read: Mapping[str, 
     case, recorded = workspace.case, read or {}
     keys = case.check_keys(first, last)
     with workspace.connect() as con:
-        for name in case.partitioned_raw:
-            table = case.table("raw", name)
-            workspace.attach(con, name, table, keys, recorded[table].version if table in recorded else None)
-        query = features.scoring_rows(con, case.assets_folder / "sql", first, last, case.time_zone)
+        query = _entities(workspace, con, keys, recorded)
         order = ", ".join(("ds", *case.predictions.key))
         rows = con.sql(f"SELECT * FROM ({query}) ORDER BY {order}").to_arrow_table()
     views = [case.table("features", view) for view in case.features.views]
     pinned = {workspace.lake.uri(table): recorded[table].version for table in views if table in recorded}
     store = feature_store.open_store(workspace.settings, case.name, pinned)
     return feature_store.historical_features(store, case.features.service, rows)
+
+
+def _entities(
+    workspace: Workspace, con: duckdb.DuckDBPyConnection, keys: Sequence[str], recorded: Mapping[str, Input]
+) -> str:
+    """The query of the rows to predict on ``keys``, for ``con``."""
+    case = workspace.case
+    for name in case.partitioned_raw:
+        table = case.table("raw", name)
+        workspace.attach(con, name, table, keys, recorded[table].version if table in recorded else None)
+    return features.scoring_rows(con, case.assets_folder / "sql", keys[0], keys[-1], case.time_zone)
+
+
+def _runs(workspace: Workspace, keys: Sequence[str], read: Mapping[str, Input]) -> list[tuple[str, ...]]:
+    """``keys`` in runs of days whose rows may be held at once."""
+    if len(keys) < 2:
+        return [tuple(keys)] if keys else []
+    with workspace.connect() as con:
+        query = _entities(workspace, con, keys, read)
+        counted = dict(con.sql(f"SELECT ds, count(*) FROM ({query}) GROUP BY ds").fetchall())
+    return partitions.runs({key: counted.get(key, 0) for key in keys}, ROWS_AT_ONCE)
+
+
+def _reader(tables: Iterator[pa.Table]) -> pa.RecordBatchReader:
+    """``tables``, which have the same columns, each made when the reader gets there."""
+    first = next(tables)
+    batches = (batch for table in chain([first], tables) for batch in table.to_batches())
+    return pa.RecordBatchReader.from_batches(first.schema, batches)
 
 
 def _versions(workspace: Workspace, keys: tuple[str, ...], model: str) -> dict[str, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -63,7 +63,7 @@ def audit(
     absent = sorted(set(suite.reads) - set(views or {}))
     if absent:
         raise ValueError(f"the suite of {suite.table} reads {', '.join(absent)}; pass them in `views`")
-    with _connection(place, connection) as session:
+    with nullcontext(connection) if connection else session_for(place) as session:
         relations = _relations(rows, partitions, views or {})
         try:
             for name, relation in relations.items():
@@ -119,10 +119,8 @@ def _view(session: duckdb.DuckDBPyConnection, name: str, rows: Rows, suite: Suit
 
 
 @contextmanager
-def _connection(place: AuditPlace, given: duckdb.DuckDBPyConnection | None) -> Iterator[duckdb.DuckDBPyConnection]:
-    if given is not None:
-        yield given
-        return
+def session_for(place: AuditPlace) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection for one or more audits; it leaves nothing behind."""
     # DuckDB would otherwise spill into a folder of the working directory
     with tempfile.TemporaryDirectory(prefix="audit-") as spill, duckdb.connect() as session:
         session.execute(f"SET threads = {place.threads}")

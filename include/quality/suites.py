@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from include import yaml_file
 from include.errors import SpecError
 
 Severity = Literal["critical", "warning"]
@@ -143,7 +144,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
 def _read(path: Path) -> tuple[Suite | None, list[str]]:
     where = f"{path.parent.name}/{path.name}"
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml_file.parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         there = [other.stem for other in path.parent.glob("*.yaml")]
         return None, [f"{where}: no such suite{nearest(path.stem, there)}"]

@@ -10,6 +10,14 @@ import importlib
 import logging
 
 LIBRARIES = (
+    # what Airflow itself imports in each task before it reaches the operator
+    "airflow.dag_processing.dagbag",
+    "airflow.partition_mappers",
+    "airflow.timetables.simple",
+    "airflow.timetables.trigger",
+    "airflow.providers.amazon.aws.assets.redshift",
+    "airflow.providers.amazon.aws.assets.s3",
+    "airflow.providers.common.io.assets.file",
     "pandas",
     "pyarrow.dataset",
     "pyarrow.parquet",
@@ -26,8 +34,12 @@ LIBRARIES = (
     "torch",
     "mlflow",
     "mlflow.tracking",
+    "mlflow.tracking.request_header.registry",
     "great_expectations",
     "feast",
+    "feast.infra.compute_engines.local.compute",
+    "feast.infra.passthrough_provider",
+    "feast.repo_operations",
     "evidently",
     "evidently.presets",
 )

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
-from include import partitions
+from include import partitions, yaml_file
 from include.accelerators.spec import AcceleratorSpec
 from include.errors import SpecError, UnknownPartition
 from include.gates_spec import GateSpec
@@ -323,7 +323,7 @@ def _base(path: Path, values: Mapping[str, Any], files: Mapping[str, Path]) -> P
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml_file.parse(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise SpecError([f"{path.name}: not readable as YAML: {' '.join(str(error).split())}"]) from error
     if not isinstance(values, dict):
