@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pytest
 
-from include import featurize, ingest, partitions, scoring, training_sets
+from include import feature_store, featurize, ingest, partitions, scoring, training_sets
 from include.workspace import Workspace
 from tests.unit import chain
 
@@ -62,6 +65,31 @@ def test_predictions_of_a_range_are_those_of_its_days() -> None:
     day = partitions.shift(chain.AS_OF, 2)
     found = staged(workspace, scoring.stage(workspace, day, day, scoring.AS_OF_CLOCK, chain.run(day, "autumn_score")))
     assert found == {name: whole[name] for name in found}
+
+
+def test_a_range_scored_in_several_runs_is_the_range_scored_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace = chain.trained()
+    days = partitions.key_range(chain.AS_OF, chain.LAST)
+    rows = {day: chain.rows_of(workspace, "autumn/raw/schedule", day).num_rows for day in days}
+    monkeypatch.setattr(scoring, "ROWS_AT_ONCE", rows[days[0]] + rows[days[1]])
+    asked, held, look_up = [], [], feature_store.historical_features
+
+    def one_run(store: Any, service: str, entities: pa.Table) -> pa.Table:
+        # what the run before was scored from has been let go
+        assert [reference() for reference in held] == [None] * len(asked)
+        found = look_up(store, service, entities)
+        asked.append(tuple(entities["ds"].unique().to_pylist()))
+        held.append(weakref.ref(found))
+        return found
+
+    monkeypatch.setattr(feature_store, "historical_features", one_run)
+    found = staged(workspace, scoring.stage(workspace, days[0], days[-1], scoring.AS_OF_CLOCK, chain.run("in runs")))
+    whole = chain.fingerprints(workspace.lake)
+    assert found == {name: whole[name] for name in found}
+    assert asked[0] == days[:2]
+    assert len(asked) > 2
+    assert sum(asked, ()) == days
+    assert all(sum(rows[day] for day in run) <= scoring.ROWS_AT_ONCE for run in asked if len(run) > 1)
 
 
 def test_every_stage_run_again_publishes_nothing(tmp_path: Path) -> None:

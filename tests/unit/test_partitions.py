@@ -62,3 +62,18 @@ def test_ranges_hold_both_ends_and_count_days_not_hours() -> None:
 def test_an_instant_without_a_zone_has_no_key() -> None:
     with pytest.raises(ValueError, match="no time zone"):
         partitions.key_at(datetime(2013, 11, 2), NEW_YORK)
+
+
+@pytest.mark.parametrize(
+    ("rows", "runs"),
+    [
+        ({}, []),
+        ({"a": 0}, [("a",)]),
+        ({"a": 2, "b": 3, "c": 1}, [("a", "b"), ("c",)]),
+        # a day is never split, and days without rows ask for no run of their own
+        ({"a": 9, "b": 0, "c": 9}, [("a", "b"), ("c",)]),
+        ({"a": 0, "b": 9, "c": 5, "d": 0}, [("a", "b"), ("c", "d")]),
+    ],
+)
+def test_days_go_into_runs_of_so_many_rows(rows: dict[str, int], runs: list[tuple[str, ...]]) -> None:
+    assert partitions.runs(rows, limit=5) == runs

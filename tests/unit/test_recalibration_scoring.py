@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from include import featurize, inputs, partitions, publishing, rebuild, recalibration, scoring, training_sets
+from include import (
+    feature_store,
+    featurize,
+    inputs,
+    partitions,
+    publishing,
+    rebuild,
+    recalibration,
+    scoring,
+    training_sets,
+)
 from include.errors import MissingPartitions, TrainingError
 from include.scoring_spec import RecalibrationSpec, ScoringSpec
 from include.workspace import Workspace
@@ -57,6 +68,27 @@ def test_a_day_alone_gives_what_the_range_gave(scored: Workspace) -> None:
     before = chain.fingerprints(scored.lake, DAY)
     chain.score(scored, DAY, DAY, chain.run("alone", "autumn_score"))
     assert chain.fingerprints(scored.lake, DAY) == before
+
+
+def test_a_range_in_runs_of_a_day_gives_what_it_gave_at_once(
+    scored: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days = ("2013-11-07", "2013-11-08", "2013-11-09")
+    before = {name: found for name, found in chain.fingerprints(scored.lake).items() if name[1] in days}
+    asked, look_up = [], feature_store.historical_features
+
+    def one_run(store: Any, service: str, entities: pa.Table) -> pa.Table:
+        asked.append(entities["ds"].unique().to_pylist())
+        return look_up(store, service, entities)
+
+    monkeypatch.setattr(feature_store, "historical_features", one_run)
+    monkeypatch.setattr(scoring, "ROWS_AT_ONCE", 1)
+    stages = scoring.stage(scored, days[0], days[-1], scoring.AS_OF_CLOCK, chain.run("in runs", "autumn_score"))
+    opened = [scored.lake.open_stage(path) for path in stages.values()]
+    found = {(stage.table, key): part.fingerprint for stage in opened for key, part in stage.partitions.items()}
+    assert found == {name: before[name] for name in found}
+    # the days that offsets are learnt from, each once, then those that are scored
+    assert asked == [[day] for day in (*partitions.key_range("2013-11-01", "2013-11-07"), *days)]
 
 
 def test_nothing_that_became_known_after_the_clock_matters(scored: Workspace, tmp_path: Path) -> None:
