@@ -86,7 +86,7 @@ def slice_guardrails(name: str, found: SliceEvidence, gate: SliceGate) -> list[G
 
 
 def feature_guardrails(probes: Iterable[Probe], threshold: float) -> list[Guardrail]:
-    """The strongest feature, and every one that nearly settles the label alone or by being null."""
+    """The strongest feature, and every one that nearly settles the label alone or by being null or known."""
     ordered = sorted(probes, key=lambda one: (not one.flagged, -one.auc))
     shown = [probe for probe in ordered if probe.flagged] or ordered[:1]
     bound = Bound(max=threshold)
@@ -100,7 +100,7 @@ def feature_guardrails(probes: Iterable[Probe], threshold: float) -> list[Guardr
 def _probe_name(probe: Probe) -> str:
     if probe.by == "value":
         return f"auc of feature {probe.feature} alone"
-    return f"auc of feature {probe.feature} being null (label rate {probe.rate:.3f} in {probe.rows} rows)"
+    return f"auc of feature {probe.feature} being {probe.by} (label rate {probe.rate:.3f} in {probe.rows} rows)"
 
 
 def cost_guardrails(measured: Mapping[str, float], gate: CostGate) -> list[Guardrail]:

@@ -3,6 +3,12 @@
 A feature made of what was known at the clock orders rows a little better than chance. One that alone
 orders them almost perfectly, or whose absence settles the label (an aircraft is assigned only to
 flights that fly), carries the outcome.
+
+Where few rows are null the order of all rows says nothing: forty nulls among thousands of rows hardly move the
+area under the curve, be they all positive. Such rows are judged by themselves, the few that are not null
+likewise: an exact binomial test says whether their label rate can be that of the other rows. Rows of one day
+share one cause (the weather station of an airport fails in the storm that closes it), which no test of single
+rows knows. So they must lie on several days, and nearly all have one label, not just an unusual share of it.
 """
 
 from __future__ import annotations
@@ -21,7 +27,9 @@ from include.training.metrics import metric
 from include.training.spec import ModelSettings
 
 _SAMPLE = 40_000
-_SMALLEST_GROUP = 50
+_FEWEST_ROWS, _FEWEST_DAYS = 30, 5
+_CHANCE = 1e-6  # hundreds of columns are tested, and rows of one day depend on each other
+_RARE = 0.2
 
 
 @dataclass(frozen=True)
@@ -30,15 +38,16 @@ class Probe:
 
     Attributes:
         feature: the column.
-        by: ``value``: its values order the rows; ``null``: only whether it is null.
+        by: ``value``: its values order the rows; ``null``: only whether it is null; ``known``: the same, where
+            the rows that are not null settle the label.
         auc: area under the ROC curve, 0.5 to 1, whichever direction.
-        rows: rows that were looked at, or rows where the column is null.
+        rows: rows that were looked at, or rows where the column is null (known).
         rate: mean label of those rows.
         flagged: whether it is above the threshold or nearly settles the label.
     """
 
     feature: str
-    by: Literal["value", "null"]
+    by: Literal["value", "null", "known"]
     auc: float
     rows: int
     rate: float
@@ -48,30 +57,33 @@ class Probe:
 def probe(
     table: pa.Table, settings: ModelSettings, *, threshold: float = 0.8, sample: int = _SAMPLE
 ) -> tuple[Probe, ...]:
-    """Probe every feature of a training set on a seeded sample, strongest first.
+    """Probe every feature of a training set, strongest first: its values on a seeded sample, its nulls in all rows.
 
     A number is judged by its rank, a category by its label rate in the other half of the sample. A
-    regression label is judged as above or below its median. Being null is also flagged when the
-    label hardly varies among the null rows, however few they are.
+    regression label is judged as above or below its median. Being null is also flagged when it settles the
+    label of the null rows, or of the others: at least 30 rows on 5 days, among which the rarer label has at most
+    a fifth of its usual share, and which chance makes so in less than one case of a million.
     """
     windows = split(table, settings)
     encoding = windows.encoding
     rng = np.random.default_rng(settings.seed)
+    every_y = _classes(table, settings)
+    _, days = np.unique(table.column(settings.day_column).cast(pa.string()).to_numpy(), return_inverse=True)
+    drawn, y = table, every_y
     if table.num_rows > sample:
-        table = table.take(pa.array(np.sort(rng.choice(table.num_rows, sample, replace=False))))
-    y = _classes(table, settings)
-    x = encoding.encode(table)
+        chosen = np.sort(rng.choice(table.num_rows, sample, replace=False))
+        drawn, y = table.take(pa.array(chosen)), every_y[chosen]
+    x = encoding.encode(drawn)
     half = rng.random(len(y)) < 0.5
     found = []
     for i, feature in enumerate(encoding.features):
-        null = np.isnan(x[:, i])
         values = x[:, i].astype(np.float64)
         if feature.categories is not None:
-            null = pc.is_null(table.column(feature.name)).to_numpy()
             values = _cross_rate(values, y, half)
         found.append(_by_value(feature.name, values, y, threshold))
+        null = pc.is_null(table.column(feature.name), nan_is_null=True).to_numpy()
         if null.any():
-            found.append(_by_null(feature.name, null, y, threshold))
+            found.append(_by_null(feature.name, null, every_y, days, threshold))
     return tuple(sorted(found, key=lambda one: (not one.flagged, -one.auc, one.feature, one.by)))
 
 
@@ -100,17 +112,13 @@ def _by_value(name: str, values: Floats, y: Floats, threshold: float) -> Probe:
     return Probe(name, "value", auc, int(known.sum()), rate, auc >= threshold)
 
 
-def _by_null(name: str, null: NDArray[np.bool_], y: Floats, threshold: float) -> Probe:
-    auc = _auc(y, null.astype(np.float64))
-    rate = float(y[null].mean())
-    return Probe(
-        name,
-        "null",
-        auc,
-        int(null.sum()),
-        rate,
-        auc >= threshold or _settles(rate, int(null.sum()), y.mean()),
-    )
+def _by_null(name: str, null: NDArray[np.bool_], y: Floats, days: NDArray[np.int64], threshold: float) -> Probe:
+    groups: dict[Literal["null", "known"], NDArray[np.bool_]] = {"null": null, "known": ~null}
+    settled = [by for by, rows in groups.items() if _settles(rows, y, days)]
+    by = settled[0] if settled else "null"
+    rows = groups[by]
+    auc = _auc_of(null, y)
+    return Probe(name, by, auc, int(rows.sum()), float(y[rows].mean()), bool(settled) or auc >= threshold)
 
 
 def _auc(y: Floats, values: Floats) -> float:
@@ -118,11 +126,23 @@ def _auc(y: Floats, values: Floats) -> float:
     return 0.5 if math.isnan(auc) else max(auc, 1 - auc)
 
 
-def _settles(rate: float, rows: int, base: float) -> bool:
-    """Whether the rarer label among ``rows`` is surely (95 %) below a fifth of its usual share."""
-    if rows < _SMALLEST_GROUP:
+def _auc_of(chosen: NDArray[np.bool_], y: Floats) -> float:
+    """The area of a column that only says yes or no, without sorting all rows."""
+    positives, negatives = float(y.sum()), float(len(y) - y.sum())
+    if positives == 0 or negatives == 0:
+        return 0.5
+    hits = float(y[chosen].sum())
+    return 0.5 + abs(hits / positives - (int(chosen.sum()) - hits) / negatives) / 2
+
+
+def _settles(rows: NDArray[np.bool_], y: Floats, days: NDArray[np.int64]) -> bool:
+    """Whether nearly all of ``rows`` have one label, on several days, and not by chance."""
+    from scipy.stats import binomtest
+
+    count = int(rows.sum())
+    if count < _FEWEST_ROWS or count == len(y):
         return False
-    z, rare = 1.96, min(rate, 1 - rate)
-    centre = rare + z * z / (2 * rows)
-    spread = z * math.sqrt(rare * (1 - rare) / rows + z * z / (4 * rows * rows))
-    return (centre + spread) / (1 + z * z / rows) < 0.2 * min(base, 1 - base)
+    rate, base = float(y[rows].mean()), float(y.mean())
+    if min(rate, 1 - rate) > _RARE * min(base, 1 - base) or len(np.unique(days[rows])) < _FEWEST_DAYS:
+        return False
+    return bool(binomtest(int(y[rows].sum()), count, float(y[~rows].mean())).pvalue < _CHANCE)
