@@ -137,12 +137,13 @@ def _auc_of(chosen: NDArray[np.bool_], y: Floats) -> float:
 
 def _settles(rows: NDArray[np.bool_], y: Floats, days: NDArray[np.int64]) -> bool:
     """Whether nearly all of ``rows`` have one label, on several days, and not by chance."""
-    from scipy.stats import binomtest
-
     count = int(rows.sum())
     if count < _FEWEST_ROWS or count == len(y):
         return False
     rate, base = float(y[rows].mean()), float(y.mean())
     if min(rate, 1 - rate) > _RARE * min(base, 1 - base) or len(np.unique(days[rows])) < _FEWEST_DAYS:
         return False
+    # hardly any column comes this far, and the import takes longer than all the rest
+    from scipy.stats import binomtest
+
     return bool(binomtest(int(y[rows].sum()), count, float(y[~rows].mean())).pvalue < _CHANCE)
