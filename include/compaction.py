@@ -15,6 +15,7 @@ from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction
 
+from include import file_statistics
 from include.lake import Lake, added, partition_transactions, removals
 
 
@@ -49,4 +50,4 @@ def _joined(lake: Lake, table: str, delta: DeltaTable, key: str) -> AddAction:
     path = f"ds={key}/joined-{uuid.uuid4().hex}.parquet"
     target = f"{base}/{table}/{path}"
     pq.write_table(rows, target, filesystem=filesystem, compression="zstd")
-    return added(key, path, filesystem.get_file_info(target).size, rows.num_rows, data_change=False)
+    return added(key, path, filesystem.get_file_info(target).size, file_statistics.of(rows), data_change=False)

@@ -6,9 +6,8 @@ the table's folder and makes them visible, all partitions at once, in one Delta 
 before that commit leaves invisible files, which ``maintain`` removes; a kill after it leaves a
 finished publish, which the retry recognises by its fingerprint and does not repeat.
 
-Every commit carries a record (``Record``) and one Delta app transaction per partition. The
-transaction's number counts the partition's publishes, which makes two writers of one partition
-conflict while writers of different partitions pass each other.
+Every commit carries a record (``Record``) and one Delta app transaction per partition, which makes two
+writers of one partition conflict while writers of different partitions pass each other.
 """
 
 from __future__ import annotations
@@ -231,7 +230,7 @@ class Lake:
         """One try; ``None`` when another commit came between and the try must be repeated."""
         attempt_id = f"run/{run.dag_id}/{run.run_id}"
         self._refuse_late(delta, stage.table, run, attempt_id)
-        before = _numbers(delta, stage.keys)
+        before = _published(delta, stage.keys)
         current = {record.key: record.fingerprint for record in self._walk(delta, stage.table, before)}
         changed = [key for key in stage.keys if current.get(key) != stage.partitions[key].fingerprint]
         unchanged = tuple(key for key in stage.keys if key not in set(changed))
@@ -283,7 +282,7 @@ class Lake:
             if filesystem.get_file_info(target).type == pafs.FileType.NotFound:
                 filesystem.create_dir(f"{base}/{stage.table}/ds={key}")
                 filesystem.move(f"{stage.path}/{part.file}", target)
-            actions.append(added(key, path, part.bytes, part.rows))
+            actions.append(added(key, path, part.bytes, part.statistics))
         return actions
 
     # ---- fencing ------------------------------------------------------------------------------
@@ -320,7 +319,7 @@ class Lake:
         delta = self._open(table)
         if delta is None:
             return frozenset()
-        return frozenset(_numbers(delta, keys))
+        return _published(delta, keys)
 
     def keys(self, table: str) -> list[str]:
         """Every published partition that has rows, in order."""
@@ -359,7 +358,7 @@ class Lake:
     def fingerprints(self, table: str, keys: Sequence[str], version: int | None = None) -> dict[str, str]:
         """The content of each of ``keys``, as of a version of the table."""
         delta = self.open(table, version)
-        return {record.key: record.fingerprint for record in self._walk(delta, table, _numbers(delta, keys))}
+        return {record.key: record.fingerprint for record in self._walk(delta, table, _published(delta, keys))}
 
     def paths(self, table: str, keys: Sequence[str], version: int | None = None) -> list[str] | None:
         """The Parquet files of ``keys``, with ``ds`` in their paths as Hive writes it; ``None`` unless in a folder.
@@ -374,7 +373,7 @@ class Lake:
     def inputs(self, table: str, keys: Sequence[str]) -> Input:
         """What a run that reads ``keys`` of ``table`` records about it."""
         delta = self.open(table)
-        found = {record.key: record.fingerprint for record in self._walk(delta, table, _numbers(delta, keys))}
+        found = {record.key: record.fingerprint for record in self._walk(delta, table, _published(delta, keys))}
         combined = fingerprint.combine(f"{key}={found[key]}" for key in sorted(found))
         return Input(delta.version(), min(keys), max(keys), combined)
 
@@ -383,7 +382,7 @@ class Lake:
         delta = self._open(table)
         if delta is None:
             return {}
-        wanted = None if keys is None else _numbers(delta, keys)
+        wanted = None if keys is None else _published(delta, keys)
         return {record.key: record for record in self._walk(delta, table, wanted)}
 
     def history(self, table: str) -> list[Record]:
@@ -465,10 +464,15 @@ def _slug(run: Run) -> str:
     return hashlib.sha256(f"{run.dag_id}/{run.run_id}".encode()).hexdigest()[:20]
 
 
-def _numbers(delta: DeltaTable, keys: Iterable[str]) -> dict[str, int]:
-    """How often each of ``keys`` was published; those that never were are left out."""
-    counted = ((key, delta.transaction_version(f"partition/{key}")) for key in keys)
-    return {key: number for key, number in counted if number}
+def _published(delta: DeltaTable, keys: Iterable[str]) -> frozenset[str]:
+    """Those of ``keys`` that have been published."""
+    asked, filled = set(keys), {part["ds"] for part in delta.partitions()}
+    # a partition without rows has no file; each question to the log reads its end again
+    return frozenset(key for key in asked if key in filled or delta.transaction_version(_transaction(key)))
+
+
+def _transaction(key: str) -> str:
+    return f"partition/{key}"
 
 
 def _span(keys: Sequence[str]) -> str:
@@ -491,13 +495,13 @@ def _refuse_other_columns(delta: DeltaTable, stage: Stage) -> None:
 
 
 def partition_transactions(delta: DeltaTable, keys: Iterable[str]) -> list[Transaction]:
-    """What makes two commits that change one partition conflict: each partition's number of changes."""
-    return [Transaction(f"partition/{key}", (delta.transaction_version(f"partition/{key}") or 0) + 1) for key in keys]
+    """What makes two commits that change one partition conflict; numbered by the version that they want to be."""
+    return [Transaction(_transaction(key), delta.version() + 1) for key in keys]
 
 
-def added(key: str, path: str, size: int, rows: int, data_change: bool = True) -> AddAction:
+def added(key: str, path: str, size: int, statistics: Mapping[str, Any], data_change: bool = True) -> AddAction:
     """A file of ``size`` bytes at ``path`` in the table's folder, as a part of partition ``key``."""
-    return AddAction(path, size, {"ds": key}, _now(), data_change, json.dumps({"numRecords": rows}))
+    return AddAction(path, size, {"ds": key}, _now(), data_change, json.dumps(dict(statistics)))
 
 
 def removals(delta: DeltaTable, keys: Sequence[str], data_change: bool = True) -> list[RemoveAction]:

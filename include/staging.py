@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from include import fingerprint
+from include import file_statistics, fingerprint
 from include.errors import LifecycleError
 
 MANIFEST = "_stage.json"
@@ -25,12 +25,13 @@ SMALL_CELLS = 10_000  # below, handing a partition to another thread costs more 
 
 @dataclass(frozen=True)
 class StagedPartition:
-    """One partition's file, its size, its row count and its content fingerprint."""
+    """One partition's file, its size, its row count, its content fingerprint, and its statistics for Delta's log."""
 
     file: str
     rows: int
     bytes: int
     fingerprint: str
+    statistics: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ class StageWriter:
         self.filesystem.create_dir(f"{self.folder}/ds={key}")
         self._write_file(name, rows)
         size = self.filesystem.get_file_info(f"{self.folder}/{name}").size
-        return StagedPartition(name, rows.num_rows, size, fingerprint.of_table(rows))
+        return StagedPartition(name, rows.num_rows, size, fingerprint.of_table(rows), file_statistics.of(rows))
 
     def _write_file(self, name: str, rows: pa.Table) -> None:
         pq.write_table(rows, f"{self.folder}/{name}", filesystem=self.filesystem, compression="zstd")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing as mp
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
+from include import file_statistics
 from include.errors import LateAttempt, MissingPartitions, PromotionConflict, SchemaMismatch
 from include.lake import Lake, Run
 
@@ -190,3 +193,34 @@ def test_types_that_delta_would_change_are_refused_by_column(lake: Lake) -> None
     unsigned = pa.table({"value": pa.array([1], pa.uint64()), "ds": [DAY]}).to_reader()
     with pytest.raises(ValueError, match="value is uint64"):
         lake.stage(TABLE, unsigned, [DAY], run(), order=())
+
+
+def test_files_outside_a_window_of_instants_are_not_opened(lake: Lake) -> None:
+    """Point-in-time joins read a few days of a table that grows for years."""
+    keys = [DAY, NEXT, "2013-11-04"]
+    # the last microsecond of a millisecond: Delta's log keeps whole ones
+    instants = [datetime(2013, 11, day, 4, 0, 0, 999_999, tzinfo=UTC) for day in (2, 3, 4)]
+    made = pa.table({"at": pa.array(instants, pa.timestamp("us", "UTC")), "value": [1, 2, 3], "ds": keys})
+    put(lake, made.to_reader(), keys, run())
+    put(lake, made.slice(0, 0).to_reader(), ["2013-11-05"], run("empty"))
+    at = pc.field("at")
+
+    def opened(window: pc.Expression) -> list[str]:
+        found = lake.dataset(TABLE).get_fragments(filter=window)
+        return sorted(str(part.path).split("/")[0].removeprefix("ds=") for part in found)
+
+    assert opened(at >= pa.scalar(instants[1], pa.timestamp("us", "UTC"))) == [NEXT, "2013-11-04"]
+    assert opened(at <= pa.scalar(instants[1], pa.timestamp("us", "UTC"))) == [DAY, NEXT]
+    exact = lake.dataset(TABLE).to_table(filter=at == pa.scalar(instants[1], pa.timestamp("us", "UTC")))
+    assert exact["value"].to_pylist() == [2]
+
+
+def test_bounds_of_a_file_are_rounded_outwards() -> None:
+    instants = pa.array([datetime(2013, 11, 2, 4, 0, 0, 1_234, tzinfo=UTC), None], pa.timestamp("us", "UTC"))
+    assert file_statistics.of(pa.table({"at": instants, "value": [1, 2]})) == {
+        "numRecords": 2,
+        "minValues": {"at": "2013-11-02T04:00:00.001Z"},
+        "maxValues": {"at": "2013-11-02T04:00:00.002Z"},
+        "nullCount": {"at": 1},
+    }
+    assert file_statistics.of(pa.table({"value": [1, 2]})) == {"numRecords": 2}
