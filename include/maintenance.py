@@ -1,16 +1,19 @@
-"""Maintenance of one use case's tables: fewer small files, and no file that nothing can need."""
+"""Maintenance of one use case: fewer small files in its tables, and no file that nothing can need."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections import defaultdict
+from pathlib import Path
 from urllib.parse import unquote
 
 import pyarrow.fs as pafs
 from deltalake import DeltaTable
 
-from include import compaction
+from include import compaction, search
+from include.training.storage import at_rest
 from include.workspace import Workspace
 
 # the log of these names every file that was ever theirs, and every one of them stays
@@ -32,7 +35,9 @@ def vacuum(workspace: Workspace, retention_hours: int, dry_run: bool) -> dict[st
 
     Kept are the current version of every table, every version that a training set was frozen from, and every
     version of the training sets, the ledger and the predictions, whatever their age. What killed publishes
-    left goes everywhere, as do stages and claims of runs that ended longer ago than the retention.
+    left goes everywhere, as do stages and claims of runs that ended longer ago than the retention, and what
+    searches left that nobody has touched for so long: a study at work keeps its checkpoints, however old, and one
+    that is taken up again later only has more to do.
     """
     keep = pinned_versions(workspace)
     filesystem, _ = workspace.lake.files()
@@ -49,6 +54,7 @@ def vacuum(workspace: Workspace, retention_hours: int, dry_run: bool) -> dict[st
             kept = sorted(keep[table] | {delta.version()})
             deleted[table] = _vacuum(workspace, table, delta, retention_hours, kept, dry_run)
     deleted["stages"] = _old_folders(workspace, retention_hours, dry_run)
+    deleted["sweeps"] = _old_sweeps(workspace, limit, dry_run)
     return {table: count for table, count in deleted.items() if count}
 
 
@@ -117,6 +123,28 @@ def _old_folders(workspace: Workspace, retention_hours: int, dry_run: bool) -> i
                 if not dry_run:
                     filesystem.delete_dir(folder)
     return count
+
+
+def _old_sweeps(workspace: Workspace, limit: float, dry_run: bool) -> int:
+    """Studies' folders of checkpoints, and small files that searches share, that nobody has touched since."""
+    where, training = search.places(workspace), workspace.case.training
+    count = 0
+    for folder in sorted(where.checkpoints.glob("*")):
+        signs = (training.heartbeat_seconds, training.grace_seconds)
+        with at_rest(workspace.settings.optuna_storage, folder.name, *signs) as resting:
+            if resting and _touched(folder) < limit:
+                count += 1
+                if not dry_run:
+                    shutil.rmtree(folder)
+    files = where.known.untouched(limit)
+    if not dry_run:
+        for path in files:
+            path.unlink(missing_ok=True)
+    return count + len(files)
+
+
+def _touched(folder: Path) -> float:
+    return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
 
 
 def _leaves(filesystem: pafs.FileSystem, root: str, depth: int) -> list[str]:

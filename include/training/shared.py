@@ -7,10 +7,12 @@ holds the matrices once, however many workers it has.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
 import logging
+import os
 import shutil
 import uuid
 from collections.abc import Callable
@@ -49,7 +51,7 @@ class SearchData:
 
 
 class SharedFolder:
-    """Files that are made once by whoever comes first."""
+    """Files that are made once by whoever comes first. A file's modification time says when it was last asked for."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -58,7 +60,8 @@ class SharedFolder:
     def file(self, name: str, write: Callable[[Path], None]) -> Path:
         """The file called ``name``, made by ``write`` if nobody has yet; others wait meanwhile."""
         path = self._folder / name
-        if path.exists():
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(path)
             return path
         with (self._folder / f".{name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -67,6 +70,10 @@ class SharedFolder:
                 write(written)
                 written.rename(path)
         return path
+
+    def untouched(self, since: float) -> list[Path]:
+        """The files, locks among them, that nobody has asked for since that instant (seconds of the epoch)."""
+        return sorted(path for path in self._folder.iterdir() if path.is_file() and path.stat().st_mtime < since)
 
 
 def open_data(training_set: TrainingSet | Frozen, settings: ModelSettings, root: Path | None = None) -> SearchData:

@@ -15,6 +15,7 @@ import optuna
 import sqlalchemy as sa
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RDBStorage
+from optuna.trial import TrialState
 
 from include.errors import TrainingError
 
@@ -119,6 +120,30 @@ def reading(url: str, name: str) -> Iterator[optuna.Study]:
         yield _found(store, name)
     finally:
         store.storage.engine.dispose()
+
+
+@contextmanager
+def at_rest(url: str, name: str, heartbeat_seconds: int, grace_seconds: int) -> Iterator[bool]:
+    """Whether nobody runs a trial of the study ``name``; until the block ends nobody begins one.
+
+    A trial whose worker has been silent for ``grace_seconds`` runs no more. What is no study is at rest.
+    """
+    store = open_store(url, heartbeat_seconds, grace_seconds)
+    try:
+        with store.lock(name):
+            yield not _at_work(store.storage, name)
+    finally:
+        store.storage.engine.dispose()
+
+
+def _at_work(storage: RDBStorage, name: str) -> bool:
+    try:
+        study = storage.get_study_id_from_name(name)
+    except KeyError:
+        return False
+    running = storage.get_all_trials(study, deepcopy=False, states=(TrialState.RUNNING,))
+    # its public form would also fail the lost ones, which is for the next worker to do
+    return bool({trial._trial_id for trial in running} - set(storage._get_stale_trial_ids(study)))
 
 
 def _found(store: StudyStore, name: str) -> optuna.Study:

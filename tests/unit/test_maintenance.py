@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+import sqlalchemy as sa
 
-from include import maintenance, training_sets
+from include import maintenance, search, training_sets
 from include.lake import DeltaTable, Lake
+from include.training.storage import open_store
+from include.training.sweep import Sweep, open_sweep
 from include.workspace import Workspace
 from tests.unit import chain
 
@@ -190,3 +193,63 @@ def test_old_stages_and_claims_go_and_young_ones_stay(workspace: Workspace) -> N
     assert maintenance.vacuum(workspace, 24, dry_run=False)["stages"] == 2
     assert [len(list(root.iterdir())) for root in roots] == [1, 1]
     assert seen(workspace) == [2, 2, 2]
+
+
+# ---- what searches left -----------------------------------------------------------------------------
+
+
+def sweep(workspace: Workspace, study: str) -> Sweep:
+    """A study with one checkpoint, as a worker sees it."""
+    slot = search.places(workspace).checkpoints / study / "slot-0000" / "trial-0000" / "step-01"
+    slot.mkdir(parents=True)
+    (slot / "state.json").write_text("{}")
+    settings = workspace.case.training
+    store = open_store(workspace.settings.optuna_storage, settings.heartbeat_seconds, settings.grace_seconds)
+    return open_sweep(store, study, "fingerprint", settings, budget=3)
+
+
+def left(workspace: Workspace) -> list[str]:
+    return sorted(path.name for path in search.places(workspace).checkpoints.iterdir())
+
+
+def test_checkpoints_of_old_studies_go_and_young_ones_stay(workspace: Workspace) -> None:
+    sweep(workspace, "autumn-old")
+    (search.places(workspace).checkpoints / "autumn-nobody-knows-it").mkdir()
+    age(search.places(workspace).checkpoints, 30)
+    sweep(workspace, "autumn-young")
+    assert maintenance.vacuum(workspace, 24, dry_run=True) == {"sweeps": 2}
+    assert left(workspace) == ["autumn-nobody-knows-it", "autumn-old", "autumn-young"]
+    assert maintenance.vacuum(workspace, 24, dry_run=False) == {"sweeps": 2}
+    assert left(workspace) == ["autumn-young"]
+    assert maintenance.vacuum(workspace, 24, dry_run=False) == {}
+
+
+def test_checkpoints_stay_while_somebody_is_at_work_however_old_they_are(workspace: Workspace) -> None:
+    working, killed = sweep(workspace, "autumn-working"), sweep(workspace, "autumn-killed")
+    trial = working.claim()
+    assert trial is not None
+    assert killed.claim() is not None
+    age(search.places(workspace).checkpoints, 30)
+    with killed.store.storage.engine.begin() as database:
+        # its worker was killed: nobody ever said that the trial ended
+        of_killed = "select trial_id from trials where study_id = :study"
+        database.execute(
+            sa.text(f"update trial_heartbeats set heartbeat = '2013-01-01' where trial_id in ({of_killed})"),
+            {"study": killed._study_id},
+        )
+    assert maintenance.vacuum(workspace, 24, dry_run=False) == {"sweeps": 1}
+    assert left(workspace) == ["autumn-working"]
+    working.release(trial)
+    assert maintenance.vacuum(workspace, 24, dry_run=False) == {"sweeps": 1}
+    assert left(workspace) == []
+
+
+def test_small_files_that_no_search_asked_for_lately_go(workspace: Workspace) -> None:
+    known = search.places(workspace).known
+    old, asked = (known.file(name, lambda path: path.write_text("{}")) for name in ("old.json", "asked.json"))
+    age(old.parent, 30)
+    assert known.file("asked.json", lambda path: path.write_text("made anew")) == asked
+    assert maintenance.vacuum(workspace, 24, dry_run=False)["sweeps"] == 3
+    # with the locks under which they were written
+    assert list(old.parent.iterdir()) == [asked]
+    assert asked.read_text() == "{}"
