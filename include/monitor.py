@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from include import drift, drift_report, features, inputs, ledger, monitoring, partitions, scoring
+from include import drift, drift_report, features, inputs, ledger, monitoring, partitions, recalibration, scoring
 from include.errors import MissingPartitions
 from include.lake import Run
 from include.reference import PREDICTION, Reference, read_reference
@@ -78,7 +78,7 @@ def _verdicts(workspace: Workspace, key: str) -> pa.Table:
     scores = _scores(workspace, key)
     version = scores.filter(pc.equal(scores["ds"], key))["model_version"][0].as_py()
     reference = read_reference(scoring.model_folder(workspace, version))
-    current = _window_rows(workspace, key, scores)
+    current = _window_rows(workspace, key, _unshifted(workspace, scores, reference))
     decided = drift.decide(reference.profile, current, case.monitoring.drift)
     report = _report(workspace, key, reference, current, decided)
     judged = _judged(workspace, key, scores, version, reference)
@@ -102,6 +102,22 @@ def _scores(workspace: Workspace, key: str) -> pa.Table:
     if key not in scores["ds"].unique().to_pylist():
         raise MissingPartitions(f"{table}: {key} not published; run {case.name}_score for it")
     return scores
+
+
+def _unshifted(workspace: Workspace, scores: pa.Table, reference: Reference) -> pa.Table:
+    """``scores`` without the offsets that recalibration added.
+
+    The reference has none, and a base rate that moved and was followed is not the model's drift.
+    """
+    days = scores["ds"].unique().to_pylist()
+    records = workspace.lake.records(workspace.case.table("predictions", "scores"), days)
+    offsets = {day: scoring.offset_of(record) for day, record in records.items()}
+    if not any(offsets.values()):
+        return scores
+    of_rows = np.array([offsets[day] for day in scores["ds"].to_pylist()])
+    known = np.array(reference.profile.numeric[PREDICTION].values)
+    said = recalibration.undo(scores[PREDICTION].to_numpy(), of_rows, known)
+    return scores.set_column(scores.column_names.index(PREDICTION), PREDICTION, pa.array(said))
 
 
 def _window_rows(workspace: Workspace, key: str, scores: pa.Table) -> pa.Table:

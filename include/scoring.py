@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -18,11 +19,14 @@ from numpy.typing import NDArray
 
 from include import feature_store, features, fingerprint, inputs, ledger, model_files, partitions, recalibration
 from include.errors import ConfError
-from include.lake import Input, Run
+from include.lake import Input, Record, Run
 from include.training.model import LoadedModel
 from include.workspace import Workspace
 
 AS_OF_CLOCK, CURRENT = "as_of_clock", "current"
+
+OFFSETS = "offsets"
+"""The note of a publish that says by how much the log odds of each day were shifted; see ``offset_of``."""
 
 ROWS_AT_ONCE = 500_000
 """Rows of a range that are held with their features at once; a day that has more is held whole."""
@@ -51,7 +55,9 @@ def stage(workspace: Workspace, first: str, last: str, model: str, run: Run) -> 
     models = {version: load_version(workspace, version) for version in sorted(set(versions.values()))}
     learnt_from = recalibration.label_days(workspace.case, keys)
     states = recalibration.states(workspace, versions, models, read, _runs(workspace, learnt_from, read))
-    notes = {"models": versions}
+    notes: dict[str, Any] = {"models": versions}
+    if states:
+        notes[OFFSETS] = {key: state.offset for key, state in states.items()}
 
     def staged(name: str, found: pa.RecordBatchReader, order: tuple[str, ...]) -> dict[str, str]:
         table = case.table("predictions", name)
@@ -101,6 +107,15 @@ def entity_rows(workspace: Workspace, first: str, last: str, read: Mapping[str, 
     pinned = {workspace.lake.uri(table): recorded[table].version for table in views if table in recorded}
     store = feature_store.open_store(workspace.settings, case.name, pinned)
     return feature_store.historical_features(store, case.features.service, rows)
+
+
+def offset_of(record: Record) -> float:
+    """By how much the published predictions of a day were shifted, in log odds.
+
+    It stands in the record of the predictions themselves: that of ``predictions/recalibration`` may be of an
+    earlier scoring of the day, which did shift where the newest did not.
+    """
+    return float(record.notes.get(OFFSETS, {}).get(record.key, 0.0))
 
 
 def _entities(

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from include import monitor, monitoring
+from include import monitor, monitoring, recalibration
 from include.errors import MissingPartitions
 from include.monitoring import Figure
+from include.scoring_spec import RecalibrationSpec, ScoringSpec
 from include.workspace import Workspace
 from tests.unit import chain
 
+SCORES = "autumn/predictions/scores"
 VERDICTS, REQUESTS = "autumn/monitoring/verdicts", "autumn/monitoring/requests"
 NEWEST = chain.LAST
 
@@ -65,6 +68,32 @@ def test_watching_again_changes_nothing(watched: Workspace) -> None:
 def test_a_day_without_predictions_is_named(watched: Workspace) -> None:
     with pytest.raises(MissingPartitions, match="autumn/predictions/scores: 2013-11-04 not published"):
         monitor.stage(watched, "2013-11-04", "2013-11-04", chain.run("early", "autumn_monitor"))
+
+
+def test_an_offset_that_scoring_added_is_no_drift_of_the_model(
+    watched: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def prediction_drift(workspace: Workspace) -> dict[str, Any]:
+        (row,) = [row for row in verdicts(workspace, key).to_pylist() if row["kind"] == "prediction_drift"]
+        return row
+
+    key, there = chain.AS_OF, chain.copy(chain.trained(), tmp_path)
+    asked = ScoringSpec(recalibration=RecalibrationSpec(window_days=3))
+    shifted = Workspace(there.settings, there.case.model_copy(update={"scoring": asked}))
+    monkeypatch.setattr(recalibration, "learn", lambda key, *_: recalibration.State(1.0, 1, key, key, 0.2, 0.4))
+    chain.score(shifted, key, key, chain.run("shifted", "autumn_score"))
+    means = [pc.mean(chain.rows_of(one, SCORES, key)["prediction"]).as_py() for one in (watched, shifted)]
+    assert means[1] > 1.5 * means[0]
+    by = chain.run("shifted", "autumn_monitor")
+    chain.publish(shifted, monitor.stage(shifted, key, key, by), by)
+    plain, found = prediction_drift(watched), prediction_drift(shifted)
+    assert plain["value"] == pytest.approx(found["value"], abs=1e-9)
+    assert plain["value"] < plain["threshold"]
+    # scored again without an offset, whose row in the table of offsets stays
+    chain.score(there, key, key, chain.run("plain again", "autumn_score"))
+    by = chain.run("plain again", "autumn_monitor")
+    chain.publish(there, monitor.stage(there, key, key, by), by)
+    assert prediction_drift(there)["value"] == plain["value"]
 
 
 # ---- asking for a training --------------------------------------------------------------------------

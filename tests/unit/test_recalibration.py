@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from include import partitions, recalibration
 from include.errors import TrainingError
-from include.recalibration import Known, apply, learn
+from include.recalibration import Known, apply, learn, undo
 from include.scoring_spec import RecalibrationSpec, ScoringSpec
 from include.training.data import split
 from include.training.model import load_model
@@ -90,6 +90,24 @@ def test_shifted_predictions_stay_probabilities_in_their_order(offset: float, p:
     shifted = apply(ordered, offset)
     assert ((shifted >= 0) & (shifted <= 1)).all()
     assert (np.diff(shifted) >= -1e-12).all()
+
+
+@drawn(offset=st.floats(-5, 5), p=st.lists(st.floats(0, 1), min_size=1, max_size=20))
+def test_undoing_an_offset_gives_what_the_model_said(offset: float, p: list[float]) -> None:
+    said = np.array(p)
+    back = undo(apply(said, offset), np.full(len(said), offset), known=np.empty(0))
+    assert np.allclose(back, said, rtol=1e-9, atol=1.1e-6)
+
+
+def test_undoing_finds_the_very_numbers_that_the_reference_has() -> None:
+    # steps of an isotonic calibration: a test that counts ties must find them again, 0 and 1 too
+    steps = np.array([0.0, 0.1, 1 / 3, 0.7, 1.0])
+    said = np.repeat(steps, 3)
+    offsets = np.tile([0.0, 1.0, -0.3], 5)
+    shifted = np.array([apply(np.array([one]), offset)[0] for one, offset in zip(said, offsets, strict=True)])
+    assert np.array_equal(undo(shifted, offsets, known=steps), said)
+    assert undo(np.array([0.2]), np.array([0.0]), known=np.array([0.2000001]))[0] == 0.2
+    assert undo(apply(np.array([0.2]), 1.0), np.array([1.0]), known=np.array([0.3]))[0] == pytest.approx(0.2)
 
 
 def test_it_is_judged_like_any_candidate_with_the_offset_of_each_day(tmp_path: Path) -> None:
