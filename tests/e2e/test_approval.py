@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from include import ledger
+from include import ledger, promotion, registry
+from include.lake import Run
 from include.stack.api import AirflowApi, ApiError, Json
 from include.use_cases.spec import load_use_case
 from include.workspace import Workspace
@@ -17,6 +18,7 @@ from tests.unit import promotion_case as given
 pytestmark = pytest.mark.e2e
 
 DAG = "asked_promote"
+BRIEFLY = "asked_briefly_promote"
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +32,20 @@ def asked(deployment: Deployment) -> Workspace:
     return there
 
 
-def tasks(deployment: Deployment, run_id: str) -> dict[str, Any]:
-    return {task["task_id"]: task["state"] for task in deployment.api.task_instances(DAG, run_id)}
+@pytest.fixture
+def second_champion(asked: Workspace) -> None:
+    """Version 1 was champion and version 2 is; the gates, which prefer neither, are overruled."""
+    for version in (1, 2):
+        entries = ledger.promotions(asked)
+        if version not in {entry.version for entry in entries}:
+            overruled = promotion.Proposal(
+                kind="promotion", version=version, entries=len(entries), change=True, reason="overruled"
+            )
+            promotion.promote(asked, overruled, "test", Run("asked", DAG, f"overruled-{version}"))
+
+
+def tasks(deployment: Deployment, run_id: str, dag_id: str = DAG) -> dict[str, Any]:
+    return {task["task_id"]: task["state"] for task in deployment.api.task_instances(dag_id, run_id)}
 
 
 def question(deployment: Deployment, run_id: str) -> Json:
@@ -62,17 +76,17 @@ def wait_for_a_turn(deployment: Deployment) -> None:
     deployment.until(turned, "the scheduler's next turn")
 
 
-def answer_path(run_id: str) -> str:
-    return f"/dags/{DAG}/dagRuns/{run_id.replace('+', '%2B')}/taskInstances/approve/-1/hitlDetails"
+def answer_path(run_id: str, dag_id: str = DAG) -> str:
+    return f"/dags/{dag_id}/dagRuns/{run_id.replace('+', '%2B')}/taskInstances/approve/-1/hitlDetails"
 
 
 def answer(api: AirflowApi, run_id: str, chosen: str) -> None:
     api.call("PATCH", answer_path(run_id), {"chosen_options": [chosen], "params_input": {}})
 
 
-def ended(deployment: Deployment, run_id: str) -> dict[str, Any]:
-    deployment.api.wait(DAG, run_id, 120)
-    return tasks(deployment, run_id)
+def ended(deployment: Deployment, run_id: str, dag_id: str = DAG) -> dict[str, Any]:
+    deployment.api.wait(dag_id, run_id, 120)
+    return tasks(deployment, run_id, dag_id)
 
 
 def test_a_no_leaves_the_champion(deployment: Deployment, asked: Workspace) -> None:
@@ -119,3 +133,29 @@ def test_a_rollback_to_what_never_was_champion_is_refused(deployment: Deployment
     assert ended(deployment, run_id)["judge"] == "failed"
     said = " ".join(deployment.api.log(DAG, run_id, "judge"))
     assert "version 2 never was champion; a rollback can return to: 1" in said
+
+
+@pytest.mark.usefixtures("second_champion")
+def test_a_person_sends_the_champion_back(deployment: Deployment, asked: Workspace) -> None:
+    before = ledger.promotions(asked)
+    run_id = deployment.api.trigger(DAG, {"rollback_to": "1"})
+    assert "back from version 2 to version 1" in question(deployment, run_id)["body"]
+    answer(deployment.api, run_id, "Approve")
+    assert ended(deployment, run_id) == {"judge": "success", "approve": "success", "promote": "success"}
+    *earlier, newest = ledger.promotions(asked)
+    assert earlier == before
+    assert (newest.kind, newest.version, newest.previous, newest.decided_by) == ("rollback", 1, 2, "admin")
+    assert registry.champion(asked.settings.mlflow_tracking_uri, "asked").number == 1
+
+
+def test_no_answer_in_time_is_a_no_of_nobody(deployment: Deployment) -> None:
+    there = Workspace(deployment.workspace.settings, load_use_case("asked_briefly"))
+    given.train(there)
+    deployment.api.wait_for_dags([BRIEFLY])
+    deployment.api.unpause(BRIEFLY)
+    run_id = deployment.api.trigger(BRIEFLY, {"version": "1"})
+    expected = {"judge": "success", "approve": "success", "promote": "skipped"}
+    assert ended(deployment, run_id, BRIEFLY) == expected
+    found = deployment.api.call("GET", answer_path(run_id, BRIEFLY))
+    assert (found["chosen_options"], found["responded_by_user"]) == (["Reject"], None)
+    assert ledger.promotions(there) == []
