@@ -14,6 +14,7 @@ from include import evidence_page, judgement, ledger, model_card, partitions, re
 from include.accelerators import tracking, usage
 from include.errors import ConfError, LifecycleError, MissingPartitions, PromotionConflict
 from include.lake import Run
+from include.training.storage import alone
 from include.workspace import Workspace
 
 _log = logging.getLogger(__name__)
@@ -47,7 +48,10 @@ class Proposal(BaseModel):
 def register(workspace: Workspace, fitted: dict[str, Any], run: Run) -> dict[str, Any]:
     """Register a fitted model with its card and what its search used.
 
-    A repetition finds the version that the first attempt made.
+    A repetition finds the version that the first attempt made. Attempts that live at the same time take turns:
+    MLflow has nothing that makes a version only if there is none with its key, and a second one that is deleted
+    afterwards could have been promoted meanwhile. The turn is a lock in the study database, which all of them
+    share, and ends with the process that holds it.
     """
     described = search.describe(workspace, fitted, run)
     card = model_card.write(workspace, described, workspace.report_folder("model_cards", run))
@@ -56,7 +60,8 @@ def register(workspace: Workspace, fitted: dict[str, Any], run: Run) -> dict[str
     described = replace(
         described, metrics={**described.metrics, **used}, files={**described.files, model_card.FOLDER: card}
     )
-    version = registry.register(uri, described)
+    with alone(workspace.settings.optuna_storage, f"registration of {workspace.case.name}"):
+        version = registry.register(uri, described)
     _log.info("%s version %d, digest %s; %s", workspace.case.name, version.number, version.digest[:12], card)
     return {"version": str(version.number), "trained_through": version.trained_through}
 

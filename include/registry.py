@@ -49,6 +49,8 @@ class Version:
 def register(tracking_uri: str, challenger: Challenger) -> Version:
     """Record a challenger with its evidence and make it a version; complete what an attempt left undone.
 
+    Not for two callers at once: each would find that there is no version yet. ``promotion.register`` sees to that.
+
     Raises:
         DigestMismatch: the model's folder is not what its digest says.
         LifecycleError: MLflow refused or could not be reached.

@@ -96,6 +96,17 @@ def _engine_args(url: str) -> dict[str, object]:
 
 
 @contextmanager
+def alone(url: str, what: str) -> Iterator[None]:
+    """Hold off whoever else would do ``what`` beside the same database, until the block or this process ends."""
+    engine = sa.create_engine(url, **_engine_args(url))
+    try:
+        with _lock(engine, what):
+            yield
+    finally:
+        engine.dispose()
+
+
+@contextmanager
 def _lock(engine: sa.Engine, name: str) -> Iterator[None]:
     if engine.dialect.name == "postgresql":
         key = int.from_bytes(hashlib.sha256(f"training:{name}".encode()).digest()[:8], "big", signed=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -67,6 +69,24 @@ def same_process(monkeypatch: pytest.MonkeyPatch) -> None:
         return reproduction.measure(model_files.folder_of(there, version), model_files.load(there, version), 1)
 
     monkeypatch.setattr(reproduction, "reproduce", reproduce)
+
+
+def test_attempts_that_register_at_once_make_one_version(tmp_path: Path) -> None:
+    """As when an attempt that was taken for dead goes on beside its successor."""
+    there = given.workspace(tmp_path)
+    fitted, together = given.fit(there), threading.Barrier(3)
+
+    def register(attempt: int) -> dict[str, Any]:
+        together.wait()
+        return promotion.register(there, fitted, given.run(attempt=attempt))
+
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(register, (1, 2, 3)))
+    assert {one["version"] for one in found} == {"1"}
+    client = MlflowClient(there.settings.mlflow_tracking_uri)
+    assert [one.version for one in client.search_model_versions("name = 'flights'")] == [1]
+    (run,) = client.search_runs([client.get_experiment_by_name("flights").experiment_id])
+    assert run.info.status == "FINISHED"
 
 
 def proposal(version: int, entries: int, **values: Any) -> Proposal:
