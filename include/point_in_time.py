@@ -19,13 +19,12 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from tempfile import TemporaryDirectory
-from urllib.parse import unquote
+from typing import TypeAlias
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as pads
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
@@ -33,6 +32,7 @@ from include.errors import LifecycleError, SourceError
 
 # Delta keeps file statistics in whole milliseconds, cut off: a lower bound must not trust the rest
 STATISTICS_GRAIN = timedelta(milliseconds=1)
+Bounds: TypeAlias = "list[tuple[str, str, str]]"
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,14 @@ class Opened:
     """A Delta table that is about to be read.
 
     Attributes:
-        dataset: its rows.
-        folder: where its files lie, if DuckDB can read all that is wanted from them by itself.
+        table: the table; its log is read, its files are not.
+        schema: its columns.
+        in_files: whether DuckDB can read all that is wanted by itself: from files of this machine.
     """
 
-    dataset: pads.Dataset
-    folder: str | None
+    table: DeltaTable
+    schema: pa.Schema
+    in_files: bool
 
     @contextmanager
     def attached(
@@ -56,20 +58,28 @@ class Opened:
         Files whose statistics lie outside are not opened. DuckDB's own reader takes a fraction of the time
         that a scan through Arrow does, most of all of many small files.
         """
-        bounds = _bounds_of(self.dataset.schema.field(event), since, until)
-        files = [] if self.folder is None else [part.path for part in self.dataset.get_fragments(filter=bounds)]
-        if files:
-            listed = ", ".join(_text(f"{self.folder}/{unquote(path)}") for path in files)
-            source = f"read_parquet([{listed}], hive_partitioning = false, union_by_name = true)"
-            where = _time_filter(event, since, until)
-            connection.execute(f"CREATE OR REPLACE TEMP VIEW history_rows AS SELECT * FROM {source} WHERE {where}")
+        bounds = _bounds_of(self.schema.field(event), since, until)
+        if self.in_files:
+            connection.execute(
+                f"CREATE OR REPLACE TEMP VIEW history_rows AS {self._query(bounds, event, since, until)}"
+            )
         else:
-            connection.register("history_rows", self.dataset if bounds is None else self.dataset.filter(bounds))
+            rows = self.table.to_pyarrow_dataset(file_pruning_predicate=bounds)
+            connection.register("history_rows", rows)
         try:
             yield
         finally:
             connection.execute("DROP VIEW IF EXISTS history_rows")
             connection.unregister("history_rows")
+
+    def _query(self, bounds: Bounds | None, event: str, since: datetime | None, until: datetime | None) -> str:
+        files = self.table.file_uris(file_pruning_predicate=bounds)
+        where = _time_filter(event, since, until)
+        if not files:
+            # any file tells the columns' types, and none of its rows is wanted
+            files, where = self.table.file_uris()[:1], "false"
+        listed = ", ".join(_text(file) for file in files)
+        return f"SELECT * FROM read_parquet([{listed}], hive_partitioning = false, union_by_name = true) WHERE {where}"
 
 
 @dataclass(frozen=True)
@@ -108,14 +118,14 @@ class History:
             raise SourceError(
                 f"{self.name}: there is no Delta table at {self.uri}; publish its features first"
             ) from error
-        dataset = table.to_pyarrow_dataset()
+        schema = pa.schema(table.schema().to_arrow())
         wanted = [column for column, _ in (*self.keys, *self.values)] + [self.event]
         wanted += [self.created] if self.created else []
-        faults = [self._missing(column, dataset.schema.names) for column in wanted]
+        faults = [self._missing(column, schema.names) for column in wanted]
         if any(faults):
             raise SourceError("; ".join(fault for fault in faults if fault))
-        in_files = "://" not in self.uri and not set(wanted) & set(table.metadata().partition_columns)
-        return Opened(dataset, self.uri if in_files else None)
+        on_disk = "://" not in self.uri and table.file_uris() != []
+        return Opened(table, schema, on_disk and not set(wanted) & set(table.metadata().partition_columns))
 
     def _missing(self, column: str, present: Sequence[str]) -> str | None:
         if column in present:
@@ -204,7 +214,7 @@ def values_as_of(connection: duckdb.DuckDBPyConnection, rows: pa.Table, instant:
         usable was known.
     """
     table = history.open()
-    schema = table.dataset.schema
+    schema = table.schema
     _refuse_incomparable(rows.schema, schema, history)
     first, last = _bounds(rows.column(instant))
     if first is None or last is None:
@@ -401,22 +411,18 @@ def _narrow(rows: pa.Table, instant: str, history: History) -> pa.Table:
     return pa.table({"position": position, "instant": rows.column(instant), **columns})
 
 
-def _bounds_of(event: pa.Field, since: datetime | None, until: datetime | None) -> pc.Expression | None:
-    """What Arrow may leave out by a file's statistics; None where there is nothing to compare."""
-    bounds: pc.Expression | None = None
-    for instant, lower in ((since, True), (until, False)):
-        if instant is None or not pa.types.is_timestamp(event.type):
-            continue
-        column = pc.field(event.name)
-        cut = instant - STATISTICS_GRAIN if lower else instant
-        bound = column >= _scalar(cut, event.type) if lower else column <= _scalar(cut, event.type)
-        bounds = bound if bounds is None else bounds & bound
-    return bounds
+def _bounds_of(event: pa.Field, since: datetime | None, until: datetime | None) -> Bounds | None:
+    """What decides by a file's statistics whether it is read; None where there is nothing to compare."""
+    if not pa.types.is_timestamp(event.type):
+        return None
+    zone = "Z" if event.type.tz else ""
+    bounds = [(event.name, ">=", _instant(since - STATISTICS_GRAIN, zone))] if since else []
+    bounds += [(event.name, "<=", _instant(until, zone))] if until else []
+    return bounds or None
 
 
-def _scalar(instant: datetime, kind: pa.DataType) -> pa.Scalar:
-    naive = instant.astimezone(UTC).replace(tzinfo=None)
-    return pa.scalar(instant if kind.tz else naive, type=kind)
+def _instant(instant: datetime, zone: str) -> str:
+    return instant.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + zone
 
 
 def _time_filter(event: str, since: datetime | None, until: datetime | None) -> str:
