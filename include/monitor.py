@@ -51,8 +51,9 @@ def training_requested(workspace: Workspace, key: str, origin: str, run: Run) ->
     version = scored["model_version"][0].as_py()
     promoted = [entry for entry in ledger.promotions(workspace) if entry.version == version]
     trained_through = promoted[-1].trained_through if promoted else case.history.first
-    verdicts = workspace.lake.dataset(case.table("monitoring", "verdicts"), as_of=key).to_table()
     rule = case.monitoring.retraining
+    windows = partitions.key_range(partitions.shift(key, 1 - rule.windows), key)
+    verdicts = workspace.lake.dataset(case.table("monitoring", "verdicts"), windows).to_table()
     found = monitoring.training_requested(
         monitoring.violations(verdicts, key, rule, model_version=version),
         key,

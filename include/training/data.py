@@ -61,10 +61,29 @@ class Encoding:
 def _column(table: pa.Table | pa.RecordBatch, feature: Feature) -> NDArray[np.generic]:
     column = table.column(feature.name)
     if feature.categories is not None:
-        known = pa.array(feature.categories, pa.string())
-        column = pc.index_in(column.cast(pa.string()), value_set=known, skip_nulls=True)
-    filled = pc.fill_null(column.cast(pa.float64()), float("nan"))
-    values: NDArray[np.generic] = filled.to_numpy(zero_copy_only=False)
+        return _codes(column, feature.categories)
+    if column.null_count == 0 and (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
+        # as it lies: the matrix rounds to float32 when it is filled
+        plain: NDArray[np.generic] = column.to_numpy(zero_copy_only=False)
+        return plain
+    return _floats(column.cast(pa.float64()))
+
+
+def _codes(column: pa.Array | pa.ChunkedArray, categories: tuple[str, ...]) -> NDArray[np.generic]:
+    known = pa.array(categories, pa.string())
+    if not isinstance(column, pa.DictionaryArray):
+        return _floats(pc.index_in(column.cast(pa.string()), value_set=known, skip_nulls=True).cast(pa.float64()))
+    # each distinct string is looked up once; the last code stands for null
+    codes = _floats(
+        pc.index_in(column.dictionary.cast(pa.string()), value_set=known, skip_nulls=True).cast(pa.float64())
+    )
+    positions = pc.fill_null(column.indices.cast(pa.int64()), len(codes)).to_numpy(zero_copy_only=False)
+    found: NDArray[np.generic] = np.append(codes.astype(np.float32), np.float32("nan"))[positions]
+    return found
+
+
+def _floats(column: pa.Array | pa.ChunkedArray) -> NDArray[np.float64]:
+    values: NDArray[np.float64] = pc.fill_null(column, float("nan")).to_numpy(zero_copy_only=False)
     return values
 
 

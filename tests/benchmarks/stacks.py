@@ -1,6 +1,7 @@
 """The embedded stack of the benchmarks that go through Airflow, and the same day without it.
 
-One state folder under ``var/bench`` is prepared once: history landed, features computed, a champion promoted.
+One state folder under ``var/bench`` is prepared once: history landed, features computed, a champion promoted,
+the days that monitoring looks back at scored.
 Each measurement then takes days that nobody has asked for yet, in order, because a day that is published already
 is quicker the second time. The stack is started before a measurement and stopped after it, so that two ways of
 running it never share the machine.
@@ -34,6 +35,7 @@ from tests.benchmarks.data import CACHE
 CHAIN = ("ingest", "features", "score", "monitor")
 LOADED_TO = {"flights_small": "2013-02-09", "flights": "2013-08-31"}
 LAST = "2013-12-30"
+SCORED_DAYS = 15
 # what this project sets for pace, as Airflow has it by itself
 STOCK = """
 AIRFLOW__CORE__PARALLELISM=32
@@ -73,9 +75,19 @@ class Prepared:
             for stage in ("bootstrap", "train", "promote", *CHAIN):
                 api.unpause(f"{self.case}_{stage}")
             finish(api, f"{self.case}_bootstrap", {"from": "2013-01-01", "to": LOADED_TO[self.case]})
-            finish(api, f"{self.case}_train", {"trials": 4})
+            scored_from = partitions.shift(LOADED_TO[self.case], -SCORED_DAYS)
+            finish(api, f"{self.case}_train", {"trials": 4, "as_of": scored_from})
             wait_for(api, [f"{self.case}_promote"], None, datetime.fromtimestamp(0, UTC))
+            self._score(scored_from)
         ready.write_text(partitions.shift(LOADED_TO[self.case], 1))
+
+    def _score(self, first: str) -> None:
+        from include import publishing, scoring
+
+        workspace, run = self.workspace(), Run(self.case, f"{self.case}_score", "benchmark")
+        stages = scoring.stage(workspace, first, LOADED_TO[self.case], scoring.AS_OF_CLOCK, run)
+        publishing.audit(workspace, stages, run)
+        publishing.publish(workspace, stages, run)
 
     def take(self, days: int) -> tuple[str, ...]:
         """The next days that have never been asked for."""

