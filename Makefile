@@ -74,9 +74,12 @@ schema: setup ## the JSON schema of use-case specs, after their fields have chan
 	@mv include/use_cases/use_case.schema.json.new include/use_cases/use_case.schema.json
 
 ##@ Measure it
-.PHONY: bench bench-clean
-bench: setup ## every benchmark beside its references; about an hour in full, minutes with ARGS="--scale small"
+.PHONY: bench bench-clean bench-profile
+bench: setup ## every benchmark beside its references; half an hour in full, minutes with ARGS="--scale small"
 	@PYTHONPATH=.:plugins $(BIN)/python -m tests.benchmarks $(ARGS)
+
+bench-profile: setup ## where the CPU time of a daily chain and of a backfill goes
+	@PYTHONPATH=.:plugins $(BIN)/python -m tests.benchmarks.profile $(ARGS)
 
 bench-clean: ## delete the benchmarks' generated data; results stay
 	@rm -rf var/bench

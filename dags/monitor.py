@@ -33,7 +33,7 @@ def monitor(use_case: UseCase) -> None:
             task_id="request_training",
             use_case=name,
             span=publish.output,
-            outlets=[assets.training_requested(use_case)],
+            training_dag=f"{name}_train",
         )
 
 

@@ -24,7 +24,7 @@ from lifecycle.operators.training import (
 def train(use_case: UseCase) -> None:
     with DAG(
         **dag_defaults(use_case, "train", __doc__),
-        schedule=[assets.training_requested(use_case)],
+        schedule=None,
         params={
             "as_of": params.as_of(use_case),
             "trials": params.trials(use_case.training.trials),

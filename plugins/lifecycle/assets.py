@@ -22,11 +22,6 @@ def predictions(use_case: UseCase) -> Asset:
     return _asset(use_case, "predictions")
 
 
-def training_requested(use_case: UseCase) -> Asset:
-    """The monitor asks for a new model."""
-    return _asset(use_case, "training_requested")
-
-
 def challenger(use_case: UseCase) -> Asset:
     """A model version was registered and wants to become champion."""
     return _asset(use_case, "challenger")

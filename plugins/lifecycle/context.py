@@ -107,11 +107,6 @@ def announce(context: Any, outlets: list[Any], key: str) -> None:
             event.add_partitions(key)
 
 
-def requested_as_of(context: Any) -> str | None:
-    """The partition at whose clock a monitor asked for training; ``None`` if none did."""
-    return _from_events(context, "as_of")
-
-
 def challenger_version(context: Any) -> str | None:
     """The model version whose registration woke this run; ``None`` if none did."""
     return _from_events(context, "version")

@@ -41,3 +41,17 @@ class RemoteJobLink(SavedLink):
 
     name = "Remote job"
     key = "_link_remote_job"
+
+
+class TrainingRunLink(SavedLink):
+    """The training that a monitor's request started."""
+
+    name = "Training run"
+    key = "_link_training_run"
+
+    @classmethod
+    def save_run(cls, context: Any, dag_id: str, run_id: str) -> None:
+        """Link to a run of a DAG."""
+        from airflow.utils.helpers import build_airflow_dagrun_url
+
+        cls.save(context, build_airflow_dagrun_url(dag_id=dag_id, run_id=run_id))

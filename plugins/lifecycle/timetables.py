@@ -54,6 +54,10 @@ class PartitionedAssets(PartitionedAssetTimetable):
     def localize_partition_datetime(self, dt: datetime) -> DateTime:
         return self._calendar.localize_partition_datetime(dt)
 
+    def generate_run_id(self, **run: Any) -> str:
+        """A new name each time: the parent's would repeat for a second backfill of the same day, which then fails."""
+        return self._calendar.generate_run_id(**run)
+
     def _decode_partition_date(self, partition_key: str) -> datetime | None:
         return self._calendar.resolve_partition_date(partition_key)
 

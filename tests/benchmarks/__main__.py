@@ -21,8 +21,8 @@ NAMES = (
     "join", "audit", "transform", "publish", "materialize", "sweep", "score", "drift", "parse", "torch_rows", "start",
     "chain", "backfill",
 )  # fmt: skip
-# what takes longer than this is measured three times, not five
-_LONG_S, _LONG_RUNS = 60.0, 3
+# what takes longer than so many seconds is measured so many times, not five
+_LONG = ((60.0, 1), (10.0, 3))
 
 
 def main() -> None:
@@ -92,9 +92,9 @@ def _measure(name: str, row: Row, repeat: int, progress: Progress) -> Outcome:
 
 
 def _runs(call: Call, outcome: Outcome, repeat: int) -> int:
-    limit = repeat if call.runs is None else min(call.runs, repeat)
-    long = outcome.runs.get(call.label, [{"seconds": 0}])[0]["seconds"] > _LONG_S
-    return min(limit, _LONG_RUNS) if long else limit
+    asked = repeat if call.runs is None else min(call.runs, repeat)
+    took = outcome.runs.get(call.label, [{"seconds": 0}])[0]["seconds"]
+    return min(asked, next((runs for longer, runs in _LONG if took > longer), asked))
 
 
 def show(found: dict[str, Any], console: Console) -> None:

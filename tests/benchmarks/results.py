@@ -138,7 +138,8 @@ def write(result: Mapping[str, Any], into: Path) -> None:
     """Keep one benchmark's result, and put all that are kept on one page."""
     into.mkdir(parents=True, exist_ok=True)
     (into / f"{result['benchmark']}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    kept = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(into.glob("*.json"))]
+    found = (json.loads(path.read_text(encoding="utf-8")) for path in sorted(into.glob("*.json")))
+    kept = [each for each in found if "benchmark" in each]
     (into / "README.md").write_text("\n".join(_page(kept)), encoding="utf-8")
 
 
@@ -147,7 +148,8 @@ def _page(kept: Sequence[Mapping[str, Any]]) -> list[str]:
         "# Results",
         "",
         "Made by `make bench`; see [performance.md](../../../docs/performance.md) for what is compared with what.",
-        "Medians; memory is the peak above what was loaded before the work, peak that of the whole process.",
+        "Medians; memory is the peak above what was loaded before the work, peak that of the whole process. Where the",
+        "CPU time of a day and of a backfill goes is in [profile.md](profile.md) (`make bench-profile`).",
         "",
     ]
     for result in kept:

@@ -121,7 +121,7 @@ def test_the_runs_of_a_chain_are_joined_by_assets() -> None:
         bag = dagbag().dags
         follows = {
             "features": "raw", "score": "features", "monitor": "predictions",
-            "train": "training_requested", "promote": "challenger",
+            "promote": "challenger",
         }  # fmt: skip
         for stage, asset in follows.items():
             condition = bag[f"{case}_{stage}"].timetable.asset_condition
@@ -130,6 +130,13 @@ def test_the_runs_of_a_chain_are_joined_by_assets() -> None:
         outlets = {stage: [o.name for task in bag[f"{case}_{stage}"].tasks for o in task.outlets] for stage in STAGES}
         assert outlets == {
             "ingest": [f"{case}.raw"], "features": [f"{case}.features"], "score": [f"{case}.predictions"],
-            "monitor": [f"{case}.training_requested"], "train": [f"{case}.challenger"],
-            "bootstrap": [], "maintenance": [], "promote": [],
+            "train": [f"{case}.challenger"],
+            "bootstrap": [], "maintenance": [], "monitor": [], "promote": [],
         }  # fmt: skip
+
+
+def test_the_monitor_triggers_the_training_of_its_own_use_case() -> None:
+    for case in USE_CASES:
+        bag = dagbag().dags
+        assert bag[f"{case}_monitor"].get_task("request_training").training_dag == f"{case}_train"
+        assert f"{case}_train" in bag

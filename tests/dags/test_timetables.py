@@ -13,6 +13,7 @@ from airflow.serialization.decoders import decode_timetable
 from airflow.serialization.encoders import encode_timetable
 from airflow.timetables.base import DagRunInfo
 from airflow.timetables.simple import PartitionedAssetTimetable
+from airflow.utils.types import DagRunType
 
 from include import partitions
 from tests.dags.airflow_home import dagbag, scheduled
@@ -49,6 +50,22 @@ def test_a_backfill_gives_each_day_once_with_its_local_midnight(timetable: Any) 
     assert [info.partition_date for info in found] == [
         partitions.clock(str(info.partition_key), NEW_YORK) for info in found
     ]
+
+
+def test_a_day_can_be_backfilled_again(timetable: Any) -> None:
+    """Each backfill makes runs of its own beside the ones before; their names must differ."""
+    (day,) = infos(timetable, (2013, 11, 1), (2013, 11, 1))[:1]
+    names = {
+        timetable.generate_run_id(
+            run_type=DagRunType.BACKFILL_JOB,
+            run_after=day.run_after,
+            data_interval=None,
+            partition_key=day.partition_key,
+        )
+        for _ in range(3)
+    }
+    assert len(names) == 3
+    assert all(name.startswith("backfill__") and "2013-11-01" in name for name in names)
 
 
 @pytest.mark.parametrize(

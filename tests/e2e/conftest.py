@@ -202,7 +202,7 @@ class Retrained:
     """A second champion, trained because monitoring asked for it.
 
     Attributes:
-        training, judging: the runs that the request and its challenger woke.
+        training, judging: the runs that the request started and its challenger woke.
         before: which version had scored each day before it was there.
     """
 
@@ -220,20 +220,20 @@ def retrained(bootstrapped: Deployment, backfilled: Backfilled, promoted: Json) 
     """
     scored = {day: bootstrapped.scored_by(day) for day in DAYS}
     bootstrapped.run("monitor", key=DAYS[-1])
-    training = _woken(bootstrapped, "train")
-    judging = _woken(bootstrapped, "promote", after=str(promoted["dag_run_id"]))
+    training = bootstrapped.succeed("train", f"requested__{DAYS[-1]}")
+    judging = _judged_after(bootstrapped, promoted)
     judged = bootstrapped.api.xcom(dag("promote"), str(judging["dag_run_id"]), "judge")
     overruled = promotion.Proposal.model_validate({**judged, "change": True})
     promotion.promote(bootstrapped.workspace, overruled, "test", Run(CASE, dag("promote"), "overruled"))
     return Retrained(training, judging, scored)
 
 
-def _woken(deployment: Deployment, stage: str, after: str = "") -> Json:
-    """The asset-triggered run of a stage that is not ``after``, once it has succeeded."""
+def _judged_after(deployment: Deployment, first: Json) -> Json:
+    """The run that judges the next challenger, once it has succeeded."""
 
     def asked() -> Json | None:
-        runs = [run for run in deployment.api.runs(dag(stage)) if run["run_type"] == "asset_triggered"]
-        return next((run for run in runs if run["dag_run_id"] != after), None)
+        runs = deployment.api.runs(dag("promote"))
+        return next((run for run in runs if run["dag_run_id"] != first["dag_run_id"]), None)
 
-    run = deployment.until(asked, f"a run of {stage} that an asset event woke")
-    return deployment.succeed(stage, str(run["dag_run_id"]))
+    run = deployment.until(asked, "a promotion started by the second challenger")
+    return deployment.succeed("promote", str(run["dag_run_id"]))

@@ -45,7 +45,9 @@ def context(
     return {
         "dag_run": SimpleNamespace(partition_key=key, run_type=run_type, conf=conf),
         "params": dict(conf or {}),
-        "ti": SimpleNamespace(dag_id="flights_test", run_id=f"{run_type}__1", try_number=attempt),
+        "ti": SimpleNamespace(
+            dag_id="flights_test", run_id=f"{run_type}__1", try_number=attempt, xcom_push=lambda key, value: None
+        ),
         "outlet_events": OutletEventAccessors(),
         "triggering_asset_events": woken_by if woken_by[next(iter(woken_by))] else {},
     }

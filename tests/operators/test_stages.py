@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk import Asset
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowSkipException, DagRunTriggerException
 
 from include.errors import ConfError, MissingPartitions, UnknownPartition
 from include.workspace import Workspace
@@ -107,23 +107,22 @@ def test_monitor_judges_the_span(record: Record) -> None:
     assert calls[0][:2] == ("2013-11-02", "2013-11-03")
 
 
-def request_training(outlet: Asset) -> RequestTrainingOperator:
-    return RequestTrainingOperator(task_id="request", use_case="flights", span=SPAN, outlets=[outlet])
+def request_training() -> RequestTrainingOperator:
+    return RequestTrainingOperator(task_id="request", use_case="flights", span=SPAN, training_dag="flights_train")
 
 
-def test_a_request_for_training_says_as_of_when_and_why(record: Record) -> None:
+def test_a_request_triggers_one_training_as_of_its_day_and_says_why(record: Record) -> None:
+    """By trigger, not by asset: the events of a run with a partition key wake no DAG without partitions."""
     calls = record("monitor.training_requested", (True, "2 of 5 windows violate"))
-    outlet, run = (
-        asset("training_requested"),
-        context(run_type="asset_triggered", events=[event({"origin": "scheduled"})]),
-    )
-    assert request_training(outlet).execute(run) == "2 of 5 windows violate"
+    run = context(run_type="asset_triggered", events=[event({"origin": "scheduled"})])
+    with pytest.raises(DagRunTriggerException) as triggered:
+        request_training().execute(run)
     assert calls[0][:2] == ("2013-11-03", "scheduled")
-    assert run["outlet_events"][outlet].extra == {
-        "as_of": "2013-11-03",
-        "reason": "2 of 5 windows violate",
-        "origin": "scheduled",
-    }
+    asked = triggered.value
+    assert (asked.trigger_dag_id, asked.dag_run_id) == ("flights_train", "requested__2013-11-03")
+    assert (asked.conf, asked.note) == ({"as_of": "2013-11-03"}, "2 of 5 windows violate")
+    assert asked.skip_when_already_exists
+    assert not asked.wait_for_completion
 
 
 @pytest.mark.parametrize(
@@ -138,10 +137,8 @@ def test_a_chain_that_a_backfill_began_asks_for_nothing(
     scores = {"model_version": [1]}
     publish_rows(workspace, "predictions/scores", scores)
     publish_rows(workspace, "monitoring/verdicts", scores)
-    outlet = asset("training_requested")
     with pytest.raises(AirflowSkipException, match="backfill"):
-        request_training(outlet).execute(run)
-    assert len(run["outlet_events"]) == 0
+        request_training().execute(run)
 
 
 def publish_rows(workspace: Workspace, table: str, columns: dict[str, list[Any]]) -> None:
@@ -165,12 +162,11 @@ def freeze() -> FreezeTrainingSetOperator:
     ("run", "as_of"),
     [
         (context(conf={"as_of": "2013-11-01"}), "2013-11-01"),
-        (context(events=[event({"as_of": "2013-11-20"})]), "2013-11-20"),
         (context(conf={"as_of": None}), "2013-11-05"),
     ],
-    ids=["form", "request", "newest"],
+    ids=["form", "newest"],
 )
-def test_a_training_set_is_frozen_as_of_the_request_the_form_or_the_newest_day(
+def test_a_training_set_is_frozen_as_of_the_form_or_the_newest_day(
     record: Record, workspace: Workspace, run: dict[str, Any], as_of: str
 ) -> None:
     publish(workspace, "features", workspace.case.features.views, ["2013-11-05"])

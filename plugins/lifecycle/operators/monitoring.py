@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
+from lifecycle.links import TrainingRunLink
 from lifecycle.operators.base import SpanOperator
+
+if TYPE_CHECKING:
+    from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 
 
 class MonitorOperator(SpanOperator):
@@ -21,21 +25,45 @@ class MonitorOperator(SpanOperator):
 
 
 class RequestTrainingOperator(SpanOperator):
-    """Wake the training DAG if the newest windows violate; skip otherwise, and always in a backfill."""
+    """Trigger the training DAG if the newest windows violate; skip otherwise, and always in a backfill.
 
-    def execute(self, context: Any) -> str:
+    An asset would not do: Airflow 3.3 lets the events of a run with a partition key wake partitioned DAGs only,
+    and a training is about no partition. Its run is named by the partition that asked, so that asking again,
+    after a kill for example, starts no second one.
+
+    :param training_dag: the DAG to trigger.
+    """
+
+    operator_extra_links = (TrainingRunLink(),)
+
+    def __init__(self, *, training_dag: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.training_dag = training_dag
+
+    def execute(self, context: Any) -> None:
         from include import monitor
-        from lifecycle.context import ORIGIN, origin_of
+        from lifecycle.context import origin_of
 
-        workspace, origin = self.workspace(), origin_of(context)
+        workspace, key = self.workspace(), self.span["last"]
         run = self.run_of(context, workspace)
-        requested, reason = monitor.training_requested(workspace, self.span["last"], origin, run)
+        requested, reason = monitor.training_requested(workspace, key, origin_of(context), run)
         if not requested:
             raise AirflowSkipException(reason)
-        for outlet in self.outlets:
-            context["outlet_events"][outlet].extra = {
-                "as_of": self.span["last"],
-                "reason": reason,
-                ORIGIN: origin,
-            }
-        return reason
+        self.log.info("%s: %s", self.training_dag, reason)
+        run_id = f"requested__{key}"
+        TrainingRunLink.save_run(context, self.training_dag, run_id)
+        # it ends by raising: the task runner does the triggering
+        self._trigger(run_id, key, reason).execute(context)
+
+    def _trigger(self, run_id: str, key: str, reason: str) -> TriggerDagRunOperator:
+        from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
+
+        return TriggerDagRunOperator(
+            task_id=self.task_id,
+            trigger_dag_id=self.training_dag,
+            trigger_run_id=run_id,
+            logical_date=None,
+            conf={"as_of": key},
+            note=reason,
+            skip_when_already_exists=True,
+        )

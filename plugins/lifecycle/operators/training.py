@@ -21,10 +21,10 @@ class FreezeTrainingSetOperator(LifecycleOperator):
 
     def execute(self, context: Any) -> dict[str, Any]:
         from include import search, training_sets
-        from lifecycle.context import check_begun, requested_as_of
+        from lifecycle.context import check_begun
 
         workspace = self.workspace()
-        as_of = requested_as_of(context) or context["params"].get("as_of") or workspace.newest("features")
+        as_of = context["params"].get("as_of") or workspace.newest("features")
         frozen = training_sets.freeze(workspace, check_begun(workspace, as_of), self.run_of(context, workspace))
         # the study is named by it: known from here on, so that no task that starts a worker reads the rows
         search.frozen_set(workspace, frozen)
