@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from airflow.sdk import DAG
 
-from include.use_cases.spec import UseCase, load_use_cases
+from include.use_cases.spec import UseCase
 from lifecycle import params
-from lifecycle.defaults import dag_defaults
+from lifecycle.defaults import dag_defaults, use_cases
 from lifecycle.operators.features import ComputeFeaturesOperator, MaterializeOperator
 from lifecycle.operators.lake import AuditOperator, ChooseRangeOperator, LandOperator, PublishOperator
 
@@ -35,5 +35,5 @@ def bootstrap(use_case: UseCase) -> None:
         publish_raw >> compute
 
 
-for use_case in load_use_cases():
+for use_case in use_cases():
     bootstrap(use_case)

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from airflow.sdk import DAG
 
-from include.use_cases.spec import UseCase, load_use_cases
+from include.use_cases.spec import UseCase
 from lifecycle import assets, params
-from lifecycle.defaults import dag_defaults
+from lifecycle.defaults import dag_defaults, use_cases
 from lifecycle.operators.features import ComputeFeaturesOperator, MaterializeOperator
 from lifecycle.operators.inputs import AwaitInputsOperator
 from lifecycle.operators.lake import AuditOperator, PublishOperator
@@ -35,5 +35,5 @@ def features(use_case: UseCase) -> None:
         )
 
 
-for use_case in load_use_cases():
+for use_case in use_cases():
     features(use_case)

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from airflow.sdk import DAG
 
-from include.use_cases.spec import UseCase, load_use_cases
+from include.use_cases.spec import UseCase
 from lifecycle import assets, params
-from lifecycle.defaults import dag_defaults
+from lifecycle.defaults import dag_defaults, use_cases
 from lifecycle.operators.lake import AuditOperator, LandOperator, PublishOperator
 from lifecycle.timetables import by_clock
 
@@ -33,5 +33,5 @@ def ingest(use_case: UseCase) -> None:
         PublishOperator(task_id="publish", use_case=name, stages=audit.output, outlets=[assets.raw(use_case)])
 
 
-for use_case in load_use_cases():
+for use_case in use_cases():
     ingest(use_case)

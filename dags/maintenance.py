@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from airflow.sdk import DAG
 
-from include.use_cases.spec import UseCase, load_use_cases
+from include.use_cases.spec import UseCase
 from lifecycle import params
-from lifecycle.defaults import dag_defaults
+from lifecycle.defaults import dag_defaults, use_cases
 from lifecycle.operators.maintenance import CompactOperator, VacuumOperator
 
 
@@ -25,5 +25,5 @@ def maintenance(use_case: UseCase) -> None:
         compact >> vacuum
 
 
-for use_case in load_use_cases():
+for use_case in use_cases():
     maintenance(use_case)

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from airflow.sdk import DAG, chain
 
-from include.use_cases.spec import UseCase, load_use_cases
+from include.use_cases.spec import UseCase
 from lifecycle import assets, params
-from lifecycle.defaults import dag_defaults
+from lifecycle.defaults import dag_defaults, use_cases
 from lifecycle.operators.promotion import JudgeOperator, PromoteOperator, approval, runs_at_once
 
 
@@ -29,5 +29,5 @@ def promote(use_case: UseCase) -> None:
         chain(judge, *approval(use_case), promote)
 
 
-for use_case in load_use_cases():
+for use_case in use_cases():
     promote(use_case)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from airflow.sdk import DAG
 
-from include.use_cases.spec import UseCase, load_use_cases
+from include.use_cases.spec import UseCase
 from lifecycle import assets, params
-from lifecycle.defaults import dag_defaults
+from lifecycle.defaults import dag_defaults, use_cases
 from lifecycle.operators.inputs import AwaitInputsOperator
 from lifecycle.operators.lake import AuditOperator, PublishOperator
 from lifecycle.operators.scoring import ScoreOperator
@@ -31,5 +31,5 @@ def score(use_case: UseCase) -> None:
         PublishOperator(task_id="publish", use_case=name, stages=audit.output, outlets=[assets.predictions(use_case)])
 
 
-for use_case in load_use_cases():
+for use_case in use_cases():
     score(use_case)

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from airflow.sdk import DAG
 
-from include.use_cases.spec import UseCase, load_use_cases
+from include.use_cases.spec import UseCase
 from lifecycle import assets, params
-from lifecycle.defaults import dag_defaults
+from lifecycle.defaults import dag_defaults, use_cases
 from lifecycle.operators.training import (
     FitBestOperator,
     FreezeTrainingSetOperator,
@@ -48,5 +48,5 @@ def train(use_case: UseCase) -> None:
         search >> fitted >> register
 
 
-for use_case in load_use_cases():
+for use_case in use_cases():
     train(use_case)

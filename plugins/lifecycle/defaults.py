@@ -1,15 +1,16 @@
-"""What every DAG of the lifecycle has in common."""
+"""What every DAG of the lifecycle has in common, and for which use cases there are DAGs."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
+from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule, get_parsing_context
 
 from include import errors
-from include.use_cases.spec import UseCase
+from include.use_cases.spec import UseCase, load_use_case, load_use_cases
 
 # what the same attempt meets again a few seconds later, word for word
 LASTING = [
@@ -32,6 +33,21 @@ RETRIES = {
         rules=[RetryRule(exception=list(LASTING), action=RetryAction.FAIL, reason="another attempt would fail alike")]
     ),
 }
+
+
+def use_cases() -> Iterator[UseCase]:
+    """The use cases to build DAGs of: every sound one, but in the process of a task only the task's own.
+
+    That process parses its DAG file again, and with hundreds of use cases this would take longer than the task.
+
+    Raises:
+        SpecError: the spec of the running task's use case has been broken meanwhile.
+    """
+    running = get_parsing_context().dag_id
+    if running is None:
+        yield from load_use_cases()
+    else:
+        yield load_use_case(running.rpartition("_")[0])
 
 
 def dag_defaults(use_case: UseCase, stage: str, doc: str | None) -> dict[str, Any]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import runpy
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from include.use_cases.spec import UseCase, load_use_case
 from tests.dags.airflow_home import DAGS, REPOSITORY, parse_elsewhere
 from tests.dags.test_dag_files import IDS
 
@@ -62,3 +64,21 @@ def test_a_broken_spec_is_one_import_error_and_takes_no_other_dag_down(tmp_path:
         [*IDS, *(dag_id.replace("flights_", "good_") for dag_id in IDS if "live" not in dag_id)]
     )
     assert (DAGS / "use_case_specs.py").exists()
+
+
+@pytest.mark.parametrize("file", sorted(file.name for file in DAGS.glob("*.py") if file.name != "use_case_specs.py"))
+def test_the_process_of_a_task_builds_only_its_own_dag(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow.sdk.definitions._internal.dag_parsing_context import _airflow_parsing_context_manager
+
+    loaded: list[str] = []
+
+    def loading(name: str) -> UseCase:
+        loaded.append(name)
+        return load_use_case(name)
+
+    monkeypatch.setattr("lifecycle.defaults.load_use_case", loading)
+    monkeypatch.setattr("lifecycle.defaults.load_use_cases", lambda: pytest.fail("every spec was read"))
+    with _airflow_parsing_context_manager(dag_id=f"flights_live_{Path(file).stem}", task_id="any"):
+        made = runpy.run_path(str(DAGS / file))
+    assert loaded == ["flights_live"]
+    assert made["use_case"].name == "flights_live"
