@@ -16,7 +16,9 @@ from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction
 
 from include import file_statistics
-from include.lake import Lake, added, partition_transactions, removals
+from include.delta_log import added, partition_transactions, removals
+from include.lake import Lake
+from include.staging import COMPRESSION
 
 
 def compact(lake: Lake, table: str, delta: DeltaTable) -> int:
@@ -49,5 +51,5 @@ def _joined(lake: Lake, table: str, delta: DeltaTable, key: str) -> AddAction:
     filesystem, base = lake.files()
     path = f"ds={key}/joined-{uuid.uuid4().hex}.parquet"
     target = f"{base}/{table}/{path}"
-    pq.write_table(rows, target, filesystem=filesystem, compression="zstd")
+    pq.write_table(rows, target, filesystem=filesystem, compression=COMPRESSION)
     return added(key, path, filesystem.get_file_info(target).size, file_statistics.of(rows), data_change=False)

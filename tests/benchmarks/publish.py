@@ -117,7 +117,7 @@ def _write_bare(root: str, first: str, span: int, seed: int) -> None:
         scores(first, span, seed),
         mode="overwrite",
         partition_by=["ds"],
-        writer_properties=WriterProperties(compression="ZSTD"),
+        writer_properties=WriterProperties(compression="SNAPPY"),
         predicate=f"ds >= '{first}' AND ds <= '{last}'" if Path(root, "_delta_log").exists() else None,
     )
 

@@ -82,7 +82,7 @@ def bare(lake: str, first: str, last: str, daily: bool = False) -> Work:
             queries = features.compute(con, case.assets_folder / "sql", first, last, case.time_zone)
             for view, query in queries.items():
                 target = f"{out / view}' (PARTITION_BY (ds)," if daily else f"{out / view}.parquet' ("
-                con.execute(f"COPY ({query}) TO '{target} FORMAT parquet, COMPRESSION zstd)")
+                con.execute(f"COPY ({query}) TO '{target} FORMAT parquet, COMPRESSION snappy)")
 
     def before() -> None:
         shutil.rmtree(out, ignore_errors=True)

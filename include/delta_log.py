@@ -1,0 +1,49 @@
+"""Actions and app transactions of Delta's log, as publishing and compaction write and read them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+from deltalake import DeltaTable, Transaction
+from deltalake.transaction import AddAction, RemoveAction
+
+
+def added(key: str, path: str, size: int, statistics: Mapping[str, Any], data_change: bool = True) -> AddAction:
+    """A file of ``size`` bytes at ``path`` in the table's folder, as a part of partition ``key``."""
+    return AddAction(path, size, {"ds": key}, _now(), data_change, json.dumps(dict(statistics)))
+
+
+def removals(delta: DeltaTable, keys: Sequence[str], data_change: bool = True) -> list[RemoveAction]:
+    """The files that hold ``keys`` now, taken out of the table."""
+    actions = pa.table(delta.get_add_actions(flatten=True)).select(["path", "size_bytes", "partition.ds"])
+    wanted = set(keys)
+    return [
+        RemoveAction(row["path"], data_change, _now(), row["size_bytes"], {"ds": row["partition.ds"]})
+        for row in actions.to_pylist()
+        if row["partition.ds"] in wanted
+    ]
+
+
+def partition_transactions(delta: DeltaTable, keys: Iterable[str]) -> list[Transaction]:
+    """What makes two commits that change one partition conflict; numbered by the version that they want to be."""
+    return [Transaction(_name(key), delta.version() + 1) for key in keys]
+
+
+def published(delta: DeltaTable, keys: Iterable[str]) -> frozenset[str]:
+    """Those of ``keys`` that have been published."""
+    asked, filled = set(keys), {part["ds"] for part in delta.partitions()}
+    # a partition without rows has no file; each question to the log reads its end again
+    return frozenset(key for key in asked if key in filled or delta.transaction_version(_name(key)))
+
+
+def _name(key: str) -> str:
+    return f"partition/{key}"
+
+
+def _now() -> int:
+    """Milliseconds of the wall clock, which Delta's log wants for vacuum; no data depends on it."""
+    return int(time.time() * 1000)
