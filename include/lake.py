@@ -292,12 +292,10 @@ class Lake:
         table: str,
         keys: Sequence[str] | None = None,
         version: int | None = None,
-        as_of: str | None = None,
     ) -> ds.Dataset:
-        """The table's rows as a pyarrow dataset: all, those of ``keys``, or those known at ``as_of``'s clock.
+        """The table's rows as a pyarrow dataset, all or those of ``keys``.
 
-        A partition holds what became known before its clock, so ``as_of`` keeps the partitions up to
-        that key. ``version`` reads an earlier state of the table.
+        ``version`` reads an earlier state of the table.
 
         Raises:
             MissingPartitions: the table has never been published.
@@ -305,8 +303,6 @@ class Lake:
         delta = self.open(table, version)
         if keys is not None:
             return delta.to_pyarrow_dataset(file_pruning_predicate=[("ds", "in", list(keys))])
-        if as_of is not None:
-            return delta.to_pyarrow_dataset(file_pruning_predicate=[("ds", "<=", as_of)])
         return delta.to_pyarrow_dataset()
 
     def fingerprints(self, table: str, keys: Sequence[str], version: int | None = None) -> dict[str, str]:

@@ -194,6 +194,8 @@ def _connected(threads: int, memory_limit: str, temp_directory: str | None) -> I
         )
         try:
             connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false").fetchall()
+            # a join reads the same files twice, and of hundreds of small ones the footers are what takes time
+            connection.execute("SET parquet_metadata_cache = true").fetchall()
             yield connection
         finally:
             connection.close()

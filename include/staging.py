@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections import deque
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as pads
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
@@ -22,7 +22,9 @@ AUDIT = "_audit.json"
 SCHEMA = "_schema.parquet"
 # Delta's own default. Of a day's few hundred rows zstd saves a tenth, and takes a third longer to write and to read
 COMPRESSION = "snappy"
-SMALL_CELLS = 10_000  # below, handing a partition to another thread costs more than it saves
+GROUP_ROWS = 100_000  # partitions are written together up to so many rows; one that has more is written alone
+_FILE = "part-{i}.parquet"
+_PARQUET = pads.ParquetFileFormat()
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class StageWriter:
-    """Splits sorted batches into one Parquet file a partition, holding one partition a thread in memory."""
+    """Splits sorted batches into one Parquet file a partition, holding a few partitions in memory."""
 
     filesystem: pafs.FileSystem
     folder: str
@@ -126,31 +128,52 @@ class StageWriter:
         return Stage(self.table, self.folder, partitions, self.filesystem, self.inputs, self.notes)
 
     def _write_partitions(self, batches: pa.RecordBatchReader, order: tuple[str, ...]) -> dict[str, StagedPartition]:
-        found: dict[str, StagedPartition | Future[StagedPartition]] = {}
-        with ThreadPoolExecutor(self.threads) as pool:
-            waiting: deque[Future[StagedPartition]] = deque()
-            for key, rows in _by_partition(batches):
-                if key in found or key not in self.keys:
-                    fault = "is not sorted by ds" if key in found else "was not asked for"
-                    raise ValueError(f"{self.table}: partition {key} {fault}")
-                if self.threads == 1 or rows.num_rows * rows.num_columns < SMALL_CELLS:
-                    found[key] = self._partition(key, rows, order)
-                    continue
-                # the next partition is read while these are written; more would only pile up
-                if len(waiting) == self.threads:
-                    waiting.popleft().result()
-                waiting.append(pool.submit(self._partition, key, rows, order))
-                found[key] = waiting[-1]
-        return {key: part if isinstance(part, StagedPartition) else part.result() for key, part in found.items()}
+        found: dict[str, StagedPartition] = {}
+        held: dict[str, pa.Table] = {}
+        for key, rows in _by_partition(batches):
+            if key in found or key in held or key not in self.keys:
+                fault = "was not asked for" if key not in self.keys else "is not sorted by ds"
+                raise ValueError(f"{self.table}: partition {key} {fault}")
+            held[key] = rows
+            if sum(one.num_rows for one in held.values()) >= GROUP_ROWS:
+                found |= self._write_group(held, order)
+                held = {}
+        return found | self._write_group(held, order)
 
-    def _partition(self, key: str, rows: pa.Table, order: tuple[str, ...]) -> StagedPartition:
-        if order:
-            rows = rows.sort_by([(name, "ascending") for name in order])
-        name = f"ds={key}/part-0.parquet"
-        self.filesystem.create_dir(f"{self.folder}/ds={key}")
-        self._write_file(name, rows)
-        size = self.filesystem.get_file_info(f"{self.folder}/{name}").size
-        return StagedPartition(name, rows.num_rows, size, fingerprint.of_table(rows), file_statistics.of(rows))
+    def _write_group(self, group: Mapping[str, pa.Table], order: tuple[str, ...]) -> dict[str, StagedPartition]:
+        """Write whole partitions side by side: a call of their own for each would take longer than their rows."""
+        if not group:
+            return {}
+        group = dict(sorted(group.items()))
+        sizes: dict[str, int] = {}
+        keys = pa.array(group, pa.string())
+        numbers = np.repeat(np.arange(len(group)), [rows.num_rows for rows in group.values()])
+        together = pa.concat_tables(group.values()).append_column("ds", keys.take(pa.array(numbers)))
+        together = together.sort_by([(name, "ascending") for name in ("ds", *order)]) if order else together
+        pads.write_dataset(
+            together,
+            self.folder,
+            filesystem=self.filesystem,
+            format=_PARQUET,
+            file_options=_PARQUET.make_write_options(compression=COMPRESSION),
+            partitioning=pads.partitioning(pa.schema([("ds", pa.string())]), flavor="hive"),
+            basename_template=_FILE,
+            existing_data_behavior="overwrite_or_ignore",
+            use_threads=self.threads > 1,
+            preserve_order=True,
+            max_partitions=len(group),
+            max_open_files=len(group) + 1,
+            file_visitor=lambda file: sizes.update({_key_of(file.path): file.size}),
+        )
+        found, begin = {}, 0
+        for key, rows in group.items():
+            written = together.slice(begin, rows.num_rows).drop_columns(["ds"])
+            begin += rows.num_rows
+            found[key] = StagedPartition(
+                f"ds={key}/{_FILE.format(i=0)}", rows.num_rows, sizes[key], fingerprint.of_table(written),
+                file_statistics.of(written),
+            )  # fmt: skip
+        return found
 
     def _write_file(self, name: str, rows: pa.Table) -> None:
         pq.write_table(rows, f"{self.folder}/{name}", filesystem=self.filesystem, compression=COMPRESSION)
@@ -163,6 +186,10 @@ class StageWriter:
             "notes": dict(self.notes),
         }
         _write_json(self.filesystem, f"{self.folder}/{MANIFEST}", manifest)
+
+
+def _key_of(path: str) -> str:
+    return path.rsplit("/", 2)[1].removeprefix("ds=")
 
 
 def _by_partition(batches: pa.RecordBatchReader) -> Iterator[tuple[str, pa.Table]]:

@@ -127,4 +127,6 @@ def session_for(place: AuditPlace) -> Iterator[duckdb.DuckDBPyConnection]:
         session.execute(f"SET memory_limit = '{place.memory_limit}'")
         session.execute(f"SET temp_directory = '{spill}'")
         session.execute("SET TimeZone = 'UTC'")
+        # several queries read the same files, and of hundreds of small ones the footers are what takes time
+        session.execute("SET parquet_metadata_cache = true")
         yield session

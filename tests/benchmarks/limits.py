@@ -14,4 +14,9 @@ def threads() -> int:
 
 def thread_environ() -> dict[str, str]:
     """The variables that give a process that number of threads, whatever it was told before."""
-    return {"BENCH_THREADS": str(threads()), **dict.fromkeys(_NAMES, str(threads()))}
+    return {
+        "BENCH_THREADS": str(threads()),
+        **dict.fromkeys(_NAMES, str(threads())),
+        # as docker/airflow.env has it: a waiting thread sleeps, for the reference too
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }

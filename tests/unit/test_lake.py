@@ -123,11 +123,6 @@ def test_records_are_found_behind_long_history(lake: Lake) -> None:
     assert lake.records(TABLE, [DAY])[DAY].run.run_id == "r1"
 
 
-def test_as_of_a_clock_reads_what_was_known_then(lake: Lake) -> None:
-    put(lake, rows(d2013_11_02=[1], d2013_11_03=[5]), [DAY, NEXT], run())
-    assert lake.dataset(TABLE, as_of=DAY).to_table()["value"].to_pylist() == [1]
-
-
 def test_other_columns_are_refused_by_name(lake: Lake) -> None:
     put(lake, rows(d2013_11_02=[1]), [DAY], run())
     other = pa.table({"worth": pa.array([1.0]), "ds": pa.array([DAY])}).to_reader()
