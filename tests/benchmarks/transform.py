@@ -7,6 +7,7 @@ would do by hand; and the same with one file a day and view, as the lake needs t
 
 from __future__ import annotations
 
+import atexit
 import shutil
 import tempfile
 from pathlib import Path
@@ -66,7 +67,9 @@ def bare(lake: str, first: str, last: str, daily: bool = False) -> Work:
     case = load_use_case("flights")
     begin, _ = features.inputs_window(first, last, case.history.first)
     keys = partitions.key_range(begin, last)
-    out = Path(tempfile.mkdtemp(prefix="bench-transform-"))
+    # beside the lake: on one disk, creating a file can cost many times as much in one folder as in another
+    out = Path(tempfile.mkdtemp(prefix="bench-transform-", dir=data.CACHE))
+    atexit.register(shutil.rmtree, out, ignore_errors=True)
 
     def run() -> None:
         with duckdb.connect(config={"threads": threads(), "memory_limit": "4GB"}) as con:
