@@ -6,13 +6,10 @@ from ``feast_repo/``, tables from ``include/lake.py``.
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import string
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -21,12 +18,12 @@ from feast.data_source import DataSource
 from feast.errors import FeastObjectNotFoundException
 from feast.utils import _convert_arrow_to_proto, _get_column_names
 from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import create_engine
 
-from include import yaml_file
+from include import database_lock, yaml_file
+from include.engine import kept_open
 from include.errors import LifecycleError
 from include.online_store import GuardedSqliteOnlineStore
-from include.point_in_time import kept_open
 from include.settings import REPOSITORY, Settings
 
 CONFIGURATION = REPOSITORY / "feast_repo" / "feature_store.yaml"
@@ -200,21 +197,10 @@ def _filled(node: Any, values: Mapping[str, str]) -> Any:
 @contextmanager
 def _alone(registry: str) -> Iterator[None]:
     """Hold off other processes that would change the registry at ``registry`` now."""
-    address = make_url(registry)
-    if address.get_backend_name() == "sqlite":
-        with Path(f"{address.database}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-        return
-    if address.get_backend_name() != "postgresql":
-        yield
-        return
-    # one lock for all use cases: they share the registry's tables
-    number = int.from_bytes(hashlib.sha256(b"feast registry").digest()[:8], signed=True)
-    engine = create_engine(address)
+    engine = create_engine(registry)
     try:
-        with engine.begin() as connection:
-            connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": number})
+        # one lock for all use cases: they share the registry's tables
+        with database_lock.held(engine, "feast registry"):
             yield
     finally:
         engine.dispose()

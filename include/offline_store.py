@@ -33,8 +33,9 @@ from feast.saved_dataset import SavedDatasetStorage
 from feast.utils import _get_requested_feature_views_to_features_dict
 from pydantic import Field
 
+from include.engine import engine
 from include.errors import LifecycleError
-from include.point_in_time import History, all_values, engine, latest_values, values_as_of
+from include.point_in_time import History, all_values, latest_values, values_as_of
 
 EVENT_TIMESTAMP = "event_timestamp"
 INSTANT = pa.timestamp("us", "UTC")
@@ -75,7 +76,7 @@ class AsofRetrievalJob(RetrievalJob):
     def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
         config = self._config
         with (
-            engine(config.threads, config.memory_limit, config.temp_directory) as connection,
+            engine(config.threads, config.memory_limit, config.temp_directory, ordered=False) as connection,
             _interrupted_after(connection, timeout),
         ):
             return self._query(connection)

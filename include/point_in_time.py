@@ -14,11 +14,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from contextvars import ContextVar
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
 import duckdb
@@ -135,77 +133,11 @@ class History:
         return f"{self.name}: {self.uri} has no column {column!r}{hint}"
 
 
-@contextmanager
-def engine(threads: int, memory_limit: str, temp_directory: str | None) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A DuckDB connection that keeps to its share of the machine and leaves nothing behind.
-
-    Args:
-        threads: threads of a query.
-        memory_limit: memory that DuckDB may hold before it spills, such as ``2GB``.
-        temp_directory: folder to spill to; none for the system's. Each connection takes a new folder
-            inside it, because DuckDB's spill files are named alike in every process.
-    """
-    kept = _kept.get()
-    if kept is not None:
-        settings = (threads, memory_limit, temp_directory)
-        if settings not in kept:
-            kept[settings] = kept.opened.enter_context(_connected(*settings))
-        yield kept[settings]
-        return
-    with _connected(threads, memory_limit, temp_directory) as connection:
-        yield connection
-
-
-@contextmanager
-def kept_open() -> Iterator[None]:
-    """Within the block :func:`engine` opens a connection only once, which takes longer than a small query.
-
-    Whoever uses it leaves it without tables and views.
-    """
-    with ExitStack() as opened:
-        token = _kept.set(_Kept(opened))
-        try:
-            yield
-        finally:
-            _kept.reset(token)
-
-
-class _Kept(dict[tuple[int, str, str | None], duckdb.DuckDBPyConnection]):
-    """Connections by their settings, closed with ``opened``."""
-
-    def __init__(self, opened: ExitStack) -> None:
-        super().__init__()
-        self.opened = opened
-
-
-_kept: ContextVar[_Kept | None] = ContextVar("kept", default=None)
-
-
-@contextmanager
-def _connected(threads: int, memory_limit: str, temp_directory: str | None) -> Iterator[duckdb.DuckDBPyConnection]:
-    with TemporaryDirectory(prefix="asof-", dir=temp_directory) as spill:
-        connection = duckdb.connect(
-            config={
-                "threads": threads,
-                "memory_limit": memory_limit,
-                "temp_directory": spill,
-                "preserve_insertion_order": False,
-            }
-        )
-        try:
-            connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false").fetchall()
-            # a join reads the same files twice, and of hundreds of small ones the footers are what takes time
-            connection.execute("SET parquet_metadata_cache = true").fetchall()
-            yield connection
-        finally:
-            connection.close()
-
-
 def values_as_of(connection: duckdb.DuckDBPyConnection, rows: pa.Table, instant: str, history: History) -> pa.Table:
     """The values of ``history`` that were known at each row's instant.
 
     Args:
-        connection: from :func:`engine`.
+        connection: from :func:`include.engine.engine`.
         rows: entity rows with the key columns and ``instant`` (``timestamp('us', 'UTC')``, no nulls).
             Keys may be null and rows may repeat.
         instant: name of the column with the instant of each row.

@@ -11,7 +11,7 @@ import duckdb
 from include.errors import AuditFailed
 from include.ingest import suite_of
 from include.lake import Run
-from include.quality.audit import AuditPlace, Rows, session_for
+from include.quality.audit import AuditPlace, Rows
 from include.quality.audit import audit as run_suite
 from include.quality.report import AuditReport
 from include.quality.suites import Suite
@@ -37,7 +37,7 @@ def audit(workspace: Workspace, stages: Stages, run: Run) -> None:
     opened = {table: workspace.lake.open_stage(path) for table, path in stages.items()}
     place = _place(workspace, run)
     faults = []
-    with session_for(place) as session:
+    with workspace.connect() as session:
         for table, stage in opened.items():
             if "/quarantine/" in table:
                 stage.save_audit({"verdict": "not audited", "checked": 0, "failed": 0, "warned": 0, "docs": None})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 import duckdb
 
 from include import partitions
+from include.engine import engine
 from include.errors import ConfError, MissingPartitions
 from include.lake import Input, Lake, Run
 from include.settings import Settings
@@ -51,12 +51,8 @@ class Workspace:
 
     @contextmanager
     def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A DuckDB connection within the deployment's limits, in UTC, spilling to a folder that is removed."""
-        with tempfile.TemporaryDirectory(prefix="duckdb-") as spill, duckdb.connect() as con:
-            con.execute(f"SET threads = {self.settings.threads}")
-            con.execute(f"SET memory_limit = '{self.settings.memory_limit}'")
-            con.execute(f"SET temp_directory = '{spill}'")
-            con.execute("SET TimeZone = 'UTC'")
+        """A DuckDB connection within the deployment's limits."""
+        with engine(self.settings.threads, self.settings.memory_limit) as con:
             yield con
 
     def attach(

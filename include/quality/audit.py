@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -13,6 +12,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.dataset as pads
 
+from include.engine import engine
 from include.quality import catalog, columns, docs, validation
 from include.quality.evidence import Evidence
 from include.quality.report import AuditReport
@@ -63,7 +63,7 @@ def audit(
     absent = sorted(set(suite.reads) - set(views or {}))
     if absent:
         raise ValueError(f"the suite of {suite.table} reads {', '.join(absent)}; pass them in `views`")
-    with nullcontext(connection) if connection else session_for(place) as session:
+    with nullcontext(connection) if connection else engine(place.threads, place.memory_limit) as session:
         relations = _relations(rows, partitions, views or {})
         try:
             for name, relation in relations.items():
@@ -116,17 +116,3 @@ def _view(session: duckdb.DuckDBPyConnection, name: str, rows: Rows, suite: Suit
     else:
         query = catalog.empty_rows(suite)
     session.execute(f'CREATE OR REPLACE TEMP VIEW "{name}" AS {query}')
-
-
-@contextmanager
-def session_for(place: AuditPlace) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection for one or more audits; it leaves nothing behind."""
-    # DuckDB would otherwise spill into a folder of the working directory
-    with tempfile.TemporaryDirectory(prefix="audit-") as spill, duckdb.connect() as session:
-        session.execute(f"SET threads = {place.threads}")
-        session.execute(f"SET memory_limit = '{place.memory_limit}'")
-        session.execute(f"SET temp_directory = '{spill}'")
-        session.execute("SET TimeZone = 'UTC'")
-        # several queries read the same files, and of hundreds of small ones the footers are what takes time
-        session.execute("SET parquet_metadata_cache = true")
-        yield session

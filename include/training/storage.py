@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import hashlib
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import optuna
 import sqlalchemy as sa
@@ -17,6 +14,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
+from include import database_lock
 from include.errors import TrainingError
 
 
@@ -30,7 +28,7 @@ class StudyStore:
     @contextmanager
     def lock(self, study: str) -> Iterator[None]:
         """Hold the only right to claim or settle trials of ``study``."""
-        with _lock(self.storage.engine, study):
+        with database_lock.held(self.storage.engine, f"training:{study}"):
             yield
 
 
@@ -51,7 +49,8 @@ def open_store(url: str, heartbeat_seconds: int | None = None, grace_seconds: in
         # two workers that create the tables at the same moment would fail each other; once this library's
         # tables are there nobody waits and nobody checks them, for that takes longer than all the rest
         there = _complete(engine)
-        with contextlib.nullcontext() if there else _lock(engine, "schema"), warnings.catch_warnings():
+        turn = contextlib.nullcontext() if there else database_lock.held(engine, "training:schema")
+        with turn, warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             storage = RDBStorage(
                 url,
@@ -100,23 +99,10 @@ def alone(url: str, what: str) -> Iterator[None]:
     """Hold off whoever else would do ``what`` beside the same database, until the block or this process ends."""
     engine = sa.create_engine(url, **_engine_args(url))
     try:
-        with _lock(engine, what):
+        with database_lock.held(engine, f"training:{what}"):
             yield
     finally:
         engine.dispose()
-
-
-@contextmanager
-def _lock(engine: sa.Engine, name: str) -> Iterator[None]:
-    if engine.dialect.name == "postgresql":
-        key = int.from_bytes(hashlib.sha256(f"training:{name}".encode()).digest()[:8], "big", signed=True)
-        with engine.begin() as connection:
-            connection.execute(sa.text("select pg_advisory_xact_lock(:key)"), {"key": key})
-            yield
-        return
-    with Path(f"{engine.url.database}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 @contextmanager

@@ -76,7 +76,8 @@ def our_join(entities: str, histories: str, memory: str) -> Work:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from include.point_in_time import History, engine, values_as_of
+    from include.engine import engine
+    from include.point_in_time import History, values_as_of
 
     wanted = [
         History(
@@ -89,7 +90,7 @@ def our_join(entities: str, histories: str, memory: str) -> Work:
     def run() -> Facts:
         asked = pq.read_table(f"{entities}/entities.parquet")
         columns: dict[str, Any] = {}
-        with engine(threads(), memory, None) as con:
+        with engine(threads(), memory, ordered=False) as con:
             for history in wanted:
                 found = values_as_of(con, asked, "event_timestamp", history)
                 columns |= dict(zip(found.column_names, found.columns, strict=True))

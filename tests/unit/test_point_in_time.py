@@ -13,8 +13,9 @@ from deltalake import write_deltalake
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from include.engine import engine
 from include.errors import LifecycleError, SourceError
-from include.point_in_time import History, all_values, engine, latest_values, values_as_of
+from include.point_in_time import History, all_values, latest_values, values_as_of
 
 INSTANT = pa.timestamp("us", "UTC")
 START = datetime(2013, 11, 3, 4, tzinfo=UTC)
@@ -86,7 +87,7 @@ def brute_force(rows: Rows, wanted: Wanted, lifetime: int | None, keys: int = 2)
 
 @pytest.fixture
 def connection(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    with engine(threads=1, memory_limit="200MB", temp_directory=str(tmp_path)) as opened:
+    with engine(threads=1, memory_limit="200MB", temp_directory=str(tmp_path), ordered=False) as opened:
         yield opened
 
 
@@ -247,10 +248,10 @@ def test_spills_to_disk_rather_than_exceed_its_memory(tmp_path: Path) -> None:
     uri = str(tmp_path / "large")
     write_deltalake(uri, table)
     rows = table.select(["carrier", "flight", "event_timestamp"])
-    with engine(threads=1, memory_limit="60MB", temp_directory=str(tmp_path)) as connection:
+    with engine(threads=1, memory_limit="60MB", temp_directory=str(tmp_path), ordered=False) as connection:
         answer = values_as_of(connection, rows, "event_timestamp", history(uri))
     assert answer.column("found").equals(table.column("value"))
-    assert not list(tmp_path.glob("asof-*"))
+    assert not list(tmp_path.glob("duckdb-*"))
 
 
 def test_unknown_table_column_and_key_type_are_named(tmp_path: Path, connection: duckdb.DuckDBPyConnection) -> None:
