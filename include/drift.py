@@ -9,7 +9,7 @@ comparison, as there; only a column that lost all its values, or gained its firs
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,7 +98,7 @@ def decide(reference: ReferenceProfile, current: Rows, spec: DriftSpec) -> list[
     return verdicts
 
 
-def dataset_verdict(verdicts: list[ColumnDrift], spec: DriftSpec, *, prediction: str | None = None) -> DatasetDrift:
+def dataset_verdict(verdicts: Sequence[ColumnDrift], spec: DriftSpec, *, prediction: str | None = None) -> DatasetDrift:
     """Whether the window drifted: the share of drifted columns, the prediction's own verdict left aside.
 
     Raises:

@@ -12,8 +12,9 @@ from typing import Any
 
 import pandas as pd
 
-from include.drift import ColumnDrift
+from include.drift import ColumnDrift, DatasetDrift, dataset_verdict
 from include.errors import LifecycleError
+from include.monitoring_spec import DriftSpec
 
 MAX_ROWS = 5_000
 # the nearest to drifting; each costs a tenth of a CPU second and 65 kB beside the page's own 3.7 MB
@@ -43,16 +44,19 @@ def write(
     folder: Path,
     *,
     categorical: Sequence[str],
-    drift_share: float = 0.5,
+    spec: DriftSpec,
+    prediction: str | None = None,
     seed: int = 0,
 ) -> DriftReport:
     """Write ``report.html`` and ``report.json`` into ``folder``, each complete or not at all.
 
     ``reference`` and ``current`` hold the decided columns; of more than ``MAX_ROWS`` rows a sample drawn with
     ``seed`` is used, so the same window gives the same page. Columns nearest to drifting are shown first.
+    ``spec`` says from which share of columns a window has drifted; ``prediction``, if decided too, does not count.
 
     Raises:
-        LifecycleError: a decided column is missing from a sample, or no column has values on both sides.
+        LifecycleError: a decided column is missing from a sample, no column has values on both sides, or nothing
+            but the prediction was decided.
     """
     # read by Evidently at each event, so it also holds where the library was imported before
     os.environ.setdefault("DO_NOT_TRACK", "1")
@@ -61,7 +65,7 @@ def write(
     shown = [verdict for verdict in shown if all(frame[verdict.column].notna().any() for frame in samples)]
     if not shown:
         raise LifecycleError(f"drift report {folder}: no column has values in both the reference and the window")
-    snapshot = _run(samples[0], samples[1], shown, categorical, drift_share)
+    snapshot = _run(samples[0], samples[1], shown, categorical, spec.drift_share)
     disagreeing = _disagreeing(shown, snapshot.dict(), [len(frame) for frame in samples])
     left_out += [verdict.column for verdict in decision if verdict not in shown and verdict.column not in left_out]
     folder.mkdir(parents=True, exist_ok=True)
@@ -74,21 +78,21 @@ def write(
         "evidently": json.loads(snapshot.json()),
     }
     _replace(record, json.dumps(content, indent=1, sort_keys=True, allow_nan=True))
+    whole = dataset_verdict(decision, spec, prediction=prediction)
     page = snapshot.get_html_str(as_iframe=False)
-    _replace(html, page.replace("<body>", f"<body>{_banner(decision, shown, drift_share, samples)}", 1))
+    _replace(html, page.replace("<body>", f"<body>{_banner(whole, len(shown), samples)}", 1))
     return DriftReport(str(html), str(record), disagreeing, tuple(left_out))
 
 
-def _banner(
-    decision: Sequence[ColumnDrift], shown: Sequence[ColumnDrift], drift_share: float, samples: Sequence[pd.DataFrame]
-) -> str:
+def _banner(whole: DatasetDrift, n_shown: int, samples: Sequence[pd.DataFrame]) -> str:
     """What was decided, above the page: Evidently counts only the columns and rows that it was given."""
-    drifted = sum(verdict.drifted for verdict in decision)
     return (
         '<div style="font: 16px/1.5 sans-serif; padding: 1em 2em; background: #fff7e0; color: #222">'
-        f"<b>Decided on all rows: {drifted} of {len(decision)} columns drifted</b> (the window drifts from "
-        f"{drift_share:.0%}). Below are the {len(shown)} columns that moved most, as Evidently shows them on a sample "
-        f"of {len(samples[0])} reference and {len(samples[1])} current rows.</div>"
+        f"<b>The window {'drifted' if whole.drifted else 'did not drift'}.</b> Decided on all rows, "
+        f"{whole.n_drifted} of {whole.n_columns} feature columns drifted, {whole.share:.0%}; it takes "
+        f"{whole.threshold:.0%}. Below are the {n_shown} columns that moved most, as Evidently shows them on a sample "
+        f"of {len(samples[0])} reference and {len(samples[1])} current rows; what it calls dataset drift is counted "
+        "over these columns alone.</div>"
     )
 
 

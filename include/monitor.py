@@ -137,14 +137,14 @@ def _report(
     current: pa.Table,
     decided: list[drift.ColumnDrift],
 ) -> drift_report.DriftReport:
-    spec = workspace.case.monitoring.drift
     written = drift_report.write(
         reference.sample.to_pandas(),
         current.to_pandas(),
         decided,
         _report_folder(workspace, key),
         categorical=workspace.case.training.categorical,
-        drift_share=spec.drift_share,
+        spec=workspace.case.monitoring.drift,
+        prediction=PREDICTION,
         seed=workspace.case.training.seed,
     )
     for column, why in written.disagreeing.items():

@@ -148,13 +148,14 @@ def report(reference: str, current: str) -> Work:
     import pandas as pd
 
     from include import drift_report
+    from include.monitoring_spec import DriftSpec
 
     before, now = (pd.read_parquet(f"{folder}/rows.parquet") for folder in (reference, current))
     decided = _decision(reference, current)()
     folder = tempfile.TemporaryDirectory()
 
     def run() -> Facts:
-        written = drift_report.write(before, now, decided, Path(folder.name), categorical=TEXTS)
+        written = drift_report.write(before, now, decided, Path(folder.name), categorical=TEXTS, spec=DriftSpec())
         return {"page_mb": Path(written.html).stat().st_size / 1e6, "disagreeing": sorted(written.disagreeing)}
 
     return Work(run)

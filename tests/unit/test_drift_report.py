@@ -31,7 +31,7 @@ def decided(old: pd.DataFrame, new: pd.DataFrame) -> list[drift.ColumnDrift]:
 def test_a_page_of_many_columns_stays_under_six_megabytes(tmp_path: Path) -> None:
     old, new = frames(6_000, 34, 0.5)
     decision = decided(old, new)
-    report = drift_report.write(old, new, decision, tmp_path / "flights", categorical=["c"])
+    report = drift_report.write(old, new, decision, tmp_path / "flights", categorical=["c"], spec=DriftSpec())
     assert Path(report.html).stat().st_size < 6_000_000
     assert len(report.left_out) == 35 - drift_report.MAX_COLUMNS
     assert report.disagreeing == {}
@@ -48,39 +48,47 @@ def test_a_sample_that_judges_otherwise_is_named(tmp_path: Path) -> None:
         drift.ColumnDrift(v.column, v.method, 0.2, v.threshold, v.column == "n0", v.n_reference, v.n_current)
         for v in decision
     ]
-    report = drift_report.write(old, new, other, tmp_path, categorical=["c"])
+    report = drift_report.write(old, new, other, tmp_path, categorical=["c"], spec=DriftSpec())
     assert list(report.disagreeing) == ["n0"]
     assert "all 2000 and 2000 values give 0.2000" in report.disagreeing["n0"]
 
 
 def test_writing_again_replaces_the_page_by_the_same_one(tmp_path: Path) -> None:
     old, new = frames(7_000, 2, 0.2)
-    first = drift_report.write(old, new, decided(old, new), tmp_path, categorical=["c"])
+    first = drift_report.write(old, new, decided(old, new), tmp_path, categorical=["c"], spec=DriftSpec())
     before = json.loads(Path(first.json).read_text())
-    drift_report.write(old, new, decided(old, new), tmp_path, categorical=["c"])
+    drift_report.write(old, new, decided(old, new), tmp_path, categorical=["c"], spec=DriftSpec())
     assert json.loads(Path(first.json).read_text()) == before
 
 
 def test_a_column_without_values_is_left_out_of_the_page(tmp_path: Path) -> None:
     old, new = frames(1_500, 2, 0.0)
     new["n1"] = np.nan
-    report = drift_report.write(old, new, decided(old, new), tmp_path, categorical=["c"])
+    report = drift_report.write(old, new, decided(old, new), tmp_path, categorical=["c"], spec=DriftSpec())
     assert report.left_out == ("n1",)
 
 
 def test_a_sample_without_a_decided_column_is_refused(tmp_path: Path) -> None:
     old, new = frames(1_500, 2, 0.0)
+    lacking = new.drop(columns="n1")
     with pytest.raises(LifecycleError, match="lacks n1"):
-        drift_report.write(old, new.drop(columns="n1"), decided(old, new), tmp_path, categorical=["c"])
+        drift_report.write(old, lacking, decided(old, new), tmp_path, categorical=["c"], spec=DriftSpec())
     assert not list(tmp_path.iterdir())
 
 
 def test_the_page_says_what_was_decided_on_all_rows_and_columns(tmp_path: Path) -> None:
     old, new = frames(2_000, 34, 0.5)
-    report = drift_report.write(old, new, decided(old, new), tmp_path, categorical=["c"])
+    report = drift_report.write(old, new, decided(old, new), tmp_path, categorical=["c"], spec=DriftSpec())
     page = Path(report.html).read_text()
-    assert "Decided on all rows: 34 of 35 columns drifted" in page
+    assert "The window drifted.</b> Decided on all rows, 34 of 35 feature columns drifted, 97%; it takes 50%" in page
     assert f"the {drift_report.MAX_COLUMNS} columns that moved most" in page
+
+
+def test_the_page_says_that_a_window_did_not_drift_though_every_column_shown_did(tmp_path: Path) -> None:
+    old, new = frames(2_000, 34, 0.5)
+    patient = DriftSpec(drift_share=0.99)
+    report = drift_report.write(old, new, decided(old, new), tmp_path, categorical=["c"], spec=patient)
+    assert "The window did not drift.</b>" in Path(report.html).read_text()
 
 
 def test_the_page_judges_by_the_thresholds_of_the_decision(tmp_path: Path) -> None:
@@ -88,5 +96,5 @@ def test_the_page_judges_by_the_thresholds_of_the_decision(tmp_path: Path) -> No
     numeric = ("n0", "n1", "n2")
     profile = drift.profile(pa.Table.from_pandas(old), numeric, ("c",))
     patient = drift.decide(profile, pa.Table.from_pandas(new), DriftSpec(distance_threshold=0.5))
-    report = drift_report.write(old, new, patient, tmp_path, categorical=["c"])
+    report = drift_report.write(old, new, patient, tmp_path, categorical=["c"], spec=DriftSpec())
     assert report.disagreeing == {}
