@@ -178,8 +178,12 @@ def _predict_days(
     seen: Mapping[str, str],
 ) -> Iterator[pa.Table]:
     """The scored rows of each day, in order, shifted by the day's offset where it has one."""
+    days, begin = {}, 0
+    for counted in pc.value_counts(rows["ds"]).to_pylist():  # rows are ordered by day
+        days[counted["values"]] = rows.slice(begin, counted["counts"])
+        begin += counted["counts"]
     for key, version in versions.items():
-        of_day = rows.filter(pc.equal(rows["ds"], key))
+        of_day = days.get(key, rows.slice(0, 0))
         predicted = models[version].predict(of_day, workspace.settings.threads)
         if key in states:
             predicted = recalibration.apply(predicted, states[key].offset)

@@ -130,14 +130,16 @@ class StageWriter:
     def _write_partitions(self, batches: pa.RecordBatchReader, order: tuple[str, ...]) -> dict[str, StagedPartition]:
         found: dict[str, StagedPartition] = {}
         held: dict[str, pa.Table] = {}
+        rows_held = 0
         for key, rows in _by_partition(batches):
             if key in found or key in held or key not in self.keys:
                 fault = "was not asked for" if key not in self.keys else "is not sorted by ds"
                 raise ValueError(f"{self.table}: partition {key} {fault}")
             held[key] = rows
-            if sum(one.num_rows for one in held.values()) >= GROUP_ROWS:
+            rows_held += rows.num_rows
+            if rows_held >= GROUP_ROWS:
                 found |= self._write_group(held, order)
-                held = {}
+                held, rows_held = {}, 0
         return found | self._write_group(held, order)
 
     def _write_group(self, group: Mapping[str, pa.Table], order: tuple[str, ...]) -> dict[str, StagedPartition]:

@@ -15,6 +15,7 @@ from include.accelerators.usage import Usage
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 _log = logging.getLogger(__name__)
 _SYSTEM_METRICS_SECONDS = 5
@@ -74,8 +75,7 @@ def recorded(run: TrackedRun) -> Usage | None:
     """What a worker on another machine recorded about itself; None when nothing is known."""
     if run.run_id:
         with _tolerant("read usage"):
-            data = _client(run.uri).get_run(run.run_id).data
-            return Usage.from_metrics(data.metrics, data.tags.get("place", ""), data.tags.get("device", ""))
+            return _usage_of(_client(run.uri).get_run(run.run_id))
     return None
 
 
@@ -87,11 +87,7 @@ def recorded_in(uri: str, use_case: str, dag_run_id: str) -> list[Usage]:
         if found is not None:
             wanted = f"tags.dag_run_id = '{dag_run_id}'"
             runs = client.search_runs([found.experiment_id], wanted, max_results=_MOST_WORKERS)
-            used = [
-                Usage.from_metrics(run.data.metrics, run.data.tags.get("place", ""), run.data.tags.get("device", ""))
-                for run in runs
-            ]
-            return [one for one in used if one is not None]
+            return [used for run in runs if (used := _usage_of(run)) is not None]
     return []
 
 
@@ -114,6 +110,11 @@ def system_metrics(run: TrackedRun) -> Iterator[None]:
         if monitor is not None:
             with _tolerant("end watching the machine"):
                 monitor.finish()
+
+
+def _usage_of(run: Run) -> Usage | None:
+    data = run.data
+    return Usage.from_metrics(data.metrics, data.tags.get("place", ""), data.tags.get("device", ""))
 
 
 def _client(uri: str) -> MlflowClient:
