@@ -1,13 +1,17 @@
 """Import what tasks use, once, in the parent that every task is forked from.
 
 Only imports, never a computation: after an OpenMP region has run in the parent, torch, LightGBM and
-scikit-learn hang in the children. A missing library is left for the task that needs it to report.
+scikit-learn hang in the children. A missing library is left for the task that needs it to report, and a
+task that starts after the project's code was edited imports that code itself.
 """
 
 from __future__ import annotations
 
+import gc
 import importlib
 import logging
+
+from include.stack.imported_code import ImportedPackage
 
 LIBRARIES = (
     # what Airflow itself imports in each task before it reaches the operator
@@ -18,11 +22,16 @@ LIBRARIES = (
     "airflow.providers.amazon.aws.assets.redshift",
     "airflow.providers.amazon.aws.assets.s3",
     "airflow.providers.common.io.assets.file",
+    "airflow.providers.standard.operators.empty",
+    "airflow.sdk.bases.operatorlink",
+    "airflow.sdk.definitions.retry_policy",
     "pandas",
     "pyarrow.dataset",
     "pyarrow.parquet",
     "duckdb",
     "deltalake",
+    "deltalake.fs",
+    "duckdb_sqlalchemy",
     "sqlalchemy.dialects.postgresql.psycopg2",
     "sklearn.linear_model",
     "sklearn.preprocessing",
@@ -38,14 +47,27 @@ LIBRARIES = (
     "great_expectations",
     "feast",
     "feast.infra.compute_engines.local.compute",
+    "feast.infra.online_stores.sqlite",
     "feast.infra.passthrough_provider",
     "feast.repo_operations",
     "evidently",
     "evidently.presets",
+    "plotly.offline",
+)
+PROJECT = (
+    "include.featurize",
+    "include.ingest",
+    "include.inputs",
+    "include.maintenance",
+    "include.monitor",
+    "include.promotion",
+    "include.publishing",
+    "include.scoring",
+    "include.search",
 )
 
 
-def import_libraries(names: tuple[str, ...] = LIBRARIES) -> list[str]:
+def import_all(names: tuple[str, ...]) -> list[str]:
     """Import ``names`` in order; the names that could not be imported are logged and returned."""
     missing = []
     for name in names:
@@ -57,4 +79,9 @@ def import_libraries(names: tuple[str, ...] = LIBRARIES) -> list[str]:
     return missing
 
 
-import_libraries()
+import_all(LIBRARIES)
+import_all(PROJECT)
+ImportedPackage("include").drop_if_edited_in_children()
+# children then neither look through what is here when they collect garbage, nor copy its pages for it
+gc.collect()
+gc.freeze()
