@@ -40,6 +40,18 @@ def published(delta: DeltaTable, keys: Iterable[str]) -> frozenset[str]:
     return frozenset(key for key in asked if key in filled or delta.transaction_version(_name(key)))
 
 
+def commits(delta: DeltaTable, limit: int | None = None) -> list[dict[str, Any]]:
+    """What is noted of the last ``limit`` commits (all, if not given) up to the version of ``delta``, newest first.
+
+    ``DeltaTable.history`` (delta-rs 1.6) begins at the newest commit of the log, whatever the version of the
+    table, and numbers that one by the table's version.
+    """
+    version = delta.version()
+    count = version + 1 if limit is None else min(limit, version + 1)
+    found = delta.history(limit)[-count:]
+    return [{**commit, "version": version - age} for age, commit in enumerate(found)]
+
+
 def _name(key: str) -> str:
     return f"partition/{key}"
 

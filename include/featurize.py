@@ -8,11 +8,12 @@ from typing import Any
 
 import feast
 
-from include import feature_store, features, inputs, partitions
+from include import feature_store, features, inputs, partitions, snapshot
 from include.lake import Run
 from include.workspace import Workspace
 
 
+@snapshot.held()
 def stage(workspace: Workspace, first: str, last: str, run: Run) -> dict[str, str]:
     """Stage every feature view's snapshots for ``first``..``last``; returns each table's stage folder.
 

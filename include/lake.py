@@ -28,7 +28,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
-from include import delta_log, fingerprint, records
+from include import delta_log, fingerprint, records, snapshot
 from include.errors import LateAttempt, MissingPartitions, PromotionConflict, PublishConflict, SchemaMismatch
 from include.records import Input, Publication, Record, Run
 from include.staging import Stage, StageWriter
@@ -71,7 +71,7 @@ class Lake:
 
     def _open(self, table: str, version: int | None = None) -> DeltaTable | None:
         try:
-            return DeltaTable(self.uri(table), version=version, storage_options=dict(self.storage_options) or None)
+            return snapshot.open_table(self.uri(table), version, self.storage_options)
         except TableNotFoundError:
             return None
 
@@ -344,7 +344,7 @@ class Lake:
         delta = self._open(table)
         if delta is None:
             return []
-        return [record for commit in delta.history() for record in records.of_commit(table, commit)]
+        return [record for commit in delta_log.commits(delta) for record in records.of_commit(table, commit)]
 
     # ---- compare and swap ---------------------------------------------------------------------
 

@@ -10,7 +10,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from include import drift, drift_report, features, inputs, ledger, monitoring, partitions, recalibration, scoring
+from include import (
+    drift,
+    drift_report,
+    features,
+    inputs,
+    ledger,
+    monitoring,
+    partitions,
+    recalibration,
+    scoring,
+    snapshot,
+)
 from include.errors import MissingPartitions
 from include.lake import Run
 from include.reference import PREDICTION, Reference, read_reference
@@ -19,6 +30,7 @@ from include.workspace import Workspace
 _log = logging.getLogger(__name__)
 
 
+@snapshot.held()
 def stage(workspace: Workspace, first: str, last: str, run: Run) -> dict[str, str]:
     """Stage the verdict rows of each window of ``first``..``last``; returns the stage's folder by table.
 

@@ -26,6 +26,7 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
+from include import snapshot
 from include.errors import LifecycleError, SourceError
 
 # Delta keeps file statistics in whole milliseconds, cut off: a lower bound must not trust the rest
@@ -111,7 +112,7 @@ class History:
             SourceError: there is no such table or version, or it lacks a column.
         """
         try:
-            table = DeltaTable(self.uri, version=self.version)
+            table = snapshot.open_table(self.uri, self.version)
         except TableNotFoundError as error:
             raise SourceError(
                 f"{self.name}: there is no Delta table at {self.uri}; publish its features first"

@@ -9,6 +9,8 @@ from typing import Any
 
 from deltalake import DeltaTable
 
+from include import delta_log
+
 # under this name, beside what Delta itself notes of a commit
 RECORD = "lifecycle"
 
@@ -81,7 +83,7 @@ def newest(delta: DeltaTable, table: str, keys: Iterable[str] | None) -> Iterato
     seen: set[str] = set()
     limit, read = 32, 0
     while wanted is None or not wanted <= seen:
-        commits = delta.history(None if wanted is None else limit)
+        commits = delta_log.commits(delta, None if wanted is None else limit)
         for commit in commits[read:]:
             for record in of_commit(table, commit):
                 if record.key not in seen and (wanted is None or record.key in wanted):

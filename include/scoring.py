@@ -17,7 +17,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from include import feature_store, features, fingerprint, inputs, ledger, model_files, partitions, recalibration
+from include import (
+    feature_store,
+    features,
+    fingerprint,
+    inputs,
+    ledger,
+    model_files,
+    partitions,
+    recalibration,
+    snapshot,
+)
 from include.errors import ConfError
 from include.lake import Input, Record, Run
 from include.training.model import LoadedModel
@@ -32,6 +42,7 @@ ROWS_AT_ONCE = 500_000
 """Rows of a range that are held with their features at once; a day that has more is held whole."""
 
 
+@snapshot.held()
 def stage(workspace: Workspace, first: str, last: str, model: str, run: Run) -> dict[str, str]:
     """Stage the predictions of ``first``..``last``; returns the stage's folder by table.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing as mp
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from include import file_statistics
+from include import file_statistics, snapshot
 from include.errors import LateAttempt, MissingPartitions, PromotionConflict, SchemaMismatch
 from include.lake import Lake, Run
 
@@ -99,6 +100,28 @@ def test_inputs_change_only_when_the_keys_read_change(lake: Lake) -> None:
     assert lake.inputs(TABLE, [DAY]).fingerprint == before.fingerprint
     put(lake, rows(d2013_11_02=[2]), [DAY], run("r3"))
     assert lake.inputs(TABLE, [DAY]).fingerprint != before.fingerprint
+
+
+def test_what_is_read_and_recorded_at_a_held_moment_is_of_one_version(lake: Lake) -> None:
+    put(lake, rows(d2013_11_02=[1]), [DAY], run())
+    before = lake.inputs(TABLE, [DAY])
+    with snapshot.held():
+        assert values(lake, DAY) == [1]
+        # threads hold moments of their own, as other processes do
+        other = threading.Thread(target=lambda: put(lake, rows(d2013_11_02=[2]), [DAY], run("r2")))
+        other.start()
+        other.join()
+        assert values(lake, DAY) == [1]
+        assert lake.inputs(TABLE, [DAY]) == before
+    assert values(lake, DAY) == [2]
+    assert lake.inputs(TABLE, [DAY]).version == before.version + 1
+
+
+def test_records_of_an_earlier_version_are_those_of_that_version(lake: Lake) -> None:
+    made = [put(lake, rows(d2013_11_02=[value]), [DAY], run(f"r{value}")) for value in range(40)]
+    then = {done.version: lake.fingerprints(TABLE, [DAY], done.version)[DAY] for done in made}
+    assert len(set(then.values())) == 40
+    assert {record.version: record.fingerprint for record in lake.history(TABLE)} == then
 
 
 def test_a_late_attempt_publishes_nothing(lake: Lake) -> None:
