@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+_PART = "_part"
 _GRAIN = timedelta(milliseconds=1)
 
 
@@ -17,17 +19,28 @@ def of(rows: pa.Table) -> dict[str, Any]:
     Only timestamps have bounds: point-in-time joins ask for a window of them, nothing asks for another column.
     Bounds are whole milliseconds, as the protocol has them, rounded outwards so that they hold.
     """
-    bounds: dict[str, dict[str, Any]] = {"minValues": {}, "maxValues": {}, "nullCount": {}}
-    for field in rows.schema:
-        if not pa.types.is_timestamp(field.type):
-            continue
-        column = rows.column(field.name)
-        bounds["nullCount"][field.name] = column.null_count
-        found = pc.min_max(column.cast(pa.timestamp("us", "UTC"))).as_py()
-        if found["min"] is not None:
-            bounds["minValues"][field.name] = _text(found["min"])
-            bounds["maxValues"][field.name] = _text(found["max"], up=True)
-    return {"numRecords": rows.num_rows, **({} if not bounds["nullCount"] else bounds)}
+    return of_parts(rows, [rows.num_rows])[0]
+
+
+def of_parts(rows: pa.Table, counts: Sequence[int]) -> list[dict[str, Any]]:
+    """The statistics of files with the first ``counts[0]`` rows, the ``counts[1]`` rows after them, and so on."""
+    found: list[dict[str, Any]] = [{"numRecords": count} for count in counts]
+    names = [field.name for field in rows.schema if pa.types.is_timestamp(field.type)]
+    if not names:
+        return found
+    for part in found:
+        part |= {"minValues": {}, "maxValues": {}, "nullCount": dict.fromkeys(names, 0)}
+    instants = {name: rows.column(name).cast(pa.timestamp("us", "UTC")) for name in names}
+    numbered = pa.table({**instants, _PART: np.repeat(np.arange(len(counts)), counts)})
+    bounds = numbered.group_by(_PART).aggregate([(name, how) for name in names for how in ("min", "max", "count")])
+    for bound in bounds.to_pylist():
+        part = found[bound[_PART]]
+        for name in names:
+            part["nullCount"][name] = part["numRecords"] - bound[f"{name}_count"]
+            if bound[f"{name}_count"]:
+                part["minValues"][name] = _text(bound[f"{name}_min"])
+                part["maxValues"][name] = _text(bound[f"{name}_max"], up=True)
+    return found
 
 
 def _text(instant: datetime, up: bool = False) -> str:

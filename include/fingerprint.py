@@ -7,10 +7,13 @@ types, order and values do. Rows count in the order given, so callers sort by a 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
+
+_NOTHING = memoryview(b"")
 
 
 def of_table(table: pa.Table) -> str:
@@ -19,12 +22,28 @@ def of_table(table: pa.Table) -> str:
     Raises:
         TypeError: a column is nested; such columns have no canonical bytes here.
     """
-    digest = hashlib.sha256()
+    return of_parts(table, [table.num_rows])[0]
+
+
+def of_parts(table: pa.Table, counts: Sequence[int]) -> list[str]:
+    """The fingerprints of the first ``counts[0]`` rows of ``table``, of the ``counts[1]`` rows after them, and so on.
+
+    Each is that of a table with these rows alone; many small ones cost far less this way.
+
+    Raises:
+        TypeError: a column is nested.
+    """
+    digests = [hashlib.sha256() for _ in counts]
+    # column by column: no more than one of them is held in its canonical form
     for name, column in zip(table.column_names, table.columns, strict=True):
-        digest.update(f"{name}:{_logical(column.type)}:{len(column)};".encode())
-        for part in _canonical(name, column):
-            digest.update(part)
-    return digest.hexdigest()
+        heading, canonical = f"{name}:{_logical(column.type)}", _canonical(name, column)
+        begin = 0
+        for digest, count in zip(digests, counts, strict=True):
+            digest.update(f"{heading}:{count};".encode())
+            for octets in canonical.rows(begin, begin + count):
+                digest.update(octets)
+            begin += count
+    return [digest.hexdigest() for digest in digests]
 
 
 def combine(parts: Iterable[str]) -> str:
@@ -40,18 +59,42 @@ def _logical(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
-def _canonical(name: str, column: pa.ChunkedArray) -> Iterable[bytes | memoryview]:
+@dataclass(frozen=True)
+class _Canonical:
+    """A column as bytes, such that those of a run of rows are slices of them.
+
+    ``nulls`` has one byte a row (none, if there is no null), ``values`` ``width`` bytes a row: the value, or the
+    length of the row's text, which lies between two of ``bounds`` in ``text``.
+    """
+
+    nulls: memoryview | None
+    values: memoryview = _NOTHING
+    width: int = 0
+    text: memoryview | None = None
+    bounds: memoryview = _NOTHING
+
+    def rows(self, begin: int, end: int) -> Iterator[bytes | memoryview]:
+        yield bytes(end - begin) if self.nulls is None else self.nulls[begin:end]
+        yield self.values[begin * self.width : end * self.width]
+        if self.text is not None:
+            yield self.text[self.bounds[begin] : self.bounds[end]]
+
+
+def _canonical(name: str, column: pa.ChunkedArray) -> _Canonical:
     kind = _logical(column.type)
     flat = (column if column.type == kind else column.cast(kind)).combine_chunks()
     values = flat if isinstance(flat, pa.Array) else pa.concat_arrays(flat.chunks)
-    yield bytes(len(values)) if not values.null_count else _octets(pc.is_null(values).cast(pa.uint8()))
+    nulls = _octets(pc.is_null(values).cast(pa.uint8())) if values.null_count else None
     if pa.types.is_null(kind):
-        return
+        return _Canonical(nulls)
     if pa.types.is_string(kind):
+        if not len(values):  # it may have no offsets
+            return _Canonical(nulls)
         filled = _filled(values, "")
-        yield _octets(pc.binary_length(filled))
-        yield _text(filled)
-        return
+        _, offsets, text = filled.buffers()
+        bounds = memoryview(offsets).cast("i")[filled.offset :]
+        lengths = pc.binary_length(filled)
+        return _Canonical(nulls, _octets(lengths), 4, memoryview(b"" if text is None else text), bounds)
     if pa.types.is_boolean(kind):
         values = values.cast(pa.uint8())
     elif pa.types.is_date32(kind):
@@ -60,7 +103,7 @@ def _canonical(name: str, column: pa.ChunkedArray) -> Iterable[bytes | memoryvie
         values = values.cast(pa.int64())
     elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
         raise TypeError(f"column {name!r} is {kind}; fingerprints cover flat numbers, text, flags and times")
-    yield _octets(_filled(values, 0))
+    return _Canonical(nulls, _octets(_filled(values, 0)), values.type.bit_width // 8)
 
 
 def _filled(values: pa.Array, nothing: object) -> pa.Array:
@@ -69,13 +112,4 @@ def _filled(values: pa.Array, nothing: object) -> pa.Array:
 
 def _octets(values: pa.Array) -> memoryview:
     """The values' own bytes; they hold no null."""
-    return memoryview(values.to_numpy(zero_copy_only=False)).cast("B") if len(values) else memoryview(b"")
-
-
-def _text(values: pa.Array) -> memoryview:
-    """The bytes of all strings one after the other: what lies between the first offset and the last."""
-    _, offsets, octets = values.buffers()
-    if not len(values) or octets is None:
-        return memoryview(b"")
-    bounds = memoryview(offsets).cast("i")
-    return memoryview(octets)[bounds[values.offset] : bounds[values.offset + len(values)]]
+    return memoryview(values.to_numpy(zero_copy_only=False)).cast("B")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -147,9 +147,10 @@ class StageWriter:
         if not group:
             return {}
         group = dict(sorted(group.items()))
+        counts = [rows.num_rows for rows in group.values()]
         sizes: dict[str, int] = {}
         keys = pa.array(group, pa.string())
-        numbers = np.repeat(np.arange(len(group)), [rows.num_rows for rows in group.values()])
+        numbers = np.repeat(np.arange(len(group)), counts)
         together = pa.concat_tables(group.values()).append_column("ds", keys.take(pa.array(numbers)))
         together = together.sort_by([(name, "ascending") for name in ("ds", *order)]) if order else together
         pads.write_dataset(
@@ -167,15 +168,12 @@ class StageWriter:
             max_open_files=len(group) + 1,
             file_visitor=lambda file: sizes.update({_key_of(file.path): file.size}),
         )
-        found, begin = {}, 0
-        for key, rows in group.items():
-            written = together.slice(begin, rows.num_rows).drop_columns(["ds"])
-            begin += rows.num_rows
-            found[key] = StagedPartition(
-                f"ds={key}/{_FILE.format(i=0)}", rows.num_rows, sizes[key], fingerprint.of_table(written),
-                file_statistics.of(written),
-            )  # fmt: skip
-        return found
+        written = together.drop_columns(["ds"])
+        fingerprints, statistics = fingerprint.of_parts(written, counts), file_statistics.of_parts(written, counts)
+        return {
+            key: StagedPartition(f"ds={key}/{_FILE.format(i=0)}", count, sizes[key], content, bounds)
+            for key, count, content, bounds in zip(group, counts, fingerprints, statistics, strict=True)
+        }
 
     def _write_file(self, name: str, rows: pa.Table) -> None:
         pq.write_table(rows, f"{self.folder}/{name}", filesystem=self.filesystem, compression=COMPRESSION)
@@ -183,7 +181,7 @@ class StageWriter:
     def _write_manifest(self, partitions: dict[str, StagedPartition]) -> None:
         manifest = {
             "table": self.table,
-            "partitions": {key: asdict(part) for key, part in partitions.items()},
+            "partitions": {key: vars(part) for key, part in partitions.items()},
             "inputs": dict(self.inputs),
             "notes": dict(self.notes),
         }

@@ -52,6 +52,14 @@ def test_slicing_does_not_count(table: pa.Table, before: int, after: int) -> Non
     assert fingerprint.of_table(longer.slice(padding.num_rows, table.num_rows)) == fingerprint.of_table(table)
 
 
+@given(tables(), st.lists(st.integers(0, 8), max_size=3))
+def test_parts_are_fingerprinted_as_if_alone(table: pa.Table, cuts: list[int]) -> None:
+    bounds = [0, *sorted(min(cut, table.num_rows) for cut in cuts), table.num_rows]
+    pieces = [table.slice(start, end - start) for start, end in itertools.pairwise(bounds)]
+    alone = [fingerprint.of_table(piece) for piece in pieces]
+    assert fingerprint.of_parts(table, [piece.num_rows for piece in pieces]) == alone
+
+
 @given(tables())
 def test_dictionaries_and_large_text_do_not_count(table: pa.Table) -> None:
     text = [n for n, field in enumerate(table.schema) if pa.types.is_string(field.type)]

@@ -242,3 +242,14 @@ def test_bounds_of_a_file_are_rounded_outwards() -> None:
         "nullCount": {"at": 1},
     }
     assert file_statistics.of(pa.table({"value": [1, 2]})) == {"numRecords": 2}
+
+
+def test_files_of_one_group_have_bounds_of_their_own() -> None:
+    early, late = datetime(2013, 11, 2, 4, tzinfo=UTC), datetime(2013, 11, 3, 4, tzinfo=UTC)
+    rows = pa.table({"at": pa.array([early, late, late, None, None], pa.timestamp("us", "UTC"))})
+    parts = file_statistics.of_parts(rows, [2, 0, 2, 1])
+    assert [part["minValues"] for part in parts] == [
+        {"at": "2013-11-02T04:00:00.000Z"}, {}, {"at": "2013-11-03T04:00:00.000Z"}, {},
+    ]  # fmt: skip
+    assert [part["maxValues"].get("at", "")[:10] for part in parts] == ["2013-11-03", "", "2013-11-03", ""]
+    assert [(part["numRecords"], part["nullCount"]["at"]) for part in parts] == [(2, 0), (0, 0), (2, 1), (1, 1)]
