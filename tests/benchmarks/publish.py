@@ -9,6 +9,7 @@ of its own, eight times over; ``conflicts`` counts the errors that reached a cal
 from __future__ import annotations
 
 import multiprocessing
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -72,12 +73,11 @@ class _Ours:
 
         self.lake, self.number = Lake(root, threads=threads()), 0
 
-    def stage(self, first: str, span: int, seed: int) -> Any:
+    def stage(self, first: str, span: int, table: Any) -> Any:
         from include.lake import Run
 
         self.number += 1
-        run = Run("bench", f"benchmark-{first}", f"run-{self.number}-{seed}")
-        table = scores(first, span, seed)
+        run = Run("bench", f"benchmark-{first}", f"run-{os.getpid()}-{self.number}")
         keys = partitions.key_range(first, partitions.shift(first, span - 1))
         return self.lake.stage(TABLE, table.to_reader(), keys, run, ("carrier", "flight", "origin")), run
 
@@ -89,32 +89,38 @@ class _Ours:
 def ours(span: int, staged: bool = False) -> Work:
     root = tempfile.mkdtemp(prefix="bench-publish-")
     lake = _Ours(root)
-    lake.publish(lake.stage(FIRST, 365, 0))
+    lake.publish(lake.stage(FIRST, 365, scores(FIRST, 365, 0)))
     waiting: list[Any] = []
 
     def before() -> None:
-        waiting[:] = [lake.stage(FIRST, span, lake.number)] if staged else []
+        table = scores(FIRST, span, lake.number)
+        waiting[:] = [lake.stage(FIRST, span, table) if staged else table]
 
     def run() -> None:
-        lake.publish(waiting[0] if staged else lake.stage(FIRST, span, lake.number))
+        lake.publish(waiting[0] if staged else lake.stage(FIRST, span, waiting[0]))
 
     return _removed(Work(run, before), root)
 
 
 def bare(span: int) -> Work:
     root = tempfile.mkdtemp(prefix="bench-publish-")
-    _write_bare(root, FIRST, 365, 0)
+    _write_bare(root, FIRST, 365, scores(FIRST, 365, 0))
     numbers = iter(range(1, 1000))
-    return _removed(Work(lambda: _write_bare(root, FIRST, span, next(numbers))), root)
+    waiting: list[Any] = []
+
+    def before() -> None:
+        waiting[:] = [scores(FIRST, span, next(numbers))]
+
+    return _removed(Work(lambda: _write_bare(root, FIRST, span, waiting[0]), before), root)
 
 
-def _write_bare(root: str, first: str, span: int, seed: int) -> None:
+def _write_bare(root: str, first: str, span: int, table: Any) -> None:
     from deltalake import WriterProperties, write_deltalake
 
     last = partitions.shift(first, span - 1)
     write_deltalake(
         root,
-        scores(first, span, seed),
+        table,
         mode="overwrite",
         partition_by=["ds"],
         writer_properties=WriterProperties(compression="SNAPPY"),
@@ -125,13 +131,13 @@ def _write_bare(root: str, first: str, span: int, seed: int) -> None:
 def ours_at_once(span: int) -> Work:
     root = tempfile.mkdtemp(prefix="bench-publish-")
     lake = _Ours(root)
-    lake.publish(lake.stage(FIRST, 365, 0))
+    lake.publish(lake.stage(FIRST, 365, scores(FIRST, 365, 0)))
     return _removed(_at_once(_ours_often, root, span), root)
 
 
 def bare_at_once(span: int) -> Work:
     root = tempfile.mkdtemp(prefix="bench-publish-")
-    _write_bare(root, FIRST, 365, 0)
+    _write_bare(root, FIRST, 365, scores(FIRST, 365, 0))
     return _removed(_at_once(_bare_often, root, span), root)
 
 
@@ -153,7 +159,7 @@ def _ours_often(root: str, span: int, writer: int, this: int) -> int:
     lake = _Ours(root)
     first = partitions.shift(FIRST, writer * span)
     for time in range(TIMES):
-        lake.publish(lake.stage(first, span, 1000 * this + 10 * time + writer))
+        lake.publish(lake.stage(first, span, scores(first, span, 1000 * this + 10 * time + writer)))
     return 0
 
 
@@ -163,7 +169,8 @@ def _bare_often(root: str, span: int, writer: int, this: int) -> int:
     conflicts = 0
     for time in range(TIMES):
         try:
-            _write_bare(root, partitions.shift(FIRST, writer * span), span, 1000 * this + 10 * time + writer)
+            first = partitions.shift(FIRST, writer * span)
+            _write_bare(root, first, span, scores(first, span, 1000 * this + 10 * time + writer))
         except CommitFailedError:
             conflicts += 1
     return conflicts
