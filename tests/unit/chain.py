@@ -96,7 +96,10 @@ def use_case(name: str, **values: Any) -> UseCase:
     folder = temporary() / "use_cases"
     (folder / name).mkdir(parents=True, exist_ok=True)
     own = {"name": name, "like": "flights", "features": {"service": f"{name}_v1"}, **values}
-    (folder / name / f"{name}.yaml").write_text(yaml.safe_dump(own), encoding="utf-8")
+    # whole at every moment: other processes of the same test run read it
+    fresh = folder / name / f"{os.getpid()}.new"
+    fresh.write_text(yaml.safe_dump(own), encoding="utf-8")
+    fresh.replace(folder / name / f"{name}.yaml")
     before = os.environ.get(spec.MORE_FOLDERS)
     os.environ[spec.MORE_FOLDERS] = str(folder)
     try:
