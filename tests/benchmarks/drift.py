@@ -31,7 +31,7 @@ def rows(scale: Scale) -> list[Row]:
     planted = {"reference": before, "current": str(data.made("watched", full, 1))}
     found.append(
         Row("planted cases", full, "rows", Call("decide", "planted", planted, runs=3),
-            (Call("Evidently, full data", "evidently", planted, runs=3),),
+            (Call("Evidently, full data", "evidently", planted, runs=1),),
             (Target("same_verdicts", PLANTED, text=f"{PLANTED} of {PLANTED} verdicts as Evidently's (missing ones)"),))
     )  # fmt: skip
     found.append(

@@ -46,7 +46,6 @@ def _row(entities: int, size: int, *, late: int, pandas: bool, capped: str = "")
     feast = Call("Feast, our store", "through_feast", given, fresh=True, runs=runs)
     plain = Call("plain ASOF", "plain_asof", given | {"late": late}, fresh=True, runs=runs)
     references = [plain]
-    references += [Call("our join alone", "our_join", given, fresh=True, runs=runs)] if pandas else []
     references += [Call("pandas.merge_asof", "merge_asof", given, fresh=True, runs=1)] if pandas else []
     targets = [Target("seconds", 1.3, "plain ASOF"), Target("memory", 1.3, "plain ASOF")]
     targets += [Target("peak", 6 * 1024, text="peak <= 6 GB")] if capped else []
@@ -70,33 +69,6 @@ def _few(entities: int, size: int) -> Row:
 
 def through_feast(entities: str, histories: str, memory: str = "4GB") -> Work:
     return _feast(entities, histories, "include.offline_store.AsofOfflineStore", {"memory_limit": memory})
-
-
-def our_join(entities: str, histories: str, memory: str) -> Work:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from include.engine import engine
-    from include.point_in_time import History, values_as_of
-
-    wanted = [
-        History(
-            name, f"{histories}/{name}", tuple((k, k) for k in keys), tuple((v, f"{name}__{v}") for v in VALUES),
-            "event_timestamp", "created_timestamp",
-        )
-        for name, (_, keys) in HISTORIES.items()
-    ]  # fmt: skip
-
-    def run() -> Facts:
-        asked = pq.read_table(f"{entities}/entities.parquet")
-        columns: dict[str, Any] = {}
-        with engine(threads(), memory, ordered=False) as con:
-            for history in wanted:
-                found = values_as_of(con, asked, "event_timestamp", history)
-                columns |= dict(zip(found.column_names, found.columns, strict=True))
-        return _answer(pa.table(columns))
-
-    return Work(run)
 
 
 # ---- the references -------------------------------------------------------------------------------

@@ -177,7 +177,8 @@ def _measured_on(machine: Mapping[str, Any]) -> str:
     busy = " (**the machine was not quiet**)" if machine.get("busy") else ""
     return (
         f"{machine['when'][:10]}, {machine['processor']}, {machine['cores']} cores, {machine['memory_gb']} GB, "
-        f"{machine['threads']} threads, load {machine['load_at_start']} at start{busy}, "
+        f"{machine['threads']} threads, {machine.get('file_us', '?')} us a new file, "
+        f"load {machine['load_at_start']} at start{busy}, "
         f"commit `{machine['commit'][:12]}{'-dirty' if machine['commit'].endswith('-dirty') else ''}`."
     )
 
