@@ -37,9 +37,9 @@ def open_table(uri: str, version: int | None = None, storage_options: Mapping[st
         TableNotFoundError: there is no Delta table, or not that version of it.
     """
     opened = _held.get()
-    if opened is None:
-        return DeltaTable(uri, version=version, storage_options=dict(storage_options or {}) or None)
-    if (uri, version) not in opened:
-        table = DeltaTable(uri, version=version, storage_options=dict(storage_options or {}) or None)
+    if opened is not None and (uri, version) in opened:
+        return opened[uri, version]
+    table = DeltaTable(uri, version=version, storage_options=dict(storage_options or {}) or None)
+    if opened is not None:
         opened[uri, version] = opened[uri, table.version()] = table
-    return opened[uri, version]
+    return table

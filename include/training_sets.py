@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from include import feature_store, features, featurize, partitions
+from include import feature_store, features, featurize, partitions, snapshot
 from include.errors import TrainingError
 from include.lake import Input, Run
 from include.training.training_set import TrainingSet, open_training_set
@@ -95,6 +95,7 @@ def label_days(workspace: Workspace, as_of: str) -> tuple[str, str]:
     return first, last
 
 
+@snapshot.held()
 def _rows(
     workspace: Workspace, as_of: str, recorded: dict[str, Input] | Any = None
 ) -> tuple[pa.Table, dict[str, Input]]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from deltalake import DeltaTable
 
-from include import inputs, ledger, scoring
+from include import inputs, ledger, scoring, snapshot
 from include.errors import MissingPartitions
 from include.workspace import Workspace
 from tests.unit import chain
@@ -108,6 +111,19 @@ def test_a_correction_of_the_features_gives_new_rows_that_say_so(tmp_path: Path)
     before = {key: record.fingerprint for key, record in workspace.lake.records(SCORES, DAYS).items()}
     after = staged(workspace, scoring.AS_OF_CLOCK)
     assert {key for key in DAYS if after[key] != before[key]} == {DAYS[0]}
+
+
+def test_the_log_of_each_table_is_read_once_a_stage(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: Counter[str] = Counter()
+
+    def counting(uri: str, **options: Any) -> DeltaTable:
+        opened[uri] += 1
+        return DeltaTable(uri, **options)
+
+    monkeypatch.setattr(snapshot, "DeltaTable", counting)
+    staged(workspace, "as_of_clock")
+    assert len(opened) > len(workspace.case.features.views)
+    assert set(opened.values()) == {1}
 
 
 def test_features_that_are_missing_are_named(tmp_path: Path) -> None:
