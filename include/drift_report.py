@@ -60,6 +60,7 @@ def write(
     """
     # read by Evidently at each event, so it also holds where the library was imported before
     os.environ.setdefault("DO_NOT_TRACK", "1")
+    whole = dataset_verdict(decision, spec, prediction=prediction)
     shown, left_out = _shown(decision)
     samples = [_sample(frame, shown, categorical, seed) for frame in (reference, current)]
     shown = [verdict for verdict in shown if all(frame[verdict.column].notna().any() for frame in samples)]
@@ -78,7 +79,6 @@ def write(
         "evidently": json.loads(snapshot.json()),
     }
     _replace(record, json.dumps(content, indent=1, sort_keys=True, allow_nan=True))
-    whole = dataset_verdict(decision, spec, prediction=prediction)
     page = snapshot.get_html_str(as_iframe=False)
     _replace(html, page.replace("<body>", f"<body>{_banner(whole, len(shown), samples)}", 1))
     return DriftReport(str(html), str(record), disagreeing, tuple(left_out))

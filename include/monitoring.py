@@ -118,9 +118,8 @@ def verdict_rows(
     predictions' column among them; ``figures`` is what ``quality`` gave. Either may be absent.
     """
     found: list[dict[str, object]] = []
-    features = [drift for drift in drifts if drift.column != prediction]
-    if features:
-        whole = dataset_verdict(features, spec.drift)
+    if drifts:
+        whole = dataset_verdict(drifts, spec.drift, prediction=prediction)
         found.append(_row(DATA_DRIFT, "drift_share", None, whole.share, whole.threshold, whole.drifted, rows))
     for drift in drifts:
         of_prediction = drift.column == prediction
