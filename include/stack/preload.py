@@ -67,19 +67,16 @@ PROJECT = (
 )
 
 
-def import_all(names: tuple[str, ...]) -> list[str]:
-    """Import ``names`` in order; the names that could not be imported are logged and returned.
+def import_all(names: tuple[str, ...]) -> None:
+    """Import ``names`` in order, and log those that could not be.
 
     Whatever is wrong with a module, the parent lives: the tasks that need it say so, each in its own log.
     """
-    missing = []
     for name in names:
         try:
             importlib.import_module(name)
         except Exception as error:
             logging.getLogger(__name__).warning("not preloaded: %s (%r)", name, error)
-            missing.append(name)
-    return missing
 
 
 import_all(LIBRARIES)

@@ -30,8 +30,8 @@ def rows(scale: Scale) -> list[Row]:
     found = [_row(before, size, sizes[-1]) for size in sizes]
     planted = {"reference": before, "current": str(data.made("watched", full, 1))}
     found.append(
-        Row("planted cases", full, "rows", Call("decide", "planted", planted, runs=3),
-            (Call("Evidently, full data", "evidently", planted, runs=1),),
+        Row("planted cases", full, "rows", Call("decide", "planted", planted),
+            (Call("Evidently, full data", "evidently", planted),),
             (Target("same_verdicts", PLANTED, text=f"{PLANTED} of {PLANTED} verdicts as Evidently's (missing ones)"),))
     )  # fmt: skip
     found.append(
@@ -47,7 +47,7 @@ def _row(before: str, size: int, largest: int) -> Row:
     references = [Call(limit, "histograms", given, fresh=size == largest)]
     targets = [Target("seconds", 3, limit)]
     if size <= 1_000_000:
-        references.append(Call(evidently, "evidently", given, runs=1))
+        references.append(Call(evidently, "evidently", given))
         targets.append(Target("seconds", 20, evidently, faster=True))
     subject = Call("decide", "ours", given, fresh=size == largest)
     return Row(f"{size:,} rows", size, "rows", subject, tuple(references), tuple(targets), "decision")
@@ -115,7 +115,7 @@ def histograms(reference: str, current: str) -> Work:
 
 
 def evidently(reference: str, current: str) -> Work:
-    # it is run once: what a first report costs beside the work is spent on a few rows
+    # it may run once: what a first report costs beside the work is spent on a few rows
     _evidently_verdicts(reference, current, rows=1_000)
 
     def run() -> Facts:

@@ -40,7 +40,7 @@ def describe() -> dict[str, Any]:
 
 
 def _seconds_a_file() -> float:
-    """What it takes to create a small file in a new folder of the data's disk, which differs by more than ten times."""
+    """What a small file in a folder of its own costs where the data lie: some rows are little else."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as folder:
         began = time.perf_counter()

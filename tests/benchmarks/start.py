@@ -23,11 +23,11 @@ from tests.benchmarks.cases import Call, Facts, Row, Scale, Work
 
 def rows(scale: Scale) -> list[Row]:
     found = [
-        Row("make up, first time", 1, "starts", Call("healthy", "first_time", runs=2, limit_s=600)),
-        Row("make up, again", 1, "starts", Call("healthy", "again", runs=2, limit_s=600)),
+        Row("make up, first time", 1, "starts", Call("healthy", "first_time", limit_s=600)),
+        Row("make up, again", 1, "starts", Call("healthy", "again", limit_s=600)),
     ]
     if scale == "full":
-        found.append(Row("make demo", 1, "runs", Call("done", "demo", runs=1, limit_s=3600)))
+        found.append(Row("make demo", 1, "runs", Call("done", "demo", limit_s=3600)))
     return found
 
 

@@ -32,11 +32,11 @@ def rows(scale: Scale) -> list[Row]:
     sleeps = {"trials": 48, "workers": 16, "seconds": seconds}
     return [
         Row(
-            "16 trials, 2 workers", 16, "trials", Call("sweep", "real", fits, fresh=True, runs=3),
+            "16 trials, 2 workers", 16, "trials", Call("sweep", "real", fits, fresh=True),
             targets=(Target("overhead", 1.10, text="wall x workers / fits <= 1.10"),),
         ),
         Row(
-            "simulated, 16 workers", 48, "trials", Call("sweep", "simulated", sleeps, fresh=True, runs=1),
+            "simulated, 16 workers", 48, "trials", Call("sweep", "simulated", sleeps, fresh=True),
             targets=(Target("overhead", 1.05, text="wall x workers / fits <= 1.05"),),
         ),
         Row(
