@@ -18,7 +18,8 @@ import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 import pyarrow as pa
@@ -31,7 +32,7 @@ from deltalake.transaction import AddAction, RemoveAction
 from include import delta_log, fingerprint, records, snapshot
 from include.errors import LateAttempt, MissingPartitions, PromotionConflict, PublishConflict, SchemaMismatch
 from include.records import Input, Publication, Record, Run
-from include.staging import Stage, StageWriter
+from include.staging import Stage, StageWriter, make_folder
 
 TABLE_NAME = re.compile(
     r"[a-z][a-z0-9_]*/(raw|features|predictions|training|monitoring|ledger|quarantine)/[a-z][a-z0-9_]*"
@@ -51,7 +52,6 @@ class Lake:
     """Every Delta table under one root, a folder or an ``s3://`` address; it stages with ``threads`` threads."""
 
     root: str
-    storage_options: Mapping[str, str] = field(default_factory=dict)
     threads: int = 1
 
     # ---- where things are -------------------------------------------------------------------
@@ -64,14 +64,11 @@ class Lake:
 
     def files(self) -> tuple[pafs.FileSystem, str]:
         """The filesystem that holds the lake, and the root's path in it."""
-        if "://" in self.root:
-            filesystem, base = pafs.FileSystem.from_uri(self.root)
-            return filesystem, base
-        return pafs.LocalFileSystem(), self.root
+        return _files(self.root)
 
     def _open(self, table: str, version: int | None = None) -> DeltaTable | None:
         try:
-            return snapshot.open_table(self.uri(table), version, self.storage_options)
+            return snapshot.open_table(self.uri(table), version)
         except TableNotFoundError:
             return None
 
@@ -210,7 +207,6 @@ class Lake:
         return Publication(stage.table, delta.version(), tuple(changed), unchanged, rows)
 
     def _create(self, table: str, schema: pa.Schema) -> DeltaTable:
-        options = dict(self.storage_options) or None
         # whoever creates it at the same moment makes it the same
         with suppress(CommitFailedError):
             DeltaTable.create(
@@ -219,9 +215,8 @@ class Lake:
                 mode="ignore",
                 partition_by=["ds"],
                 configuration=TABLE_PROPERTIES,
-                storage_options=options,
             )
-        return DeltaTable(self.uri(table), storage_options=options)
+        return DeltaTable(self.uri(table))
 
     def _move_in(self, stage: Stage, keys: Iterable[str]) -> list[AddAction | RemoveAction]:
         """Move staged files under the table; moving again after a lost commit finds them there."""
@@ -234,7 +229,7 @@ class Lake:
             path = f"ds={key}/{part.fingerprint[:16]}-{hashlib.sha256(stage.path.encode()).hexdigest()[:12]}.parquet"
             target = f"{base}/{stage.table}/{path}"
             if filesystem.get_file_info(target).type == pafs.FileType.NotFound:
-                filesystem.create_dir(f"{base}/{stage.table}/ds={key}")
+                make_folder(filesystem, f"{base}/{stage.table}/ds={key}")
                 filesystem.move(f"{stage.path}/{part.file}", target)
             actions.append(delta_log.added(key, path, part.bytes, part.statistics))
         return actions
@@ -247,7 +242,7 @@ class Lake:
     def _claim(self, table: str, run: Run) -> None:
         filesystem, _ = self.files()
         folder = self._claims(table, run)
-        filesystem.create_dir(folder)
+        make_folder(filesystem, folder)
         with filesystem.open_output_stream(f"{folder}/{run.attempt}"):
             pass
 
@@ -383,6 +378,17 @@ class Lake:
         """How many entries ``append`` has written to a ledger."""
         delta = self._open(table)
         return 0 if delta is None else delta.transaction_version("ledger") or 0
+
+
+@cache
+def _files(root: str) -> tuple[pafs.FileSystem, str]:
+    """The filesystem of an address, which is asked once where it lies."""
+    if "://" not in root:
+        return pafs.LocalFileSystem(), root
+    # a small file is written by one request instead of three
+    options = "?allow_delayed_open=true" if root.startswith("s3://") else ""
+    filesystem, base = pafs.FileSystem.from_uri(f"{root}{options}")
+    return filesystem, base
 
 
 def _slug(run: Run) -> str:

@@ -118,7 +118,9 @@ def _old_folders(workspace: Workspace, retention_hours: int, dry_run: bool) -> i
         root = f"{base}/{kind}/{workspace.case.name}"
         for folder in _leaves(filesystem, root, depth=3):
             infos = filesystem.get_file_info(pafs.FileSelector(folder, recursive=True))
-            if infos and max(info.mtime.timestamp() for info in infos) < limit:
+            # object storage has no folders, and therefore no time of theirs
+            changed = [info.mtime.timestamp() for info in infos if info.mtime is not None]
+            if changed and max(changed) < limit:
                 count += 1
                 if not dry_run:
                     filesystem.delete_dir(folder)

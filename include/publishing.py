@@ -117,7 +117,7 @@ def _audit_one(
 ) -> AuditReport:
     suite = suite_of(workspace, table.rsplit("/", 1)[1])
     views = _views(workspace, suite, stages)
-    return run_suite(suite, stage.files(), stage.keys, place, views=views, connection=session)
+    return run_suite(suite, stage.parquet(), stage.keys, place, views=views, connection=session)
 
 
 def _views(workspace: Workspace, suite: Suite, stages: Mapping[str, Stage]) -> dict[str, Rows]:
@@ -125,7 +125,7 @@ def _views(workspace: Workspace, suite: Suite, stages: Mapping[str, Stage]) -> d
     views: dict[str, Rows] = {}
     for name in suite.reads:
         table = workspace.case.table("raw", name)
-        views[name] = stages[table].files() if table in stages else workspace.lake.dataset(table)
+        views[name] = stages[table].parquet() if table in stages else workspace.lake.dataset(table)
     return views
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -30,7 +30,7 @@ def held() -> Iterator[None]:
         _held.reset(token)
 
 
-def open_table(uri: str, version: int | None = None, storage_options: Mapping[str, str] | None = None) -> DeltaTable:
+def open_table(uri: str, version: int | None = None) -> DeltaTable:
     """The table at ``uri``, at ``version`` or the newest: the newest of this moment, where one is held.
 
     Raises:
@@ -39,7 +39,7 @@ def open_table(uri: str, version: int | None = None, storage_options: Mapping[st
     opened = _held.get()
     if opened is not None and (uri, version) in opened:
         return opened[uri, version]
-    table = DeltaTable(uri, version=version, storage_options=dict(storage_options or {}) or None)
+    table = DeltaTable(uri, version=version)
     if opened is not None:
         opened[uri, version] = opened[uri, table.version()] = table
     return table

@@ -22,9 +22,11 @@ AUDIT = "_audit.json"
 SCHEMA = "_schema.parquet"
 # Delta's own default. Of a day's few hundred rows zstd saves a tenth, and takes a third longer to write and to read
 COMPRESSION = "snappy"
+FETCHED_BYTES = 16 << 20  # of staged Parquet elsewhere: up to so many are held in memory while they are audited
 GROUP_ROWS = 100_000  # partitions are written together up to so many rows; one that has more is written alone
 _FILE = "part-{i}.parquet"
 _PARQUET = pads.ParquetFileFormat()
+_HIVE = pads.partitioning(pa.schema([("ds", pa.string())]), flavor="hive")
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,21 @@ class Stage:
         with self.filesystem.open_input_file(f"{self.path}/{SCHEMA}") as file:
             return pq.read_schema(file).append(pa.field("ds", pa.string()))
 
-    def files(self) -> list[str]:
-        """The Parquet files that hold rows; ``ds`` is in their path, as Hive writes it."""
-        return [f"{self.path}/{part.file}" for _, part in sorted(self.partitions.items()) if part.rows]
+    def parquet(self) -> list[str] | pads.Dataset | pa.Table:
+        """The staged rows for a reader: files of this machine by their paths, with ``ds`` in them as Hive writes it.
+
+        Of files that lie elsewhere, which DuckDB would look for on this machine, the rows come: as a table if they
+        are few, as a dataset that fetches them whenever it is read if they are many.
+        """
+        filled = [part for _, part in sorted(self.partitions.items()) if part.rows]
+        files = [f"{self.path}/{part.file}" for part in filled]
+        if not files or has_folders(self.filesystem):
+            return files
+        found = pads.dataset(
+            files, self.schema(), "parquet", self.filesystem, partitioning=_HIVE, partition_base_dir=self.path
+        )
+        # an audit reads its rows several times
+        return found.to_table() if sum(part.bytes for part in filled) <= FETCHED_BYTES else found
 
     def save_audit(self, audit: Mapping[str, Any]) -> None:
         """Keep the audit's result beside the files; a stage without one is not published."""
@@ -116,7 +130,7 @@ class StageWriter:
         _refuse_types(self.table, batches.schema)
         if self.filesystem.get_file_info(self.folder).type == pafs.FileType.Directory:
             self.filesystem.delete_dir(self.folder)
-        self.filesystem.create_dir(self.folder)
+        make_folder(self.filesystem, self.folder)
         columns = pa.schema([f for f in batches.schema if f.name != "ds"])
         self._write_file(SCHEMA, columns.empty_table())
         partitions = self._write_partitions(batches, order)
@@ -159,13 +173,14 @@ class StageWriter:
             filesystem=self.filesystem,
             format=_PARQUET,
             file_options=_PARQUET.make_write_options(compression=COMPRESSION),
-            partitioning=pads.partitioning(pa.schema([("ds", pa.string())]), flavor="hive"),
+            partitioning=_HIVE,
             basename_template=_FILE,
             existing_data_behavior="overwrite_or_ignore",
             use_threads=self.threads > 1,
             preserve_order=True,
             max_partitions=len(group),
             max_open_files=len(group) + 1,
+            create_dir=has_folders(self.filesystem),
             file_visitor=lambda file: sizes.update({_key_of(file.path): file.size}),
         )
         written = together.drop_columns(["ds"])
@@ -186,6 +201,17 @@ class StageWriter:
             "notes": dict(self.notes),
         }
         _write_json(self.filesystem, f"{self.folder}/{MANIFEST}", manifest)
+
+
+def has_folders(filesystem: pafs.FileSystem) -> bool:
+    """Whether files lie on this machine, where they need a folder; object storage knows names only."""
+    return isinstance(filesystem, pafs.LocalFileSystem)
+
+
+def make_folder(filesystem: pafs.FileSystem, path: str) -> None:
+    """Make ``path`` where files need a folder; elsewhere that would be a request for each of its parts."""
+    if has_folders(filesystem):
+        filesystem.create_dir(path)
 
 
 def _key_of(path: str) -> str:

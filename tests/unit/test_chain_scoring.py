@@ -83,7 +83,7 @@ def test_as_of_its_clock_each_day_has_its_own_champion_and_current_is_the_newest
     def models(model: str) -> list[int]:
         stages = scoring.stage(workspace, DAYS[0], DAYS[-1], model, chain.run("champions", "autumn_score"))
         stage = workspace.lake.open_stage(stages[SCORES])
-        found = versions_of(stage.files())
+        found = versions_of(stage.parquet())
         assert stage.notes["models"] == dict(zip(DAYS, found, strict=True))
         return found
 

@@ -1,0 +1,171 @@
+"""The lake on object storage: S3 holds what a folder would, and refuses whom a folder would refuse.
+
+The S3 is moto's, a server of its own process, since Delta's log keeps Python waiting while it reads.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import boto3
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pytest
+
+from include import featurize, maintenance, monitor, publishing, scoring, training_sets
+from include.errors import AuditFailed, LateAttempt, PromotionConflict
+from include.lake import Lake
+from include.workspace import Workspace
+from tests.unit import chain
+
+DAY = "2013-11-08"
+SERVER = """
+import sys
+from moto.server import ThreadedMotoServer
+server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+server.start()
+print(server.get_host_and_port()[1], flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    """The address of an empty bucket, to which the environment leads as it does in production."""
+    server = subprocess.Popen(
+        [sys.executable, "-c", SERVER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert server.stdout is not None
+    port = int(server.stdout.readline())
+    with pytest.MonkeyPatch.context() as environ:
+        environ.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        environ.setenv("AWS_ALLOW_HTTP", "true")
+        environ.setenv("AWS_ACCESS_KEY_ID", "nobody")
+        environ.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
+        environ.setenv("AWS_REGION", "us-east-1")
+        boto3.client("s3", region_name="us-east-1").create_bucket(Bucket="lifecycle")
+        try:
+            yield "s3://lifecycle"
+        finally:
+            server.communicate("")
+
+
+@pytest.fixture
+def empty(bucket: str, tmp_path: Path) -> Workspace:
+    """A deployment whose lake is a folder of the bucket that holds nothing."""
+    return Workspace(replace(chain.settings_in(tmp_path), lake_root=f"{bucket}/{tmp_path.name}"), chain.autumn())
+
+
+@pytest.fixture(scope="module")
+def moved(bucket: str, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """The trained lake, its files copied to the bucket one by one."""
+    folder = tmp_path_factory.mktemp("moved")
+    local = chain.copy(chain.trained(), folder)
+    there, base = pafs.FileSystem.from_uri(f"{bucket}/moved")
+    pafs.copy_files(local.settings.lake_root, base, pafs.LocalFileSystem(), there)
+    return Workspace(replace(local.settings, lake_root=f"{bucket}/moved"), local.case)
+
+
+def test_a_landed_day_has_the_content_that_it_has_in_a_folder(empty: Workspace) -> None:
+    chain.land(empty, DAY, DAY, chain.run(DAY))
+    in_folder = chain.fingerprints(chain.landed().lake)
+    found = chain.fingerprints(empty.lake)
+    assert found == {name: in_folder[name] for name in found}
+    assert {table for table, _ in found} >= {empty.case.table("raw", name) for name in empty.case.raw}
+    before = chain.versions(empty.lake)
+    chain.land(empty, DAY, DAY, chain.run("again"))
+    assert chain.versions(empty.lake) == before
+
+
+def test_rows_that_fail_their_audit_are_not_published(empty: Workspace) -> None:
+    table = empty.case.table("features", next(iter(empty.case.features.views)))
+    by = chain.run("wrong", "autumn_features")
+    rows = pa.table({"ds": [DAY], "nothing": pa.array([1], pa.int64())})
+    stages = {table: empty.lake.stage(table, rows.to_reader(), [DAY], by, ()).path}
+    with pytest.raises(AuditFailed):
+        publishing.audit(empty, stages, by)
+    assert empty.lake.version(table) is None
+
+
+def test_features_predictions_and_verdicts_are_those_of_a_folder(moved: Workspace) -> None:
+    before = chain.versions(moved.lake)
+    by = chain.run(DAY, "autumn_score")
+    for stages in (
+        featurize.stage(moved, DAY, DAY, by),
+        scoring.stage(moved, DAY, DAY, scoring.AS_OF_CLOCK, by),
+    ):
+        publishing.audit(moved, stages, by)
+        publishing.publish(moved, stages, by)
+    assert chain.versions(moved.lake) == before
+    verdicts = monitor.stage(moved, DAY, DAY, by)
+    publishing.audit(moved, verdicts, by)
+    assert publishing.publish(moved, verdicts, by)["changed"]["autumn/monitoring/verdicts"] == 1
+
+
+def test_features_materialize_from_it(moved: Workspace) -> None:
+    featurize.apply_definitions(moved)
+    assert featurize.materialize(moved, DAY, DAY)["views"] == len(moved.case.features.views)
+
+
+def test_a_training_set_is_frozen_and_read_back(moved: Workspace) -> None:
+    frozen = training_sets.freeze(moved, chain.AS_OF, chain.run("freeze", "autumn_train"))
+    assert training_sets.load(frozen).table.num_rows == frozen["rows"]
+    made = moved.lake.records(frozen["table"])[chain.AS_OF]
+    assert training_sets.rebuild(moved, chain.AS_OF, frozen["version"]) == made.fingerprint
+
+
+def test_writers_of_one_partition_follow_each_other(empty: Workspace) -> None:
+    lake, table, writers = empty.lake, "autumn/raw/outcomes", 4
+    chain.land(empty, DAY, DAY, chain.run(DAY))
+
+    def publish(value: int) -> None:
+        by = chain.run(f"writer {value}")
+        held = Lake(lake.root).dataset(table, [DAY]).to_table()
+        part = held.slice(value)
+        Lake(lake.root).publish(Lake(lake.root).stage(table, part.to_reader(), [DAY], by, ("dest",)), by)
+
+    before = lake.version(table)
+    threads = [threading.Thread(target=publish, args=(value,)) for value in range(1, writers + 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert lake.version(table) == before + writers
+
+
+def test_an_overtaken_attempt_publishes_nothing(empty: Workspace) -> None:
+    table, rows = "autumn/raw/outcomes", pa.table({"ds": [DAY], "value": pa.array([1], pa.int64())})
+    first, second = chain.run("one"), chain.run("one", attempt=2)
+    late = empty.lake.stage(table, rows.to_reader(), [DAY], first, ())
+    empty.lake.publish(empty.lake.stage(table, rows.to_reader(), [DAY], second, ()), second)
+    with pytest.raises(LateAttempt):
+        empty.lake.publish(late, first)
+
+
+def test_a_ledger_has_one_next_entry(empty: Workspace) -> None:
+    table, entry = "autumn/ledger/promotions", pa.table({"version": pa.array([1], pa.int64())})
+    assert empty.lake.append(table, entry, DAY, chain.run("one"), expected=0) == 1
+    with pytest.raises(PromotionConflict):
+        empty.lake.append(table, entry, DAY, chain.run("two"), expected=0)
+
+
+def test_maintenance_deletes_what_nobody_reads(empty: Workspace) -> None:
+    table, kept = "autumn/raw/outcomes", pa.table({"ds": [DAY], "value": pa.array([2], pa.int64())})
+    for value in (1, 2):
+        by = chain.run(f"value {value}")
+        rows = pa.table({"ds": [DAY], "value": pa.array([value], pa.int64())})
+        chain.publish(empty, {table: empty.lake.stage(table, rows.to_reader(), [DAY], by, ()).path}, by)
+    found = {table: 1, "stages": 4}  # the replaced file; a stage and a claim of each run
+    assert maintenance.vacuum(empty, retention_hours=0, dry_run=True) == found
+    assert maintenance.vacuum(empty, retention_hours=0, dry_run=False) == found
+    assert maintenance.vacuum(empty, retention_hours=0, dry_run=True) == {}
+    assert empty.lake.dataset(table).to_table().select(kept.column_names) == kept
