@@ -9,7 +9,7 @@ from __future__ import annotations
 import string
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -178,7 +178,18 @@ def _write_online(store: FeatureStore, view: FeatureView, rows: pa.Table) -> Non
         online.write_table(store.config, view, rows)
     elif len(rows):
         keys = {field.name: field.dtype.to_value_type() for field in view.entity_columns}
-        online.online_write_batch(store.config, view, _convert_arrow_to_proto(rows.combine_chunks(), view, keys), None)
+        offered = _convert_arrow_to_proto(rows.combine_chunks(), view, keys)
+        # most stores let the last writer win, and a backfill writes last
+        stored = online.online_read(store.config, view, [key for key, *_ in offered])
+        wanted = [
+            row for row, (event, _) in zip(offered, stored, strict=True) if event is None or _utc(event) <= _utc(row[2])
+        ]
+        online.online_write_batch(store.config, view, wanted, None)
+
+
+def _utc(instant: datetime) -> datetime:
+    """An instant of Feast's: without a zone it means UTC."""
+    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant
 
 
 def _create_online_tables(store: FeatureStore, definitions: Sequence[Definition]) -> None:

@@ -17,6 +17,7 @@ import random
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -32,12 +33,13 @@ from deltalake.transaction import AddAction, RemoveAction
 from include import delta_log, fingerprint, records, snapshot
 from include.errors import LateAttempt, MissingPartitions, PromotionConflict, PublishConflict, SchemaMismatch
 from include.records import Input, Publication, Record, Run
-from include.staging import Stage, StageWriter, make_folder
+from include.staging import Stage, StageWriter, has_folders, make_folder
 
 TABLE_NAME = re.compile(
     r"[a-z][a-z0-9_]*/(raw|features|predictions|training|monitoring|ledger|quarantine)/[a-z][a-z0-9_]*"
 )
 RETRIES = 12
+REQUESTS = 16  # at once, to a lake that is not on this machine
 # the log holds the records: Delta must never expire them by itself
 TABLE_PROPERTIES = {
     "delta.enableExpiredLogCleanup": "false",
@@ -221,18 +223,23 @@ class Lake:
     def _move_in(self, stage: Stage, keys: Iterable[str]) -> list[AddAction | RemoveAction]:
         """Move staged files under the table; moving again after a lost commit finds them there."""
         filesystem, base = self.files()
-        actions: list[AddAction | RemoveAction] = []
-        for key in keys:
+        attempt = hashlib.sha256(stage.path.encode()).hexdigest()[:12]
+
+        def moved(key: str) -> AddAction | RemoveAction:
             part = stage.partitions[key]
-            if part.rows == 0:
-                continue
-            path = f"ds={key}/{part.fingerprint[:16]}-{hashlib.sha256(stage.path.encode()).hexdigest()[:12]}.parquet"
+            path = f"ds={key}/{part.fingerprint[:16]}-{attempt}.parquet"
             target = f"{base}/{stage.table}/{path}"
             if filesystem.get_file_info(target).type == pafs.FileType.NotFound:
                 make_folder(filesystem, f"{base}/{stage.table}/ds={key}")
                 filesystem.move(f"{stage.path}/{part.file}", target)
-            actions.append(delta_log.added(key, path, part.bytes, part.statistics))
-        return actions
+            return delta_log.added(key, path, part.bytes, part.statistics)
+
+        filled = [key for key in keys if stage.partitions[key].rows]
+        if has_folders(filesystem):
+            return [moved(key) for key in filled]
+        # a file is moved by three requests, which are waited for
+        with ThreadPoolExecutor(REQUESTS) as pool:
+            return list(pool.map(moved, filled))
 
     # ---- fencing ------------------------------------------------------------------------------
 

@@ -70,7 +70,7 @@ def moved(bucket: str, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """The trained lake, its files copied to the bucket one by one."""
     folder = tmp_path_factory.mktemp("moved")
     local = chain.copy(chain.trained(), folder)
-    there, base = pafs.FileSystem.from_uri(f"{bucket}/moved")
+    there, base = Lake(f"{bucket}/moved").files()
     pafs.copy_files(local.settings.lake_root, base, pafs.LocalFileSystem(), there)
     return Workspace(replace(local.settings, lake_root=f"{bucket}/moved"), local.case)
 

