@@ -1,7 +1,8 @@
 """What a sweep costs besides fitting: workers pulling trials of one study on PostgreSQL.
 
 Overhead is the wall time of all workers together, from their start until the last has ended, divided by the
-sum of what they spent in fits: 1 would be a sweep that does nothing but fit. Workers are forked from a warm
+sum of what they spent in fits: 1 would be a sweep that does nothing but fit. *alone* is how much of the wall time
+passed after the first worker had found nothing left to do: the last trials' own length. Workers are forked from a warm
 parent, as tasks are. *16 trials, 2 workers* fits LightGBM, logistic regression and a network on replicated
 rows; *simulated* replaces fits by sleeps with reports, so that 16 workers fit on any machine. *prepared* tells
 what sharing saves: each worker on its own against the second of two.
@@ -12,6 +13,7 @@ from __future__ import annotations
 import multiprocessing
 import tempfile
 import time
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -111,10 +113,12 @@ def _sweep(settings: Any, size: int, simulated: float) -> Work:
         ]
         for process in started:
             process.start()
+        wait([process.sentinel for process in started])
+        first = time.perf_counter()
         for process in started:
             process.join()
-        wall = time.perf_counter() - begun
-        return _facts(storage, name, wall, settings)
+        ended = time.perf_counter()
+        return {**_facts(storage, name, ended - begun, settings), "alone": ended - first}
 
     return Work(run)
 
