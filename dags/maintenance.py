@@ -11,12 +11,13 @@ from include.use_cases.spec import UseCase
 from lifecycle import params
 from lifecycle.defaults import dag_defaults, use_cases
 from lifecycle.operators.maintenance import CompactOperator, VacuumOperator
+from lifecycle.timetables import weekly
 
 
 def maintenance(use_case: UseCase) -> None:
     with DAG(
         **dag_defaults(use_case, "maintenance", __doc__),
-        schedule=None,
+        schedule=weekly(use_case),
         params={"retention_hours": params.retention_hours(), "dry_run": params.dry_run()},
         max_active_runs=1,
     ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,14 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
 import pyarrow.fs as pafs
-import pyarrow.parquet as pq
 
 from include import file_statistics, fingerprint
 from include.errors import LifecycleError
 
 MANIFEST = "_stage.json"
 AUDIT = "_audit.json"
-SCHEMA = "_schema.parquet"
 # Delta's own default. Of a day's few hundred rows zstd saves a tenth, and takes a third longer to write and to read
 COMPRESSION = "snappy"
 FETCHED_BYTES = 16 << 20  # of staged Parquet elsewhere: up to so many are held in memory while they are audited
@@ -48,6 +47,7 @@ class Stage:
         table: the table the rows are meant for.
         path: the folder that holds the files.
         partitions: what was staged for each key; a key without rows has no file.
+        columns: the staged columns, without ``ds``.
         inputs: what was read to make the rows, a table name to a version, a range and a fingerprint.
         notes: figures about the stage that its publish record should carry.
     """
@@ -55,6 +55,7 @@ class Stage:
     table: str
     path: str
     partitions: dict[str, StagedPartition]
+    columns: pa.Schema
     filesystem: pafs.FileSystem
     inputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     notes: Mapping[str, Any] = field(default_factory=dict)
@@ -69,8 +70,7 @@ class Stage:
 
     def schema(self) -> pa.Schema:
         """The table's columns, ``ds`` last."""
-        with self.filesystem.open_input_file(f"{self.path}/{SCHEMA}") as file:
-            return pq.read_schema(file).append(pa.field("ds", pa.string()))
+        return self.columns.append(pa.field("ds", pa.string()))
 
     def parquet(self) -> list[str] | pads.Dataset | pa.Table:
         """The staged rows for a reader: files of this machine by their paths, with ``ds`` in them as Hive writes it.
@@ -87,6 +87,17 @@ class Stage:
         )
         # an audit reads its rows several times
         return found.to_table() if sum(part.bytes for part in filled) <= FETCHED_BYTES else found
+
+    def save(self) -> None:
+        """Write the manifest: from then on the folder is a stage."""
+        manifest = {
+            "table": self.table,
+            "partitions": {key: vars(part) for key, part in self.partitions.items()},
+            "columns": base64.b64encode(self.columns.serialize()).decode(),
+            "inputs": dict(self.inputs),
+            "notes": dict(self.notes),
+        }
+        _write_json(self.filesystem, f"{self.path}/{MANIFEST}", manifest)
 
     def save_audit(self, audit: Mapping[str, Any]) -> None:
         """Keep the audit's result beside the files; a stage without one is not published."""
@@ -106,7 +117,8 @@ class Stage:
             )
         manifest = _read_json(filesystem, f"{path}/{MANIFEST}")
         partitions = {key: StagedPartition(**part) for key, part in manifest["partitions"].items()}
-        return cls(manifest["table"], path, partitions, filesystem, manifest["inputs"], manifest["notes"])
+        columns = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(manifest["columns"])))
+        return cls(manifest["table"], path, partitions, columns, filesystem, manifest["inputs"], manifest["notes"])
 
 
 @dataclass(frozen=True)
@@ -132,14 +144,14 @@ class StageWriter:
             self.filesystem.delete_dir(self.folder)
         make_folder(self.filesystem, self.folder)
         columns = pa.schema([f for f in batches.schema if f.name != "ds"])
-        self._write_file(SCHEMA, columns.empty_table())
         partitions = self._write_partitions(batches, order)
         empty = columns.empty_table()
         for key in self.keys:
             if key not in partitions:
                 partitions[key] = StagedPartition("", 0, 0, fingerprint.of_table(empty))
-        self._write_manifest(partitions)
-        return Stage(self.table, self.folder, partitions, self.filesystem, self.inputs, self.notes)
+        stage = Stage(self.table, self.folder, partitions, columns, self.filesystem, self.inputs, self.notes)
+        stage.save()
+        return stage
 
     def _write_partitions(self, batches: pa.RecordBatchReader, order: tuple[str, ...]) -> dict[str, StagedPartition]:
         found: dict[str, StagedPartition] = {}
@@ -189,18 +201,6 @@ class StageWriter:
             key: StagedPartition(f"ds={key}/{_FILE.format(i=0)}", count, sizes[key], content, bounds)
             for key, count, content, bounds in zip(group, counts, fingerprints, statistics, strict=True)
         }
-
-    def _write_file(self, name: str, rows: pa.Table) -> None:
-        pq.write_table(rows, f"{self.folder}/{name}", filesystem=self.filesystem, compression=COMPRESSION)
-
-    def _write_manifest(self, partitions: dict[str, StagedPartition]) -> None:
-        manifest = {
-            "table": self.table,
-            "partitions": {key: vars(part) for key, part in partitions.items()},
-            "inputs": dict(self.inputs),
-            "notes": dict(self.notes),
-        }
-        _write_json(self.filesystem, f"{self.folder}/{MANIFEST}", manifest)
 
 
 def has_folders(filesystem: pafs.FileSystem) -> bool:

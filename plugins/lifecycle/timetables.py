@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset
 from airflow.timetables.simple import PartitionedAssetTimetable
-from airflow.timetables.trigger import CronPartitionTimetable
+from airflow.timetables.trigger import CronPartitionTimetable, CronTriggerTimetable
 
 if TYPE_CHECKING:
     from airflow.timetables.base import DagRunInfo
@@ -27,6 +27,11 @@ def by_clock(use_case: UseCase) -> CronPartitionTimetable:
 def by_partition_of(asset: Asset, use_case: UseCase) -> PartitionedAssets:
     """One run for each partition published to ``asset``."""
     return PartitionedAssets(assets=asset, cron=use_case.cron, time_zone=use_case.time_zone)
+
+
+def weekly(use_case: UseCase) -> CronTriggerTimetable:
+    """Sunday mornings of the use case's time zone, when the night's partitions are done."""
+    return CronTriggerTimetable("0 6 * * SUN", timezone=use_case.time_zone)
 
 
 class PartitionedAssets(PartitionedAssetTimetable):

@@ -15,7 +15,7 @@ from tests.benchmarks.cases import Call, Facts, Row, Scale, Target, Work
 
 def rows(scale: Scale) -> list[Row]:
     case = stacks.use_case(scale)
-    days, fewer = (30, 3) if scale == "full" else (4, 2)
+    days, fewer = (30, 2) if scale == "full" else (4, 2)
     stacks.Prepared(case).make()
     stock, loop = "Airflow's stock settings", "the functions in a loop"
     part = {"case": case, "days": fewer}

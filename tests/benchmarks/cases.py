@@ -34,7 +34,7 @@ class Call:
         label: how the table names it.
         units: how many units of the row's size it works on, when not all: then it is compared per unit.
         fresh: a new process for each run, where memory is compared; otherwise one process stays for all runs.
-        runs: runs at most, for what takes minutes.
+        runs: runs of it; by default fewer the longer it takes.
         environ: variables of its process.
         limit_s: seconds after which a run is given up, setting up included.
     """

@@ -15,8 +15,8 @@ from tests.benchmarks.cases import Call, Facts, Row, Scale, Target, Work
 def rows(scale: Scale) -> list[Row]:
     given = {"case": stacks.use_case(scale)}
     stacks.Prepared(given["case"]).make()
-    calls = Call("the calls in one process", "in_process", given)
-    subject, target = Call("through Airflow", "through_airflow", given), Target("seconds", 1.5, calls.label)
+    calls = Call("the calls in one process", "in_process", given, runs=3)
+    subject, target = Call("through Airflow", "through_airflow", given, runs=3), Target("seconds", 1.5, calls.label)
     return [Row("one day", 1, "days", subject, (calls,), (target,))]
 
 

@@ -34,12 +34,15 @@ def rows(scale: Scale) -> list[Row]:
 def _row(size: int) -> Row:
     given = {"table": str(data.made("online", size) / "table")}
     feast, bulk = "Feast's own loop", "bare executemany"
+    # it takes its keys one by one: of a million, a fifth tells as much as all of them
+    fewer = min(size, 200_000)
+    part = {"table": str(data.made("online", fewer) / "table")}
     return Row(
         f"{size:,} keys",
         size,
         "keys",
         Call("our store", "ours", given),
-        (Call(feast, "feasts", given), Call(bulk, "bulk", given)),
+        (Call(feast, "feasts", part, None if fewer == size else fewer), Call(bulk, "bulk", given)),
         (Target("cpu", 5, feast, faster=True), Target("seconds", 5, feast, faster=True), Target("cpu", 2, bulk)),
         series="materialize",
     )

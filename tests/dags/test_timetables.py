@@ -158,3 +158,15 @@ def test_in_2013_it_would_have_run_every_night_up_to_the_last(monkeypatch: pytes
     assert last is not None
     assert last.partition_key == "2013-12-31"
     assert next_run(monkeypatch, "flights_ingest", eve + timedelta(days=2), last) is None
+
+
+def test_maintenance_is_due_on_sunday_mornings_while_the_history_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = datetime(2027, 3, 10, tzinfo=UTC)
+    last = next_run(monkeypatch, "flights_live_maintenance", now, None)
+    assert last is not None
+    following = next_run(monkeypatch, "flights_live_maintenance", now, last)
+    assert following is not None
+    # summer time begins on the second of the two: six in the morning stays six in the morning
+    due = [pendulum.datetime(2027, 3, day, 6, tz=NEW_YORK) for day in (7, 14)]
+    assert [last.run_after, following.run_after] == due
+    assert next_run(monkeypatch, "flights_maintenance", now, None) is None
