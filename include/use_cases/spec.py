@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -310,25 +311,32 @@ def _base(path: Path, values: Mapping[str, Any], files: Mapping[str, Path]) -> P
     like = values.get("like")
     if like is None:
         return path
-    others = {name: file for name, file in files.items() if file != path}
-    if not isinstance(like, str) or like not in others:
+    base = files.get(like) if isinstance(like, str) else None
+    if base is None or base == path:
+        others = [name for name, file in files.items() if file != path]
         raise SpecError([f'{path.name}: like "{like}" unknown{nearest(str(like), others)}'])
-    further = _read(others[like]).get("like")
+    further = _read(base).get("like")
     if further is not None:
         raise SpecError([
             f'{path.name}: like "{like}" is itself like "{further}"; name that one and give what differs'
         ])  # fmt: skip
-    return others[like]
+    return base
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = yaml_file.parse(path.read_text(encoding="utf-8"))
+        values = _parsed(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise SpecError([f"{path.name}: not readable as YAML: {' '.join(str(error).split())}"]) from error
     if not isinstance(values, dict):
         raise SpecError([f"{path.name}: holds {type(values).__name__}; a spec is a mapping of names to values"])
     return values
+
+
+@functools.lru_cache(maxsize=16)
+def _parsed(text: str) -> Any:
+    """What a spec's text says, not to be changed: the spec that many others are ``like`` is parsed once."""
+    return yaml_file.parse(text)
 
 
 def _over(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:

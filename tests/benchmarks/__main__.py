@@ -22,7 +22,7 @@ NAMES = (
     "chain", "backfill",
 )  # fmt: skip
 # what takes longer than so many seconds is measured so many times, not five
-_LONG = ((8.0, 1), (3.0, 3))
+_LONG = ((5.0, 1), (3.0, 3))
 
 
 def main() -> None:

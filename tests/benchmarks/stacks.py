@@ -33,7 +33,7 @@ from include.workspace import Workspace
 from tests.benchmarks.data import CACHE
 
 CHAIN = ("ingest", "features", "score", "monitor")
-LOADED_TO = {"flights_small": "2013-02-09", "flights": "2013-08-31"}
+LOADED_TO = {"flights_small": "2013-02-09", "flights": "2013-05-31"}
 LAST = "2013-12-30"
 SCORED_DAYS = 15
 # what this project sets for pace, as Airflow has it by itself

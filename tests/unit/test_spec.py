@@ -13,6 +13,7 @@ import yaml
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from pydantic import ValidationError
 
+from include import yaml_file
 from include.errors import SpecError, UnknownPartition
 from include.use_cases import spec
 from include.use_cases.spec import FOLDER, MORE_FOLDERS, broken_use_cases, json_schema, load_use_case, load_use_cases
@@ -237,6 +238,24 @@ def test_like_a_broken_one_names_the_file_that_is_broken(write: Write) -> None:
     write("base", "name: [")
     write("child", {"name": "child", "like": "base"})
     assert faults("child")[0].startswith("base.yaml: not readable")
+
+
+def test_what_many_are_like_is_parsed_once_and_read_anew_when_it_has_changed(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = write("base", values("base"))
+    for number in range(5):
+        write(f"copy_{number}", {"name": f"copy_{number}", "like": "base", "training": {"trials": 10 + number}})
+    spec._parsed.cache_clear()
+    parsed: list[str] = []
+    parse = yaml_file.parse
+    monkeypatch.setattr(yaml_file, "parse", lambda text: parsed.append(text) or parse(text))
+    trials = {case.name: case.training.trials for case in load_use_cases()}
+    assert parsed.count(base.read_text(encoding="utf-8")) == 1
+    assert [trials[f"copy_{number}"] for number in range(5)] == [10, 11, 12, 13, 14]
+    assert trials["base"] == trials["flights"]
+    base.write_text(yaml.safe_dump(values("base", training__seed=7)), encoding="utf-8")
+    assert {case.training.seed for case in load_use_cases() if case.name.startswith("copy_")} == {7}
 
 
 # ---- values -------------------------------------------------------------------------------------
