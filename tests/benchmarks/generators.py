@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
@@ -68,13 +69,22 @@ def histories(folder: Path, rows: int, late_percent: int) -> None:
         con.execute(f"CREATE OR REPLACE TABLE entity AS SELECT DISTINCT {listed} FROM schedule ORDER BY ALL")
         count = con.execute("SELECT count(*) FROM entity").fetchall()[0][0]
         ticks = max(round(rows * share / count), 12)
-        for month in range(12):
-            con.execute(
-                f"COPY ({_month(listed, ticks, month, late_percent)}) TO '{folder / name}' "
-                f"({_ZSTD}, PARTITION_BY (ds), APPEND, FILENAME_PATTERN 'part-{month}_{{uuid}}')"
-            )
+        # a month is sorted in one thread: several at once keep every core busy
+        with ThreadPoolExecutor(threads()) as pool:
+            months = [
+                pool.submit(_append, con.cursor(), _month(listed, ticks, month, late_percent), folder / name, month)
+                for month in range(12)
+            ]
+            for month in months:
+                month.result()
         schema = Schema.from_arrow(pa.schema([pa.field("ds", pa.string())]))
         convert_to_deltalake(folder / name, partition_by=schema, partition_strategy="hive")
+
+
+def _append(con: duckdb.DuckDBPyConnection, query: str, table: Path, month: int) -> None:
+    con.execute("SET TimeZone = 'UTC'")  # a cursor has settings of its own
+    pattern = f"FILENAME_PATTERN 'part-{month}_{{uuid}}'"
+    con.execute(f"COPY ({query}) TO '{table}' ({_ZSTD}, PARTITION_BY (ds), APPEND, {pattern})")
 
 
 def _month(keys: str, ticks: int, month: int, late_percent: int) -> str:

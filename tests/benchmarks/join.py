@@ -24,7 +24,7 @@ LATE_PERCENT = 5
 
 def rows(scale: Scale) -> list[Row]:
     entities, histories = {"tiny": (20_000, [200_000]), "small": (ENTITIES, [1_000_000])}.get(
-        scale, (ENTITIES, [1_000_000, 10_000_000])
+        scale, (ENTITIES, [10_000_000])
     )
     found = [_row(entities, size, late=0, pandas=True) for size in histories]
     found.append(_row(entities, histories[-1], late=LATE_PERCENT, pandas=False))
