@@ -44,22 +44,24 @@ def main() -> None:
         console.print(
             f"[yellow]load average {machine['load_at_start']}: the machine is not quiet, times will be too long[/]"
         )
-    began = time.monotonic()
+    began, making = time.monotonic(), 0.0
     for name in names:
         began_here = time.monotonic()
-        outcomes = run(name, asked.scale, asked.repeat, asked.rows, console)
+        with console.status(f"{name}: data"):
+            rows = import_module(f"tests.benchmarks.{name}").rows(asked.scale)
+        made = time.monotonic() - began_here
+        outcomes = run(name, [row for row in rows if (asked.rows or "") in row.name], asked.repeat, console)
         found = results.as_json(name, asked.scale, machine, outcomes)
-        show(found, time.monotonic() - began_here, console)
+        show(found, time.monotonic() - began_here, made, console)
+        making += made
         if asked.rows is None:
             results.write(found, results.folder(asked.scale))
-    console.print(f"{time.monotonic() - began:.0f} s; results in {results.folder(asked.scale)}")
+    took = f"{time.monotonic() - began:.0f} s, {making:.0f} of them to make data"
+    console.print(f"{took}; results in {results.folder(asked.scale)}")
 
 
-def run(name: str, scale: str, repeat: int, only: str | None, console: Console) -> list[Outcome]:
-    """Measure every row of one benchmark."""
-    module = import_module(f"tests.benchmarks.{name}")
-    with console.status(f"{name}: data"):
-        rows: list[Row] = [row for row in module.rows(scale) if only is None or only in row.name]
+def run(name: str, rows: list[Row], repeat: int, console: Console) -> list[Outcome]:
+    """Measure some rows of one benchmark."""
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     outcomes = []
     with Progress(*columns, console=console, transient=True) as progress:
@@ -99,9 +101,9 @@ def _runs(call: Call, outcome: Outcome, repeat: int) -> int:
     return min(repeat, next((runs for longer, runs in _LONG if took > longer), repeat))
 
 
-def show(found: dict[str, Any], seconds: float, console: Console) -> None:
-    """Print what the page says of one benchmark, and how long it took, its data included."""
-    console.rule(f"{found['benchmark']}, {seconds:.0f} s")
+def show(found: dict[str, Any], seconds: float, making: float, console: Console) -> None:
+    """Print what the page says of one benchmark, how long it took, and how much of that was making its data."""
+    console.rule(f"{found['benchmark']}: {seconds:.0f} s, {making:.0f} of them to make data")
     for line in results.tables(found):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
