@@ -47,10 +47,10 @@ def optional(workspace: Workspace, stage: str, keys: Sequence[str]) -> Wanted:
     return {case.table("predictions", "scores"): _window(workspace, keys, days)}
 
 
-def missing(workspace: Workspace, stage: str, keys: Sequence[str]) -> Wanted:
-    """Those of the wanted and optional partitions that are not published."""
+def missing(workspace: Workspace, stage: str, keys: Sequence[str], among: Wanted | None = None) -> Wanted:
+    """Those of the wanted and optional partitions that are not published; only ``among`` them, where given."""
     found: Wanted = {}
-    for table, parts in _both(workspace, stage, keys).items():
+    for table, parts in (among or _both(workspace, stage, keys)).items():
         have = workspace.lake.published(table, parts)
         gone = tuple(key for key in parts if key not in have)
         if gone:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
+if TYPE_CHECKING:
+    from include import inputs
+    from include.workspace import Workspace
+
 GRACE_SECONDS_IF_OPTIONAL = 5.0
 POLL_SECONDS = 1.0
+POLL_SECONDS_AT_MOST = 5.0
 
 
 class InputsTrigger(BaseTrigger):
@@ -44,11 +49,13 @@ class InputsTrigger(BaseTrigger):
 
         workspace = await asyncio.to_thread(Workspace.open, self.use_case)
         patience = workspace.settings.inputs_grace_seconds if self.grace_seconds is None else self.grace_seconds
+        began = time.monotonic()
         idle_since: float | None = None
+        missing: inputs.Wanted = {}
         while True:
             # producers first: one that ends between the two looks has published by the second
             producing = await self._runs_to_do(inputs.producers(workspace, self.stage))
-            missing = await asyncio.to_thread(inputs.missing, workspace, self.stage, self.keys)
+            missing = await asyncio.to_thread(self._missing, workspace, missing)
             if not missing:
                 yield self._event()
                 return
@@ -61,7 +68,15 @@ class InputsTrigger(BaseTrigger):
                 if time.monotonic() - idle_since >= grace:
                     yield self._event(fault)
                     return
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(_pause(time.monotonic() - began, idle_since is not None))
+
+    def _missing(self, workspace: Workspace, before: inputs.Wanted) -> inputs.Wanted:
+        """What is missing: of what was missing ``before``, and when all of that has come, of everything."""
+        from include import inputs
+
+        if before and (still := inputs.missing(workspace, self.stage, self.keys, before)):
+            return still
+        return inputs.missing(workspace, self.stage, self.keys)
 
     async def _runs_to_do(self, dag_ids: list[str]) -> int:
         from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
@@ -71,3 +86,8 @@ class InputsTrigger(BaseTrigger):
 
     def _event(self, fault: str | None = None) -> TriggerEvent:
         return TriggerEvent({"keys": self.keys, "fault": fault})  # type: ignore[no-untyped-call]
+
+
+def _pause(waited: float, idle: bool) -> float:
+    """Seconds until the next look: a long wait may last a twentieth longer, for a fraction of the looks."""
+    return POLL_SECONDS if idle else min(max(POLL_SECONDS, waited / 20), POLL_SECONDS_AT_MOST)

@@ -1,7 +1,7 @@
 """The embedded stack of the benchmarks that go through Airflow, and the same day without it.
 
-One state folder under ``var/bench`` is prepared once: at full scale it is what `make demo` leaves; at small ones
-history landed, features computed, a champion promoted, the days that monitoring looks back at scored.
+One state folder under ``var/bench`` is prepared once: history landed, features computed, a champion promoted,
+the days that monitoring looks back at scored.
 Each measurement then takes days that nobody has asked for yet, in order, because a day that is published already
 is quicker the second time. The stack is started before a measurement and stopped after it, so that two ways of
 running it never share the machine.
@@ -13,8 +13,6 @@ import atexit
 import os
 import shutil
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,8 +23,7 @@ from typing import Any
 
 from include import partitions
 from include.lake import Run
-from include.settings import REPOSITORY, Settings
-from include.stack import demo
+from include.settings import Settings
 from include.stack.api import AirflowApi, Json, airflow_command
 from include.stack.layout import Layout
 from include.stack.pools import ensure_pools
@@ -36,12 +33,9 @@ from include.workspace import Workspace
 from tests.benchmarks.data import CACHE
 
 CHAIN = ("ingest", "features", "score", "monitor")
-SMALL = "flights_small"
-SMALL_LOADED_TO = "2013-02-28"
-SCORED_DAYS = 15
+LOADED_TO = {"flights_small": "2013-02-28", "flights": "2013-05-31"}
 LAST = "2013-12-30"
-# what a chain and a backfill at full scale use up, one after the other
-DAYS_AHEAD = 45
+SCORED_DAYS = 15
 # what this project sets for pace, as Airflow has it by itself
 STOCK = """
 AIRFLOW__CORE__PARALLELISM=32
@@ -57,7 +51,7 @@ _POLL_S = 0.2
 
 def use_case(scale: str) -> str:
     """The real use case; at small scales the one of the end-to-end tests, which trains in seconds."""
-    return demo.USE_CASE if scale == "full" else SMALL
+    return "flights" if scale == "full" else "flights_small"
 
 
 @dataclass
@@ -73,58 +67,27 @@ class Prepared:
     def make(self) -> None:
         """Prepare the folder, anew when its days are nearly used up."""
         ready = self.home / "next_day"
-        if ready.exists() and ready.read_text() <= partitions.shift(LAST, -DAYS_AHEAD):
+        if ready.exists() and ready.read_text() <= partitions.shift(LAST, -60):
             return
-        self.forget()
-        if self.case == SMALL:
-            self._make_small()
-        else:
-            self.play_demo()
-            self.end_demo()
-
-    def forget(self) -> None:
-        """Delete the folder."""
         shutil.rmtree(self.home, ignore_errors=True)
-
-    def play_demo(self) -> None:
-        """`make demo` in the folder; the services stay up."""
-        only_ours(os.environ)
-        airflow, mlflow = free_ports()
-        environ = {
-            **os.environ, "PYTHONPATH": str(REPOSITORY), "LIFECYCLE_HOME": str(self.home),
-            "LIFECYCLE_AIRFLOW_PORT": str(airflow), "LIFECYCLE_MLFLOW_PORT": str(mlflow),
-        }  # fmt: skip
-        command = [sys.executable, "-m", "include.stack", "demo"]
-        atexit.register(Stack(Layout(self.home)).down)
-        subprocess.run(command, env=environ, cwd=REPOSITORY, check=True, stdout=subprocess.DEVNULL)
-
-    def end_demo(self) -> None:
-        """Stop its services; the days after its own are there to be taken."""
-        Stack(Layout(self.home)).down()
-        self._ready_from(partitions.shift(demo.BACKFILL[-1], 1))
-
-    def _make_small(self) -> None:
         with self.running() as stack:
             api = AirflowApi.from_layout(stack.layout)
             for stage in ("bootstrap", "train", "promote", *CHAIN):
                 api.unpause(f"{self.case}_{stage}")
-            finish(api, f"{self.case}_bootstrap", {"from": "2013-01-01", "to": SMALL_LOADED_TO})
-            scored_from = partitions.shift(SMALL_LOADED_TO, -SCORED_DAYS)
+            finish(api, f"{self.case}_bootstrap", {"from": "2013-01-01", "to": LOADED_TO[self.case]})
+            scored_from = partitions.shift(LOADED_TO[self.case], -SCORED_DAYS)
             finish(api, f"{self.case}_train", {"trials": 4, "as_of": scored_from})
             wait_for(api, [f"{self.case}_promote"], None, datetime.fromtimestamp(0, UTC))
             self._score(scored_from)
-        self._ready_from(partitions.shift(SMALL_LOADED_TO, 1))
+        ready.write_text(partitions.shift(LOADED_TO[self.case], 1))
 
     def _score(self, first: str) -> None:
         from include import publishing, scoring
 
         workspace, run = self.workspace(), Run(self.case, f"{self.case}_score", "benchmark")
-        stages = scoring.stage(workspace, first, SMALL_LOADED_TO, scoring.AS_OF_CLOCK, run)
+        stages = scoring.stage(workspace, first, LOADED_TO[self.case], scoring.AS_OF_CLOCK, run)
         publishing.audit(workspace, stages, run)
         publishing.publish(workspace, stages, run)
-
-    def _ready_from(self, day: str) -> None:
-        (self.home / "next_day").write_text(day, encoding="utf-8")
 
     def take(self, days: int) -> tuple[str, ...]:
         """The next days that have never been asked for."""

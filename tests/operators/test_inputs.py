@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
 from include import inputs
 from include.errors import MissingPartitions
+from include.lake import Lake
 from include.workspace import Workspace
 from lifecycle import triggers
 from lifecycle.operators.inputs import AwaitInputsOperator
@@ -173,6 +174,39 @@ def test_partitions_that_are_only_optional_are_waited_for_but_not_required(works
     assert inputs.missing(workspace, "monitor", [SECOND]) == {"flights/predictions/scores": (FIRST,)}
     busy(forever(0))
     assert fired([SECOND], "monitor") == {"keys": [SECOND], "fault": None}
+
+
+def test_it_looks_again_only_for_what_was_missing_and_at_the_end_for_everything(
+    workspace: Workspace, busy: Busy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_raw(workspace, [SECOND])
+    looked: list[int] = []
+    published = Lake.published
+
+    def counting(lake: Lake, table: str, keys: Iterable[str]) -> frozenset[str]:
+        looked[-1] += 1
+        return published(lake, table, keys)
+
+    monkeypatch.setattr(Lake, "published", counting)
+
+    def producer() -> Iterator[int]:
+        for _ in range(3):
+            looked.append(0)
+            yield 1
+        publish_raw(workspace, [FIRST])
+        looked.append(0)
+        yield 0
+
+    busy(producer())
+    assert fired([SECOND], grace=0.01) == {"keys": [SECOND], "fault": None}
+    daily, reference = len(workspace.case.partitioned_raw), len(workspace.case.reference_raw)
+    assert looked == [daily + reference, daily, daily, daily + daily + reference]
+
+
+def test_a_long_wait_is_looked_at_less_often_until_the_producers_are_idle() -> None:
+    least = triggers.POLL_SECONDS
+    assert [triggers._pause(waited, idle=False) for waited in (0, 40, 80, 3600)] == [least, 2, 4, 5]
+    assert triggers._pause(3600, idle=True) == least
 
 
 def test_it_asks_for_runs_that_are_queued_or_running(monkeypatch: pytest.MonkeyPatch) -> None:
