@@ -75,7 +75,7 @@ schema: setup ## the JSON schema of use-case specs, after their fields have chan
 
 ##@ Measure it
 .PHONY: bench bench-clean bench-profile
-bench: setup ## every benchmark beside its references; 33 minutes in full, minutes with ARGS="--scale small"
+bench: setup ## every benchmark beside its references; half an hour in full, minutes with ARGS="--scale small"
 	@PYTHONPATH=.:plugins $(BIN)/python -m tests.benchmarks $(ARGS)
 
 bench-profile: setup ## where the CPU time of a daily chain and of a backfill goes
