@@ -1,7 +1,7 @@
 """The embedded stack of the benchmarks that go through Airflow, and the same day without it.
 
-One state folder under ``var/bench`` is prepared once: history landed, features computed, a champion promoted,
-the days that monitoring looks back at scored.
+One state folder under ``var/bench`` is prepared once: history landed, features computed, a champion promoted, the
+days that monitoring looks back at scored. At full scale most of it is what `make demo` leaves.
 Each measurement then takes days that nobody has asked for yet, in order, because a day that is published already
 is quicker the second time. The stack is started before a measurement and stopped after it, so that two ways of
 running it never share the machine.
@@ -13,6 +13,8 @@ import atexit
 import os
 import shutil
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,7 +25,8 @@ from typing import Any
 
 from include import partitions
 from include.lake import Run
-from include.settings import Settings
+from include.settings import REPOSITORY, Settings
+from include.stack import demo
 from include.stack.api import AirflowApi, Json, airflow_command
 from include.stack.layout import Layout
 from include.stack.pools import ensure_pools
@@ -33,9 +36,12 @@ from include.workspace import Workspace
 from tests.benchmarks.data import CACHE
 
 CHAIN = ("ingest", "features", "score", "monitor")
-LOADED_TO = {"flights_small": "2013-02-28", "flights": "2013-05-31"}
-LAST = "2013-12-30"
+SMALL = "flights_small"
+SMALL_LOADED_TO = "2013-02-28"
 SCORED_DAYS = 15
+LAST = "2013-12-30"
+# what a chain and a backfill at full scale use up, one after the other
+DAYS_AHEAD = 45
 # what this project sets for pace, as Airflow has it by itself
 STOCK = """
 AIRFLOW__CORE__PARALLELISM=32
@@ -51,7 +57,7 @@ _POLL_S = 0.2
 
 def use_case(scale: str) -> str:
     """The real use case; at small scales the one of the end-to-end tests, which trains in seconds."""
-    return "flights" if scale == "full" else "flights_small"
+    return demo.USE_CASE if scale == "full" else SMALL
 
 
 @dataclass
@@ -67,27 +73,65 @@ class Prepared:
     def make(self) -> None:
         """Prepare the folder, anew when its days are nearly used up."""
         ready = self.home / "next_day"
-        if ready.exists() and ready.read_text() <= partitions.shift(LAST, -60):
+        if ready.exists() and ready.read_text() <= partitions.shift(LAST, -DAYS_AHEAD):
             return
+        self.forget()
+        if self.case == SMALL:
+            self._make_small()
+        else:
+            self.play_demo()
+            self.end_demo()
+
+    def forget(self) -> None:
+        """Delete the folder, and stop what was left running in it."""
+        Stack(Layout(self.home)).down()
         shutil.rmtree(self.home, ignore_errors=True)
+
+    def play_demo(self) -> None:
+        """`make demo` in the folder; the services stay up."""
+        only_ours(os.environ)
+        airflow, mlflow = free_ports()
+        environ = {
+            **os.environ, "PYTHONPATH": str(REPOSITORY), "LIFECYCLE_HOME": str(self.home),
+            "LIFECYCLE_AIRFLOW_PORT": str(airflow), "LIFECYCLE_MLFLOW_PORT": str(mlflow),
+        }  # fmt: skip
+        command = [sys.executable, "-m", "include.stack", "demo"]
+        atexit.register(Stack(Layout(self.home)).down)
+        subprocess.run(command, env=environ, cwd=REPOSITORY, check=True, stdout=subprocess.DEVNULL)
+
+    def end_demo(self) -> None:
+        """Score what the monitors of the days after its own look back at, and stop its services."""
+        from include import scoring
+
+        first, last = partitions.shift(demo.BACKFILL[-1], -SCORED_DAYS), partitions.shift(demo.BACKFILL[0], -1)
+        with self.running():
+            self._score(first, last, scoring.CURRENT)
+        self._ready_from(partitions.shift(demo.BACKFILL[-1], 1))
+
+    def _make_small(self) -> None:
+        from include import scoring
+
         with self.running() as stack:
             api = AirflowApi.from_layout(stack.layout)
             for stage in ("bootstrap", "train", "promote", *CHAIN):
                 api.unpause(f"{self.case}_{stage}")
-            finish(api, f"{self.case}_bootstrap", {"from": "2013-01-01", "to": LOADED_TO[self.case]})
-            scored_from = partitions.shift(LOADED_TO[self.case], -SCORED_DAYS)
+            finish(api, f"{self.case}_bootstrap", {"from": "2013-01-01", "to": SMALL_LOADED_TO})
+            scored_from = partitions.shift(SMALL_LOADED_TO, -SCORED_DAYS)
             finish(api, f"{self.case}_train", {"trials": 4, "as_of": scored_from})
             wait_for(api, [f"{self.case}_promote"], None, datetime.fromtimestamp(0, UTC))
-            self._score(scored_from)
-        ready.write_text(partitions.shift(LOADED_TO[self.case], 1))
+            self._score(scored_from, SMALL_LOADED_TO, scoring.AS_OF_CLOCK)
+        self._ready_from(partitions.shift(SMALL_LOADED_TO, 1))
 
-    def _score(self, first: str) -> None:
+    def _score(self, first: str, last: str, model: str) -> None:
         from include import publishing, scoring
 
         workspace, run = self.workspace(), Run(self.case, f"{self.case}_score", "benchmark")
-        stages = scoring.stage(workspace, first, LOADED_TO[self.case], scoring.AS_OF_CLOCK, run)
+        stages = scoring.stage(workspace, first, last, model, run)
         publishing.audit(workspace, stages, run)
         publishing.publish(workspace, stages, run)
+
+    def _ready_from(self, day: str) -> None:
+        (self.home / "next_day").write_text(day, encoding="utf-8")
 
     def take(self, days: int) -> tuple[str, ...]:
         """The next days that have never been asked for."""
@@ -108,16 +152,16 @@ class Prepared:
     def start(self, overrides: str = "") -> Stack:
         """Start the stack with ``overrides`` and this process's environment fit to read its lake.
 
-        One that another process of the same benchmark has started is used as it is; it is stopped when the
-        first of them ends.
+        One that runs with them already is used as it is; it is stopped when the first process ends that uses it.
         """
         only_ours(os.environ)
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         stack = Stack(Layout.from_environ({"LIFECYCLE_HOME": str(self.home)}))
-        if not all(part.healthy for part in stack.status()):
+        atexit.register(stack.down)
+        if not self._runs_with(stack, overrides):
+            stack.down()
             stack = Stack(Layout(self.home, *free_ports()))
             stack.layout.overrides_file.write_text(overrides, encoding="utf-8")
-            atexit.register(stack.down)
             stack.up()
         ensure_pools(stack.layout)
         api = AirflowApi.from_layout(stack.layout)
@@ -128,6 +172,11 @@ class Prepared:
         for name in [name for name in given if name.startswith(("LIFECYCLE_", "MLFLOW_", "FEAST_", "GX_"))]:
             os.environ[name] = given[name]
         return stack
+
+    def _runs_with(self, stack: Stack, overrides: str) -> bool:
+        file = stack.layout.overrides_file
+        given = file.read_text(encoding="utf-8") if file.exists() else ""
+        return given == overrides and all(part.healthy for part in stack.status())
 
     def workspace(self) -> Workspace:
         return Workspace(Settings.from_environ(), load_use_case(self.case))

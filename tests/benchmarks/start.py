@@ -9,14 +9,10 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from include.settings import REPOSITORY
 from tests.benchmarks import stacks
 from tests.benchmarks.cases import Call, Facts, Row, Scale, Work
 from tests.benchmarks.data import CACHE
@@ -83,21 +79,11 @@ def _up(prepare: Callable[[Path], None]) -> Work:
 
 
 def demo() -> Work:
-    stacks.only_ours(os.environ)
-    parent = Path(tempfile.mkdtemp(prefix="bench-demo-"))
-    airflow, mlflow = stacks.free_ports()
-    environ = {
-        **os.environ, "PYTHONPATH": str(REPOSITORY), "LIFECYCLE_HOME": str(parent / "home"),
-        "LIFECYCLE_AIRFLOW_PORT": str(airflow), "LIFECYCLE_MLFLOW_PORT": str(mlflow),
-    }  # fmt: skip
-
-    def stack(*words: str) -> None:
-        command = [sys.executable, "-m", "include.stack", *words]
-        subprocess.run(command, env=environ, cwd=REPOSITORY, check=True, stdout=subprocess.DEVNULL)
+    """The folder that it leaves is the one in which the benchmarks through Airflow go on."""
+    prepared = stacks.Prepared(stacks.use_case("full"))
 
     def after() -> Facts:
-        stack("down")
-        shutil.rmtree(parent, ignore_errors=True)
+        prepared.end_demo()
         return {}
 
-    return Work(lambda: stack("demo"), after=after)
+    return Work(prepared.play_demo, prepared.forget, after)
