@@ -1,4 +1,4 @@
-"""``python -m tests.benchmarks [names] [--scale tiny|small|full] [--repeat 5]``: measure, compare, write."""
+"""``python -m tests.benchmarks [names] [--scale tiny|small|full] [--minutes 30]``: measure, compare, write."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tests.benchmarks import results
+from tests.benchmarks.budget import MINUTES, Budget
 from tests.benchmarks.cases import Call, Row
 from tests.benchmarks.machine import QUIET_LOAD, describe
 from tests.benchmarks.processes import Failed, Measured
@@ -30,6 +31,8 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="name", help=f"which: {', '.join(NAMES)}; all when left out")
     parser.add_argument("--scale", choices=("tiny", "small", "full"), default=os.environ.get("BENCH_SCALE") or "full")
     parser.add_argument("--repeat", type=int, default=5, metavar="N", help="runs of each call (%(default)s)")
+    limit = f"name and leave out what would not end within N minutes ({MINUTES:.0f} for all in full, else no limit)"
+    parser.add_argument("--minutes", type=float, metavar="N", help=limit)
     parser.add_argument("--rows", metavar="TEXT", help="only rows whose name contains it; nothing is written")
     asked = parser.parse_args()
     names = [name.replace("-", "_") for name in asked.names] or list(NAMES)
@@ -44,8 +47,13 @@ def main() -> None:
         console.print(
             f"[yellow]load average {machine['load_at_start']}: the machine is not quiet, times will be too long[/]"
         )
-    began, making = time.monotonic(), 0.0
+    minutes = asked.minutes or (MINUTES if asked.scale == "full" and not asked.names else None)
+    budget, making = Budget(minutes), 0.0
+    left_out: list[str] = []
     for name in names:
+        if not budget.allows(name):
+            left_out.append(f"{name} (about {budget.expects(name) / 60:.0f} minutes)")
+            continue
         began_here = time.monotonic()
         with console.status(f"{name}: data"):
             rows = import_module(f"tests.benchmarks.{name}").rows(asked.scale)
@@ -54,10 +62,14 @@ def main() -> None:
         found = results.as_json(name, asked.scale, machine, outcomes)
         show(found, time.monotonic() - began_here, made, console)
         making += made
+        budget.ended(name)
         if asked.rows is None:
             results.write(found, results.folder(asked.scale))
-    took = f"{time.monotonic() - began:.0f} s, {making:.0f} of them to make data"
+    took = f"{budget.elapsed:.0f} s, {making:.0f} of them to make data"
     console.print(f"{took}; results in {results.folder(asked.scale)}")
+    if left_out:
+        console.print(f"[yellow]left out, to end within {minutes:.0f} minutes: {', '.join(left_out)}[/]")
+        console.print('measure them by name, or everything with ARGS="--minutes 90"')
 
 
 def run(name: str, rows: list[Row], repeat: int, console: Console) -> list[Outcome]:
