@@ -68,7 +68,7 @@ def main() -> None:
     took = f"{budget.elapsed:.0f} s, {making:.0f} of them to make data"
     console.print(f"{took}; results in {results.folder(asked.scale)}")
     if left_out:
-        console.print(f"[yellow]left out, to end within {minutes:.0f} minutes: {', '.join(left_out)}[/]")
+        console.print(f"[yellow]left out, to end within {minutes:g} minutes: {', '.join(left_out)}[/]")
         console.print('measure them by name, or everything with ARGS="--minutes 90"')
 
 

@@ -10,7 +10,7 @@ ABOUT_S = {
     "join": 195, "audit": 75, "transform": 60, "publish": 30, "materialize": 75, "sweep": 115, "score": 60,
     "drift": 140, "parse": 40, "torch_rows": 30, "start": 180, "chain": 90, "backfill": 390,
 }  # fmt: skip
-"""Seconds of each at full scale on two quiet cores, its data made."""
+"""Estimates: seconds of each at full scale on two quiet cores, the making of its data among them."""
 
 
 class Budget:

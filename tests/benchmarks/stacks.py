@@ -3,8 +3,8 @@
 One state folder under ``var/bench`` is prepared once: history landed, features computed, a champion promoted, the
 days that monitoring looks back at scored. At full scale most of it is what `make demo` leaves.
 Each measurement then takes days that nobody has asked for yet, in order, because a day that is published already
-is quicker the second time. The stack is started before a measurement and stopped after it, so that two ways of
-running it never share the machine.
+is quicker the second time. A stack with the settings of a measurement is up before it; one with other settings is
+stopped first, so that two of them never share the machine.
 """
 
 from __future__ import annotations
