@@ -13,6 +13,7 @@ import httpx
 
 from include.errors import LifecycleError
 from include.stack.environment import service_environ
+from include.stack.launch import LAUNCH
 from include.stack.layout import Layout
 from include.stack.secrets import load_or_create
 
@@ -227,9 +228,8 @@ def airflow_command(layout: Layout, *arguments: str, timeout_s: float = 300.0) -
     """
     secrets, _ = load_or_create(layout.secrets_file)
     environ = service_environ(layout, secrets)
-    done = subprocess.run(
-        ["airflow", *arguments], env=environ, capture_output=True, text=True, timeout=timeout_s, check=False
-    )
+    command = [*LAUNCH, "airflow", *arguments]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=timeout_s, check=False)
     if done.returncode != 0:
         said = (done.stderr + done.stdout).strip()[-2000:]
         raise LifecycleError(f"`airflow {' '.join(arguments)}` failed with {done.returncode}:\n{said}")

@@ -7,15 +7,16 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 import httpx
 
+from include.stack.launch import LAUNCH
 from include.stack.layout import Layout
 from include.stack.processes import Service
 
 # how often a component that is healthy may be asked again
 _PROBE_TIMEOUT_S = 2.0
+_WARM_SCHEDULER = (sys.executable, "-m", "include.stack.warm_scheduler")
 # latest heartbeat by component, as seconds since the epoch
 Heartbeats = Mapping[str, float]
 
@@ -55,10 +56,9 @@ def _service(layout: Layout, name: str) -> Service:
 
 
 def _mlflow(layout: Layout) -> Component:
-    program = str(Path(sys.executable).parent / "mlflow")
     hosts = sorted({"localhost", "127.0.0.1", layout.host})
     command = (
-        *(program, "server", "--app-name", "basic-auth", "--workers", "1"),
+        *(*LAUNCH, "mlflow", "server", "--app-name", "basic-auth", "--workers", "1"),
         *("--host", layout.bind, "--port", str(layout.mlflow_port), "--serve-artifacts"),
         *("--allowed-hosts", ",".join(f"{host}:{layout.mlflow_port}" for host in hosts)),
     )
@@ -70,8 +70,8 @@ def _airflow(layout: Layout, name: str, heartbeat: str, *options: str) -> Compon
         # a heartbeat from before this process began is its predecessor's
         return heartbeats.get(heartbeat, 0.0) > started
 
-    program = ("include.stack.warm_scheduler",) if name == "scheduler" else ("airflow", name)
-    command = (sys.executable, "-m", *program, *options)
+    program = _WARM_SCHEDULER if name == "scheduler" else (*LAUNCH, "airflow", name)
+    command = (*program, *options)
     return Component(_service(layout, name), command, True, answers)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from importlib.metadata import version
 from include.errors import LifecycleError
 from include.settings import REPOSITORY
 from include.stack.environment import service_environ
+from include.stack.launch import LAUNCH
 from include.stack.layout import Layout
 from include.stack.mlflow_login import write_login_settings
 from include.stack.ports import require_free
@@ -170,7 +170,7 @@ class Stack:
             return
         self.report("schema", "migrating")
         done = subprocess.run(
-            [sys.executable, "-m", "airflow", "db", "migrate"],
+            [*LAUNCH, "airflow", "db", "migrate"],
             env=environ,
             cwd=REPOSITORY,
             capture_output=True,

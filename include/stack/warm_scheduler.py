@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import runpy
 import sys
 from multiprocessing import forkserver
+
+from include.stack.launch import launch
 
 
 def main() -> None:
@@ -20,8 +21,7 @@ def main() -> None:
         multiprocessing.set_start_method("forkserver")
         forkserver.set_forkserver_preload(preload.split(","))
         forkserver.ensure_running()
-    sys.argv = ["airflow", "scheduler", *sys.argv[1:]]
-    runpy.run_module("airflow", run_name="__main__", alter_sys=True)
+    launch("airflow", "scheduler", *sys.argv[1:])
 
 
 if __name__ == "__main__":
