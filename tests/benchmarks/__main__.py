@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
+import sys
 import time
 from importlib import import_module
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tests.benchmarks import results
+from tests.benchmarks import results, stacks
 from tests.benchmarks.budget import MINUTES, Budget
 from tests.benchmarks.cases import Call, Row
 from tests.benchmarks.machine import QUIET_LOAD, describe
@@ -40,6 +42,17 @@ def main() -> None:
     unknown = sorted(set(names) - set(NAMES))
     if unknown:
         parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(NAMES)}")
+    # one that is asked to end has its stack stopped too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        stacks.stop_all()
+        measure(names, asked)
+    finally:
+        stacks.stop_all()
+
+
+def measure(names: list[str], asked: argparse.Namespace) -> None:
+    """Measure, show and write what was asked for, as far as time allows."""
     console = Console()
     machine = describe()
     machine["busy"] = machine["load_at_start"] > QUIET_LOAD

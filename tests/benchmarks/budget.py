@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 MINUTES = 30.0
 ABOUT_S = {
-    "join": 195, "audit": 75, "transform": 60, "publish": 30, "materialize": 75, "sweep": 115, "score": 60,
-    "drift": 140, "parse": 40, "torch_rows": 30, "start": 180, "chain": 90, "backfill": 390,
+    "join": 165, "audit": 60, "transform": 50, "publish": 28, "materialize": 58, "sweep": 110, "score": 50,
+    "drift": 100, "parse": 40, "torch_rows": 28, "start": 150, "chain": 75, "backfill": 365,
 }  # fmt: skip
 """Estimates: seconds of each at full scale on two quiet cores, the making of its data among them."""
 

@@ -30,8 +30,7 @@ def rows(scale: Scale) -> list[Row]:
     found = [_row(before, size, sizes[-1]) for size in sizes]
     planted = {"reference": before, "current": str(data.made("watched", full, 1))}
     found.append(
-        Row("planted cases", full, "rows", Call("decide", "planted", planted),
-            (Call("Evidently, full data", "evidently", planted),),
+        Row("planted cases", full, "rows", Call("decide", "planted", planted), (),
             (Target("same_verdicts", PLANTED, text=f"{PLANTED} of {PLANTED} verdicts as Evidently's (missing ones)"),))
     )  # fmt: skip
     found.append(

@@ -1,4 +1,7 @@
-"""How each data set is made; every function fills a folder."""
+"""How each data set is made; every function fills a folder.
+
+Each runs in a process of its own, which imports what it needs: Feast alone takes longer than most of them.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import Schema, convert_to_deltalake, write_deltalake
 
-from include import featurize, ingest, partitions
-from include.lake import Run
 from include.use_cases.flights.source import FIRST, LAST, FlightsSource
-from include.use_cases.spec import load_use_case
-from include.workspace import Workspace
 from tests.benchmarks.data import CACHE, HISTORIES, NUMBERS, TEXTS, settings
 from tests.benchmarks.limits import threads
 
@@ -105,6 +104,11 @@ def _month(keys: str, ticks: int, month: int, late_percent: int) -> str:
 
 def lake(folder: Path, days: int) -> None:
     """The first ``days`` partitions of the flights use case, landed and featurized."""
+    from include import featurize, ingest, partitions
+    from include.lake import Run
+    from include.use_cases.spec import load_use_case
+    from include.workspace import Workspace
+
     workspace = Workspace(settings(folder), load_use_case("flights"))
     keys = partitions.key_range(FIRST, partitions.shift(FIRST, days - 1))
     run = Run("flights", "benchmark", "data")
@@ -142,9 +146,14 @@ def watched(folder: Path, rows: int, shifted: int) -> None:
     """
     draw = np.random.default_rng(1 + shifted)
     schema = pa.schema([*((name, pa.float64()) for name in NUMBERS), *((name, pa.string()) for name in TEXTS)])
-    with pq.ParquetWriter(folder / "rows.parquet", schema) as out:
-        for begin in range(0, rows, 1_000_000):
-            out.write_table(_watched(draw, min(1_000_000, rows - begin), shifted > 0).cast(schema))
+    sizes = [min(1_000_000, rows - begin) for begin in range(0, rows, 1_000_000)]
+    with pq.ParquetWriter(folder / "rows.parquet", schema) as out, ThreadPoolExecutor(1) as ahead:
+        # a part is drawn while the one before it is written
+        drawn = ahead.submit(_watched, draw, sizes[0], shifted > 0)
+        for size in (*sizes[1:], 0):
+            part = drawn.result()
+            drawn = ahead.submit(_watched, draw, size, shifted > 0)
+            out.write_table(part.cast(schema))
 
 
 def _watched(draw: np.random.Generator, rows: int, planted: bool) -> pa.Table:

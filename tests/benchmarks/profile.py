@@ -46,27 +46,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.profile", description=__doc__)
     parser.add_argument("--scale", choices=("small", "full"), default="full")
     scale = parser.parse_args().scale
-    case, console = stacks.use_case(scale), Console()
-    prepared = stacks.Prepared(case)
-    prepared.make()
-    found = {"machine": describe()}
-    with prepared.running() as stack:
-        api = AirflowApi.from_layout(stack.layout)
-        stacks.one_day_through_airflow(api, case, prepared.take(1)[0])
-
-        def days() -> None:
-            for key in prepared.take(DAYS):
-                stacks.one_day_through_airflow(api, case, key)
-
-        found[f"{DAYS} days, one after the other"] = measured(stack, days)
-        keys = prepared.take(BACKFILL_DAYS)
-        found[f"backfill of {BACKFILL_DAYS} days"] = measured(stack, lambda: stacks.backfill(stack, case, keys))
+    try:
+        found = {"machine": describe(), **profile(stacks.Prepared(stacks.use_case(scale)))}
+    finally:
+        stacks.stop_all()
     folder = results.folder(scale)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "profile.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     page = "\n".join(["# Where the CPU time goes", "", *table(found), ""])
     (folder / "profile.md").write_text(page, encoding="utf-8")
-    console.print(page, markup=False, highlight=False, soft_wrap=True)
+    Console().print(page, markup=False, highlight=False, soft_wrap=True)
+
+
+def profile(prepared: stacks.Prepared) -> dict[str, dict[str, dict[str, float]]]:
+    """Some days one after the other, and a backfill, each with its shares."""
+    prepared.make()
+    stack = prepared.start()
+    api = AirflowApi.from_layout(stack.layout)
+    stacks.one_day_through_airflow(api, prepared.case, prepared.take(1)[0])
+
+    def days() -> None:
+        for key in prepared.take(DAYS):
+            stacks.one_day_through_airflow(api, prepared.case, key)
+
+    found = {f"{DAYS} days, one after the other": measured(stack, days)}
+    keys = prepared.take(BACKFILL_DAYS)
+    found[f"backfill of {BACKFILL_DAYS} days"] = measured(stack, lambda: stacks.backfill(stack, prepared.case, keys))
+    return found
 
 
 def measured(stack: Stack, work: Callable[[], object]) -> dict[str, dict[str, float]]:

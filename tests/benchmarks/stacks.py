@@ -4,20 +4,19 @@ One state folder under ``var/bench`` is prepared once: history landed, features 
 days that monitoring looks back at scored. At full scale most of it is what `make demo` leaves.
 Each measurement then takes days that nobody has asked for yet, in order, because a day that is published already
 is quicker the second time. A stack with the settings of a measurement is up before it; one with other settings is
-stopped first, so that two of them never share the machine.
+stopped first, so that two of them never share the machine. It stays up from one measurement to the next; whoever
+measures ends with `stop_all`, and so does this module as a script.
 """
 
 from __future__ import annotations
 
-import atexit
 import os
 import shutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,6 +35,7 @@ from include.workspace import Workspace
 from tests.benchmarks.data import CACHE
 
 CHAIN = ("ingest", "features", "score", "monitor")
+STAGES = ("bootstrap", "train", "promote", *CHAIN)
 SMALL = "flights_small"
 SMALL_LOADED_TO = "2013-02-28"
 SCORED_DAYS = 15
@@ -80,15 +80,15 @@ class Prepared:
             self._make_small()
         else:
             self.play_demo()
-            self.end_demo()
+            self.go_on_from_demo()
 
     def forget(self) -> None:
         """Delete the folder, and stop what was left running in it."""
         Stack(Layout(self.home)).down()
         shutil.rmtree(self.home, ignore_errors=True)
 
-    def play_demo(self) -> None:
-        """`make demo` in the folder; the services stay up."""
+    def play_demo(self) -> str:
+        """`make demo` in the folder; the services stay up. Returns what it printed."""
         only_ours(os.environ)
         airflow, mlflow = free_ports()
         environ = {
@@ -96,30 +96,30 @@ class Prepared:
             "LIFECYCLE_AIRFLOW_PORT": str(airflow), "LIFECYCLE_MLFLOW_PORT": str(mlflow),
         }  # fmt: skip
         command = [sys.executable, "-m", "include.stack", "demo"]
-        atexit.register(Stack(Layout(self.home)).down)
-        subprocess.run(command, env=environ, cwd=REPOSITORY, check=True, stdout=subprocess.DEVNULL)
+        return subprocess.run(
+            command, env=environ, cwd=REPOSITORY, check=True, stdout=subprocess.PIPE, text=True
+        ).stdout
 
-    def end_demo(self) -> None:
-        """Score what the monitors of the days after its own look back at, and stop its services."""
+    def go_on_from_demo(self) -> None:
+        """Score what the monitors of the days after its own look back at."""
         from include import scoring
 
         first, last = partitions.shift(demo.BACKFILL[-1], -SCORED_DAYS), partitions.shift(demo.BACKFILL[0], -1)
-        with self.running():
-            self._score(first, last, scoring.CURRENT)
+        self.start()
+        self._score(first, last, scoring.CURRENT)
         self._ready_from(partitions.shift(demo.BACKFILL[-1], 1))
 
     def _make_small(self) -> None:
         from include import scoring
 
-        with self.running() as stack:
-            api = AirflowApi.from_layout(stack.layout)
-            for stage in ("bootstrap", "train", "promote", *CHAIN):
-                api.unpause(f"{self.case}_{stage}")
-            finish(api, f"{self.case}_bootstrap", {"from": "2013-01-01", "to": SMALL_LOADED_TO})
-            scored_from = partitions.shift(SMALL_LOADED_TO, -SCORED_DAYS)
-            finish(api, f"{self.case}_train", {"trials": 4, "as_of": scored_from})
-            wait_for(api, [f"{self.case}_promote"], None, datetime.fromtimestamp(0, UTC))
-            self._score(scored_from, SMALL_LOADED_TO, scoring.AS_OF_CLOCK)
+        api = AirflowApi.from_layout(self.start().layout)
+        for stage in STAGES:
+            api.unpause(f"{self.case}_{stage}")
+        finish(api, f"{self.case}_bootstrap", {"from": "2013-01-01", "to": SMALL_LOADED_TO})
+        scored_from = partitions.shift(SMALL_LOADED_TO, -SCORED_DAYS)
+        finish(api, f"{self.case}_train", {"trials": 4, "as_of": scored_from})
+        wait_for(api, [f"{self.case}_promote"], None, datetime.fromtimestamp(0, UTC))
+        self._score(scored_from, SMALL_LOADED_TO, scoring.AS_OF_CLOCK)
         self._ready_from(partitions.shift(SMALL_LOADED_TO, 1))
 
     def _score(self, first: str, last: str, model: str) -> None:
@@ -140,24 +140,14 @@ class Prepared:
         file.write_text(partitions.shift(first, days))
         return partitions.key_range(first, partitions.shift(first, days - 1))
 
-    @contextmanager
-    def running(self, overrides: str = "") -> Iterator[Stack]:
-        """The stack, started with ``overrides``, stopped at the end."""
-        stack = self.start(overrides)
-        try:
-            yield stack
-        finally:
-            stack.down()
-
     def start(self, overrides: str = "") -> Stack:
         """Start the stack with ``overrides`` and this process's environment fit to read its lake.
 
-        One that runs with them already is used as it is; it is stopped when the first process ends that uses it.
+        One that runs with them already is used as it is.
         """
         only_ours(os.environ)
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         stack = Stack(Layout.from_environ({"LIFECYCLE_HOME": str(self.home)}))
-        atexit.register(stack.down)
         if not self._runs_with(stack, overrides):
             stack.down()
             stack = Stack(Layout(self.home, *free_ports()))
@@ -165,7 +155,7 @@ class Prepared:
             stack.up()
         ensure_pools(stack.layout)
         api = AirflowApi.from_layout(stack.layout)
-        api.wait_for_dags([f"{self.case}_{stage}" for stage in (*CHAIN, "train")])
+        api.wait_for_dags([f"{self.case}_{stage}" for stage in STAGES])
         # a training that the monitor asks for waits: the calls in a process do not train either
         api.pause(f"{self.case}_train")
         given = stack.environ()
@@ -180,6 +170,12 @@ class Prepared:
 
     def workspace(self) -> Workspace:
         return Workspace(Settings.from_environ(), load_use_case(self.case))
+
+
+def stop_all() -> None:
+    """Stop every stack of the benchmarks, also one that a run left that was killed."""
+    for home in CACHE.parent.glob("stack-*"):
+        Stack(Layout(home)).down()
 
 
 def only_ours(environ: Any) -> None:
@@ -305,3 +301,7 @@ def one_day(workspace: Workspace, key: str) -> dict[str, float]:
     monitor.training_requested(workspace, key, "backfill", run_of("monitor"))
     lap("monitor")
     return took
+
+
+if __name__ == "__main__":
+    stop_all()

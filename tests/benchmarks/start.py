@@ -1,64 +1,70 @@
-"""From nothing to healthy: `make up` on an empty folder and on one that was up before; `make demo` after install.
+"""From nothing to healthy: `make demo` after install, with `make up` on an empty folder in it; `make up` again.
 
-There is no reference. The facts say when each part was healthy, in seconds from the beginning: most of it is
-the imports of five processes on the cores there are.
+There is no reference. The facts say when each part was healthy, in seconds from the beginning, and how long each step
+of the demo took: most of a start is the imports of five processes on the cores there are. The folder that the demo
+leaves is the one in which the benchmarks through Airflow go on. Smaller scales play no demo.
 """
 
 from __future__ import annotations
 
-import atexit
 import os
+import re
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from tests.benchmarks import stacks
 from tests.benchmarks.cases import Call, Facts, Row, Scale, Work
 from tests.benchmarks.data import CACHE
 
+# a line of progress: seconds, the part of the stack or the DAG, what has become of it
+_REACHED = re.compile(r"^ *([0-9.]+) s +(\S+) +(?:healthy|current|done)\b", re.MULTILINE)
+
 
 def rows(scale: Scale) -> list[Row]:
-    found = [
-        Row("make up, first time", 1, "starts", Call("healthy", "first_time", limit_s=600)),
-        Row("make up, again", 1, "starts", Call("healthy", "again", limit_s=600)),
+    full = scale == "full"
+    home = str(stacks.Prepared(stacks.use_case(scale)).home if full else CACHE.parent / "stack-up")
+    first = Call("done", "demo", limit_s=3600) if full else Call("healthy", "first_time", {"home": home}, limit_s=600)
+    return [
+        Row("make demo" if full else "make up, first time", 1, "runs" if full else "starts", first),
+        Row("make up, again", 1, "starts", Call("healthy", "again", {"home": home}, limit_s=600)),
     ]
-    if scale == "full":
-        found.append(Row("make demo", 1, "runs", Call("done", "demo", limit_s=3600)))
-    return found
 
 
-def first_time() -> Work:
-    """The folder that it leaves is the one that is up again."""
-    return _up(lambda home: shutil.rmtree(home, ignore_errors=True))
+def demo() -> Work:
+    prepared = stacks.Prepared(stacks.use_case("full"))
+
+    def run() -> Facts:
+        # a part that is named again was a step done before
+        return {part: float(seconds) for seconds, part in reversed(_REACHED.findall(prepared.play_demo()))}
+
+    def after() -> Facts:
+        prepared.go_on_from_demo()
+        return {}
+
+    return Work(run, prepared.forget, after)
 
 
-def again() -> Work:
-    return _up(_up_before)
+def first_time(home: str) -> Work:
+    return _up(home, anew=True)
 
 
-def _up_before(home: Path) -> None:
-    """Let the stack of ``home`` have been up once."""
-    from include.stack.layout import Layout
-    from include.stack.stack import Stack
-
-    if not home.exists():
-        stack = Stack(Layout(home, *stacks.free_ports()))
-        stack.up()
-        stack.down()
+def again(home: str) -> Work:
+    return _up(home, anew=False)
 
 
-def _up(prepare: Callable[[Path], None]) -> Work:
+def _up(home: str, anew: bool) -> Work:
     from include.stack.layout import Layout
     from include.stack.stack import Stack
 
     stacks.only_ours(os.environ)
-    home = CACHE.parent / "stack-up"
-    started: list[Stack] = []
-    atexit.register(lambda: Stack(Layout(home)).down())
+    folder = Path(home)
 
     def before() -> None:
-        prepare(home)
+        if folder.exists():
+            Stack(Layout(folder)).down()
+        if anew:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def run() -> Facts:
         began, reached = time.perf_counter(), {}
@@ -67,23 +73,7 @@ def _up(prepare: Callable[[Path], None]) -> Work:
             if doing in ("healthy", "current"):
                 reached[part] = round(time.perf_counter() - began, 2)
 
-        started[:] = [Stack(Layout(home, *stacks.free_ports()), report)]
-        started[0].up()
+        Stack(Layout(folder, *stacks.free_ports()), report).up()
         return dict(reached)
 
-    def after() -> Facts:
-        started[0].down()
-        return {}
-
-    return Work(run, before, after)
-
-
-def demo() -> Work:
-    """The folder that it leaves is the one in which the benchmarks through Airflow go on."""
-    prepared = stacks.Prepared(stacks.use_case("full"))
-
-    def after() -> Facts:
-        prepared.end_demo()
-        return {}
-
-    return Work(prepared.play_demo, prepared.forget, after)
+    return Work(run, before)
