@@ -7,6 +7,8 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -100,18 +102,29 @@ def _measure(name: str, row: Row, repeat: int, progress: Progress) -> Outcome:
     outcome = Outcome(row)
     processes = {call.label: Measured(name, call) for call in row.calls}
     task = progress.add_task(f"{name}: {row.name}", total=repeat * len(row.calls))
+
+    @contextmanager
+    def noted(call: Call) -> Iterator[None]:
+        try:
+            yield
+        except Failed as fault:
+            outcome.faults[call.label] = str(fault)
+            said = f"{name}: {row.name}: {call.label}: {fault}\n{fault.detail}"
+            progress.console.print(said, style="red", markup=False, highlight=False, soft_wrap=True)
+
     try:
+        for call in row.calls:
+            processes[call.label].start()
+        for call in row.calls:
+            with noted(call):
+                processes[call.label].wait_until_set_up()
         for number in range(repeat):
             for call in row.calls:
                 progress.update(task, description=f"{name}: {row.name}: {call.label}", advance=1)
                 if call.label in outcome.faults or number >= _runs(call, outcome, repeat):
                     continue
-                try:
+                with noted(call):
                     outcome.runs.setdefault(call.label, []).append(processes[call.label].run())
-                except Failed as fault:
-                    outcome.faults[call.label] = str(fault)
-                    said = f"{name}: {row.name}: {call.label}: {fault}\n{fault.detail}"
-                    progress.console.print(said, style="red", markup=False, highlight=False, soft_wrap=True)
     finally:
         for process in processes.values():
             process.stop()

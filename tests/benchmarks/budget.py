@@ -8,7 +8,7 @@ from collections.abc import Callable
 MINUTES = 30.0
 ABOUT_S = {
     "join": 165, "audit": 60, "transform": 50, "publish": 28, "materialize": 58, "sweep": 110, "score": 50,
-    "drift": 100, "parse": 40, "torch_rows": 28, "start": 150, "chain": 75, "backfill": 365,
+    "drift": 100, "parse": 40, "torch_rows": 28, "start": 150, "chain": 75, "backfill": 350,
 }  # fmt: skip
 """Estimates: seconds of each at full scale on two quiet cores, the making of its data among them."""
 

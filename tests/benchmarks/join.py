@@ -42,7 +42,7 @@ def _row(entities: int, size: int, *, late: int, pandas: bool, capped: str = "")
     }
     name = f"{size:,} rows" + (" under 6 GB" if capped else "") + (" late" if late else "")
     # a process each, whose start takes longer than most of the joins
-    runs = 1 if size > 10_000_000 else 3
+    runs = 1 if late or size > 10_000_000 else 3
     feast = Call("Feast, our store", "through_feast", given, fresh=True, runs=runs)
     plain = Call("plain ASOF", "plain_asof", given | {"late": late}, fresh=True, runs=runs)
     references = [plain]

@@ -29,50 +29,22 @@ class Failed(Exception):
 
 @dataclass
 class Measured:
-    """A call's process; it is started by the first run, and by each one where the call wants a fresh one."""
+    """A call's process. A run starts it if it is not there, and ends it where the call wants a fresh one for each.
+
+    Processes that were started before their first run are set up side by side.
+    """
 
     module: str
     call: Call
     _process: subprocess.Popen[bytes] | None = None
     _answers: int = -1
+    _is_set_up: bool = False
     _unread: bytes = field(default=b"")
 
-    def run(self) -> dict[str, Any]:
-        """One measurement.
-
-        Raises:
-            Failed: it raised, died, or took longer than it may.
-        """
-        deadline = time.monotonic() + self.call.limit_s
-        if self._process is None:
-            self._start(deadline)
-        process = self._process
-        assert process is not None
-        assert process.stdin is not None
-        process.stdin.write(b"run\n")
-        process.stdin.flush()
-        try:
-            return self._answer(deadline)
-        finally:
-            if self.call.fresh:
-                self.stop()
-
-    def stop(self) -> None:
-        """End the process, and the processes that it has started."""
-        process, self._process = self._process, None
-        if process is None:
+    def start(self) -> None:
+        """Start the process if there is none, and let it set itself up."""
+        if self._process is not None:
             return
-        assert process.stdin is not None
-        process.stdin.close()
-        try:
-            process.wait(ENDS_WITHIN_S)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        os.close(self._answers)
-        self._unread = b""
-
-    def _start(self, deadline: float) -> None:
         self._answers, theirs = os.pipe()
         self._process = subprocess.Popen(
             [
@@ -89,7 +61,51 @@ class Measured:
             start_new_session=True,
         )
         os.close(theirs)
-        self._answer(deadline)
+
+    def wait_until_set_up(self) -> None:
+        """Wait until a started process is set up.
+
+        Raises:
+            Failed: it raised, died, or took longer than a run may.
+        """
+        if self._process is not None and not self._is_set_up:
+            self._answer(time.monotonic() + self.call.limit_s)
+            self._is_set_up = True
+
+    def run(self) -> dict[str, Any]:
+        """One measurement.
+
+        Raises:
+            Failed: it raised, died, or took longer than it may.
+        """
+        deadline = time.monotonic() + self.call.limit_s
+        self.start()
+        self.wait_until_set_up()
+        process = self._process
+        assert process is not None
+        assert process.stdin is not None
+        process.stdin.write(b"run\n")
+        process.stdin.flush()
+        try:
+            return self._answer(deadline)
+        finally:
+            if self.call.fresh:
+                self.stop()
+
+    def stop(self) -> None:
+        """End the process, and the processes that it has started."""
+        process, self._process, self._is_set_up = self._process, None, False
+        if process is None:
+            return
+        assert process.stdin is not None
+        process.stdin.close()
+        try:
+            process.wait(ENDS_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        os.close(self._answers)
+        self._unread = b""
 
     def _answer(self, deadline: float) -> dict[str, Any]:
         while b"\n" not in self._unread:

@@ -35,8 +35,10 @@ def demo() -> Work:
     prepared = stacks.Prepared(stacks.use_case("full"))
 
     def run() -> Facts:
-        # a part that is named again was a step done before
-        return {part: float(seconds) for seconds, part in reversed(_REACHED.findall(prepared.play_demo()))}
+        reached: dict[str, float] = {}
+        for seconds, part in _REACHED.findall(prepared.play_demo()):
+            reached.setdefault(part, float(seconds))
+        return reached
 
     def after() -> Facts:
         prepared.go_on_from_demo()

@@ -37,7 +37,7 @@ def test_on_a_quiet_machine_everything_fits() -> None:
     assert _played(1.0)[1] == []
 
 
-@pytest.mark.parametrize("slowness", [1.3, 1.5, 2.0, 2.5])
+@pytest.mark.parametrize("slowness", [1.5, 2.0, 2.5, 4.0])
 def test_on_a_slower_machine_it_leaves_out_what_would_end_too_late(slowness: float) -> None:
     elapsed, left_out = _played(slowness)
     assert left_out
