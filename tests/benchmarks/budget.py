@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 MINUTES = 30.0
 ABOUT_S = {
-    "join": 165, "audit": 60, "transform": 50, "publish": 28, "materialize": 58, "sweep": 110, "score": 50,
-    "drift": 100, "parse": 40, "torch_rows": 28, "start": 150, "chain": 75, "backfill": 350,
+    "join": 183, "audit": 68, "transform": 70, "publish": 34, "materialize": 63, "sweep": 115, "score": 58,
+    "drift": 112, "parse": 40, "torch_rows": 33, "start": 150, "chain": 73, "backfill": 355,
 }  # fmt: skip
 """Estimates: seconds of each at full scale on two quiet cores, the making of its data among them."""
 
