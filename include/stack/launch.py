@@ -2,8 +2,8 @@
 
 ``python -m include.stack.launch airflow api-server`` is ``python -m airflow api-server``. By default Python looks
 for garbage cycles whenever 700 more objects were made than went away. An import makes hundreds of thousands, all to
-stay: the searches were a quarter of the time in which a service starts. They go on here, less often, for as long as
-the program runs.
+stay: the searches were a fifth to a quarter of the time that the imports take. They go on here, less often, for as
+long as the program runs.
 """
 
 from __future__ import annotations
