@@ -82,7 +82,7 @@ bench-profile: setup ## where the CPU time of a daily chain and of a backfill go
 	@PYTHONPATH=.:plugins $(BIN)/python -m tests.benchmarks.profile $(ARGS)
 
 bench-clean: ## delete the benchmarks' generated data; results stay
-	@[ ! -d var/bench ] || PYTHONPATH=. $(BIN)/python -m tests.benchmarks.stacks
+	@[ ! -x $(BIN)/python ] || PYTHONPATH=. $(BIN)/python -m tests.benchmarks.stacks
 	@rm -rf var/bench
 
 bench-%: setup ## one of them: join audit transform publish materialize sweep score drift parse torch start chain backfill

@@ -12,6 +12,7 @@ from urllib.parse import quote
 import httpx
 
 from include.errors import LifecycleError
+from include.settings import REPOSITORY
 from include.stack.environment import service_environ
 from include.stack.launch import LAUNCH
 from include.stack.layout import Layout
@@ -229,7 +230,10 @@ def airflow_command(layout: Layout, *arguments: str, timeout_s: float = 300.0) -
     secrets, _ = load_or_create(layout.secrets_file)
     environ = service_environ(layout, secrets)
     command = [*LAUNCH, "airflow", *arguments]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=timeout_s, check=False)
+    # `python -m` would look for modules in the caller's folder first
+    done = subprocess.run(
+        command, env=environ, cwd=REPOSITORY, capture_output=True, text=True, timeout=timeout_s, check=False
+    )
     if done.returncode != 0:
         said = (done.stderr + done.stdout).strip()[-2000:]
         raise LifecycleError(f"`airflow {' '.join(arguments)}` failed with {done.returncode}:\n{said}")

@@ -79,7 +79,7 @@ def import_all(names: tuple[str, ...]) -> None:
             logging.getLogger(__name__).warning("not preloaded: %s (%r)", name, error)
 
 
-# an import makes objects that stay: looking for garbage among them again and again was a quarter of its time
+# what is imported stays: looking for garbage in it again and again took a quarter of the time
 gc.disable()
 import_all(LIBRARIES)
 import_all(PROJECT)

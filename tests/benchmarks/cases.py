@@ -36,7 +36,7 @@ class Call:
         fresh: a new process for each run, where memory is compared; otherwise one process stays for all runs.
         runs: runs of it; by default fewer the longer it takes.
         environ: variables of its process.
-        limit_s: seconds after which a run is given up, setting up included.
+        limit_s: seconds after which a run is given up, and so is setting up.
     """
 
     label: str

@@ -16,7 +16,7 @@ from include.settings import REPOSITORY
 from tests.benchmarks.cases import Call
 from tests.benchmarks.limits import thread_environ
 
-ENDS_WITHIN_S = 90.0  # a call that has started a stack stops it first
+ENDS_WITHIN_S = 90.0  # a run that was given up may be in the middle of starting a stack
 
 
 class Failed(Exception):

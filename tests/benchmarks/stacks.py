@@ -96,9 +96,8 @@ class Prepared:
             "LIFECYCLE_AIRFLOW_PORT": str(airflow), "LIFECYCLE_MLFLOW_PORT": str(mlflow),
         }  # fmt: skip
         command = [sys.executable, "-m", "include.stack", "demo"]
-        return subprocess.run(
-            command, env=environ, cwd=REPOSITORY, check=True, stdout=subprocess.PIPE, text=True
-        ).stdout
+        played = subprocess.run(command, env=environ, cwd=REPOSITORY, check=True, stdout=subprocess.PIPE, text=True)
+        return played.stdout
 
     def go_on_from_demo(self) -> None:
         """Score what the monitors of the days after its own look back at."""

@@ -24,10 +24,10 @@ _REACHED = re.compile(r"^ *([0-9.]+) s +(\S+) +(?:healthy|current|done)\b", re.M
 def rows(scale: Scale) -> list[Row]:
     full = scale == "full"
     home = str(stacks.Prepared(stacks.use_case(scale)).home if full else CACHE.parent / "stack-up")
-    first = Call("done", "demo", limit_s=3600) if full else Call("healthy", "first_time", {"home": home}, limit_s=600)
+    first_up = Row("make up, first time", 1, "starts", Call("healthy", "up", {"home": home, "anew": True}, limit_s=600))
     return [
-        Row("make demo" if full else "make up, first time", 1, "runs" if full else "starts", first),
-        Row("make up, again", 1, "starts", Call("healthy", "again", {"home": home}, limit_s=600)),
+        Row("make demo", 1, "runs", Call("done", "demo", limit_s=3600)) if full else first_up,
+        Row("make up, again", 1, "starts", Call("healthy", "up", {"home": home, "anew": False}, limit_s=600)),
     ]
 
 
@@ -47,15 +47,8 @@ def demo() -> Work:
     return Work(run, prepared.forget, after)
 
 
-def first_time(home: str) -> Work:
-    return _up(home, anew=True)
-
-
-def again(home: str) -> Work:
-    return _up(home, anew=False)
-
-
-def _up(home: str, anew: bool) -> Work:
+def up(home: str, anew: bool) -> Work:
+    """`make up` on an empty ``home``, or on one that was up before."""
     from include.stack.layout import Layout
     from include.stack.stack import Stack
 
@@ -63,8 +56,9 @@ def _up(home: str, anew: bool) -> Work:
     folder = Path(home)
 
     def before() -> None:
-        if folder.exists():
-            Stack(Layout(folder)).down()
+        if not anew and not folder.exists():
+            Stack(Layout(folder, *stacks.free_ports())).up()
+        Stack(Layout(folder)).down()
         if anew:
             shutil.rmtree(folder, ignore_errors=True)
 
