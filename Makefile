@@ -70,8 +70,8 @@ types: setup ## mypy --strict
 	@$(if $(TYPED),$(BIN)/mypy $(TYPED),true)
 
 schema: setup ## the JSON schema of use-case specs, after their fields have changed
-	@PYTHONPATH=. $(BIN)/python -c 'import json; from include.use_cases.spec import json_schema; print(json.dumps(json_schema(), indent=1, sort_keys=True))' > include/use_cases/use_case.schema.json.new
-	@mv include/use_cases/use_case.schema.json.new include/use_cases/use_case.schema.json
+	@PYTHONPATH=. $(BIN)/python -c 'import json; from include.spec.loading import json_schema; print(json.dumps(json_schema(), indent=1, sort_keys=True))' > include/spec/use_case.schema.json.new
+	@mv include/spec/use_case.schema.json.new include/spec/use_case.schema.json
 
 ##@ Measure it
 .PHONY: bench bench-clean bench-profile

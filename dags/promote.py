@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from airflow.sdk import DAG, chain
 
-from include.use_cases.spec import UseCase
+from include.spec.use_case import UseCase
 from lifecycle import assets, params
 from lifecycle.defaults import dag_defaults, use_cases
 from lifecycle.operators.promotion import JudgeOperator, PromoteOperator, approval, runs_at_once

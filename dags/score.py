@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from airflow.sdk import DAG
 
-from include.use_cases.spec import UseCase
+from include.spec.use_case import UseCase
 from lifecycle import assets, params
 from lifecycle.defaults import dag_defaults, use_cases
 from lifecycle.operators.inputs import AwaitInputsOperator

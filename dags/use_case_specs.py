@@ -5,8 +5,8 @@ Airflow parses only files in which its own name and the word DAG occur: this sen
 
 from __future__ import annotations
 
-from include.errors import SpecError
-from include.use_cases.spec import broken_use_cases
+from include.core.errors import SpecError
+from include.spec.loading import broken_use_cases
 
 faults = [fault for broken in broken_use_cases() for fault in broken.error.faults]
 if faults:

@@ -1,6 +1,6 @@
 """A worker on a machine that is not this deployment's own: run it, measure it, record it in MLflow.
 
-``python -m include.accelerators.job --place kubernetes -- include.training.worker --study ...`` is what pods and
+``python -m include.accelerators.job --place kubernetes -- include.training.study.worker --study ...`` is what pods and
 batch jobs run. The worker is the same module with the same arguments as on one machine; its exit code is this one's.
 """
 
@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from types import FrameType
 
 from include.accelerators import hardware, process, tracking
-from include.accelerators.spec import PLACES
 from include.accelerators.usage import GpuSampler, Usage, cost
+from include.spec.accelerator import PLACES
 
 _log = logging.getLogger(__name__)
 

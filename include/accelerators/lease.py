@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from include.errors import AcceleratorError, LeaseLost
+from include.core.errors import AcceleratorError, LeaseLost
 
 CLAIM = "LIFECYCLE_LEASE"
 """Environment variable in which a worker finds the claim that its writes are checked by."""

@@ -13,9 +13,9 @@ from include.accelerators import hardware, lease, process
 from include.accelerators.hardware import Gpu
 from include.accelerators.lease import Lease, Slot
 from include.accelerators.settings import AcceleratorSettings
-from include.accelerators.spec import AcceleratorSpec
 from include.accelerators.usage import GpuSampler, Usage, cost
-from include.errors import AcceleratorError
+from include.core.errors import AcceleratorError
+from include.spec.accelerator import AcceleratorSpec
 
 _log = logging.getLogger(__name__)
 _SETTLE_SECONDS = 5.0  # the driver takes a moment to give back what a killed process held

@@ -1,6 +1,6 @@
 """Where workers run in this deployment, and what that place needs to be told.
 
-Read once per task, like ``include/settings.py``; names and defaults are in ``docker/airflow.env``.
+Read once per task, like ``include/core/settings.py``; names and defaults are in ``docker/airflow.env``.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from include.accelerators.spec import PLACES, Place
-from include.errors import ConfError, SettingsError
+from include.core.errors import ConfError, SettingsError
+from include.spec.accelerator import PLACES, Place
 
 PREFIX = "LIFECYCLE_"
 _NEEDED: dict[Place, tuple[str, ...]] = {

@@ -15,7 +15,7 @@ from include.accelerators.usage import Usage
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import Attempt
 
 _log = logging.getLogger(__name__)
 _SYSTEM_METRICS_SECONDS = 5
@@ -112,8 +112,8 @@ def system_metrics(run: TrackedRun) -> Iterator[None]:
                 monitor.finish()
 
 
-def _usage_of(run: Run) -> Usage | None:
-    data = run.data
+def _usage_of(attempt: Attempt) -> Usage | None:
+    data = attempt.data
     return Usage.from_metrics(data.metrics, data.tags.get("place", ""), data.tags.get("device", ""))
 
 

@@ -12,11 +12,11 @@ import duckdb
 import pyarrow as pa
 import pyarrow.dataset as pads
 
-from include.engine import engine
-from include.quality import catalog, columns, docs, validation
-from include.quality.evidence import Evidence
+from include.core.engine import engine
+from include.quality import columns, docs, expectations, validation
 from include.quality.report import AuditReport
-from include.quality.suites import Suite
+from include.quality.samples import Evidence
+from include.spec.suite import Suite
 
 Rows: TypeAlias = "Sequence[str | Path] | pads.Dataset | pa.Table | str"
 
@@ -78,7 +78,7 @@ def audit(
 def _audit(
     session: duckdb.DuckDBPyConnection, suite: Suite, partitions: tuple[str, ...], place: AuditPlace
 ) -> AuditReport:
-    checks = columns.check(session, catalog.STAGED, suite)
+    checks = columns.check(session, expectations.STAGED, suite)
     validated = [docs.column_validation(check) for check in checks]
     results = [validation.column_result(check) for check in checks]
     if all(check.success for check in checks):
@@ -87,7 +87,7 @@ def _audit(
         for one in validation.validate(session, suite, place.first_partition):
             results.append(validation.result_of(one, evidence))
             validated.append(one)
-    (count,) = session.execute(f"SELECT count(*) FROM {catalog.STAGED}").fetchall()[0]
+    (count,) = session.execute(f"SELECT count(*) FROM {expectations.STAGED}").fetchall()[0]
     folder = docs.folder(place.reports_root, place.use_case, suite.table, place.run)
     report = AuditReport(place.use_case, suite.table, partitions, count, tuple(results), str(folder / docs.PAGE))
     docs.write(folder, report, validated)
@@ -99,7 +99,7 @@ def _relations(rows: Rows, partitions: Sequence[str], views: Mapping[str, Rows])
     keys = pa.table({"ds": pa.array(list(partitions), pa.string())})
     known = {name for name, other in views.items() if isinstance(other, str) and other == name}
     others = {name: other for name, other in views.items() if name not in known}
-    return {catalog.STAGED: rows, catalog.PARTITIONS: keys, **others}
+    return {expectations.STAGED: rows, expectations.PARTITIONS: keys, **others}
 
 
 def _view(session: duckdb.DuckDBPyConnection, name: str, rows: Rows, suite: Suite) -> None:
@@ -114,5 +114,5 @@ def _view(session: duckdb.DuckDBPyConnection, name: str, rows: Rows, suite: Suit
         hive = "true, hive_types = {'ds': VARCHAR}" if all("/ds=" in str(path) for path in rows) else "false"
         query = f"FROM read_parquet([{files}], hive_partitioning = {hive})"
     else:
-        query = catalog.empty_rows(suite)
+        query = expectations.empty_rows(suite)
     session.execute(f'CREATE OR REPLACE TEMP VIEW "{name}" AS {query}')

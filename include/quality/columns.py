@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from include.quality.suites import Suite
+from include.spec.suite import Suite
 
 
 @dataclass(frozen=True)

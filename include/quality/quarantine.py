@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import duckdb
 
-from include.errors import AuditFailed
+from include.core.errors import AuditFailed
 from include.quality import columns
-from include.quality.suites import Suite
+from include.spec.suite import Suite
 
 
 def split_quarantine(connection: duckdb.DuckDBPyConnection, relation: str, suite: Suite) -> tuple[str, str]:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from include.errors import AuditFailed
-from include.quality.suites import Severity
+from include.core.errors import AuditFailed
+from include.spec.suite import Severity
 
 Verdict = Literal["passed", "warned", "failed"]
 NAMED_PARTITIONS = 7

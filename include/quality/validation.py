@@ -14,11 +14,11 @@ from great_expectations.execution_engine.sqlalchemy_execution_engine import SqlA
 from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 from great_expectations.validator.validator import Validator
 
-from include.errors import AuditEngineError
-from include.quality import catalog, columns, duckdb_dialect
-from include.quality.evidence import Evidence
+from include.core.errors import AuditEngineError
+from include.quality import columns, duckdb_dialect, expectations
 from include.quality.report import ExpectationResult
-from include.quality.suites import Suite
+from include.quality.samples import Evidence
+from include.spec.suite import Suite
 
 EXAMPLES = 5
 
@@ -31,7 +31,7 @@ def validate(
     Raises:
         AuditEngineError: some could not be evaluated; names all of them.
     """
-    configurations = catalog.configurations(suite, first_partition)
+    configurations = expectations.configurations(suite, first_partition)
     # fetching examples scans the table again for every expectation, even for those that hold
     validations = _evaluate(_validator(session), suite, configurations, examples=0)
     broken = [config_of(v) for v in validations if not v.success and "unexpected_count" in (v.result or {})]
@@ -61,8 +61,8 @@ def _evaluate(
 def _validator(session: duckdb.DuckDBPyConnection) -> Validator:
     execution = SqlAlchemyExecutionEngine(engine=duckdb_dialect.engine(session), create_temp_table=False)
     execution.dialect_module = duckdb_dialect.OPERATORS
-    batch = SqlAlchemyBatchData(execution, table_name=catalog.STAGED, create_temp_table=False)
-    execution.load_batch_data(catalog.STAGED, batch)
+    batch = SqlAlchemyBatchData(execution, table_name=expectations.STAGED, create_temp_table=False)
+    execution.load_batch_data(expectations.STAGED, batch)
     validator = Validator(execution_engine=execution)
     validator.metrics_calculator.show_progress_bars = False
     return validator
@@ -101,12 +101,12 @@ def result_of(validation: ExpectationValidationResult, evidence: Evidence) -> Ex
     config, found = config_of(validation), validation.result or {}
     success = bool(validation.success)
     return ExpectationResult(
-        type=catalog.SQL_RULE if config.type == catalog.COUNTED_RULE else config.type,
+        type=expectations.SQL_RULE if config.type == expectations.COUNTED_RULE else config.type,
         subject=_subject(config),
         severity="critical" if config.severity == "critical" else "warning",
         success=success,
         why=_meta(config)["why"],
-        observed="" if config.type == catalog.COUNTED_RULE else _observed(found),
+        observed="" if config.type == expectations.COUNTED_RULE else _observed(found),
         unexpected=_unexpected(config.type, found),
         examples=() if success else evidence.examples(config, found, EXAMPLES),
         partitions={} if success else evidence.partitions(config, found),
@@ -115,7 +115,7 @@ def result_of(validation: ExpectationValidationResult, evidence: Evidence) -> Ex
 
 def column_result(check: columns.ColumnCheck) -> ExpectationResult:
     """A column's check as one more expectation, always critical."""
-    kind = "expect_column_to_exist" if check.found is None else catalog.TYPE_RULE
+    kind = "expect_column_to_exist" if check.found is None else expectations.TYPE_RULE
     why = "the column was promised" if check.success else check.message
     return ExpectationResult(kind, check.name, "critical", check.success, why, check.found or "nothing")
 
@@ -129,7 +129,7 @@ def _observed(found: Mapping[str, Any]) -> str:
 
 
 def _unexpected(kind: str, found: Mapping[str, Any]) -> int | None:
-    count = found.get("observed_value" if kind == catalog.COUNTED_RULE else "unexpected_count")
+    count = found.get("observed_value" if kind == expectations.COUNTED_RULE else "unexpected_count")
     return None if count is None else int(count)
 
 

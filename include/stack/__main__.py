@@ -11,7 +11,7 @@ import time
 from rich.console import Console
 from rich.table import Column, Table
 
-from include.errors import LifecycleError
+from include.core.errors import LifecycleError
 from include.stack.layout import Layout
 from include.stack.logins import print_logins
 from include.stack.pools import ensure_pools

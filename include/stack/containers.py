@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from include.errors import LifecycleError, SettingsError
+from include.core.errors import LifecycleError, SettingsError
 from include.stack.environment import code_version, task_capacity
 from include.stack.mlflow_login import write_login_settings
 from include.stack.secrets import generate, write_airflow_passwords, write_private

@@ -14,9 +14,9 @@ from typing import TypeVar
 from rich.console import Console
 from rich.table import Table
 
-from include import partitions
-from include.errors import LifecycleError
-from include.settings import Settings
+from include.core import partitions
+from include.core.errors import LifecycleError
+from include.core.settings import Settings
 from include.stack.api import FINISHED, AirflowApi, Json, RunTimeout, airflow_command
 from include.stack.demo_board import Board, Row, count_states
 from include.stack.layout import Layout
@@ -192,10 +192,10 @@ def explain_failure(api: AirflowApi, layout: Layout, run: Json) -> str:
 
 
 def print_summary(layout: Layout, stack: Stack, console: Console) -> None:
-    """Print the tables that ``include.summary`` reads from the lake, MLflow and Optuna, and where to look."""
+    """Print the tables that ``include.stack.summary`` reads from the lake, MLflow and Optuna, and where to look."""
     # this process is a command of its own: what the tables are read with is the services' environment
     os.environ.update(stack.environ())
-    from include.summary import summarize
+    from include.stack.summary import summarize
 
     for title, rows in summarize(Settings.from_environ()):
         table = Table(title=title, title_justify="left", show_header=False)

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from include.errors import SettingsError
-from include.settings import REPOSITORY
+from include.core.errors import SettingsError
+from include.core.settings import REPOSITORY
 from include.stack.envfile import parse_env
 
 # sun_path holds 108 bytes with its terminating zero

@@ -6,7 +6,7 @@ import socket
 
 import psutil
 
-from include.errors import SettingsError
+from include.core.errors import SettingsError
 
 
 def require_free(wanted: dict[str, int], bind: str) -> None:

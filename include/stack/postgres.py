@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from include.errors import SettingsError
+from include.core.errors import SettingsError
 from include.stack.layout import Layout
 
 DATABASES = ("airflow", "mlflow", "mlflow_auth", "optuna", "feast")

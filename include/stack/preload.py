@@ -55,15 +55,15 @@ LIBRARIES = (
     "plotly.offline",
 )
 PROJECT = (
-    "include.featurize",
-    "include.ingest",
-    "include.inputs",
-    "include.maintenance",
-    "include.monitor",
-    "include.promotion",
-    "include.publishing",
-    "include.scoring",
-    "include.search",
+    "include.steps.features",
+    "include.steps.ingest",
+    "include.steps.inputs",
+    "include.steps.maintenance",
+    "include.steps.monitor",
+    "include.steps.promote.promotion",
+    "include.steps.publishing",
+    "include.steps.score.scoring",
+    "include.steps.train.search",
 )
 
 

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from include.errors import SettingsError
+from include.core.errors import SettingsError
 from include.stack.envfile import parse_env
 
 _GENERATORS: dict[str, Callable[[], str]] = {

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 
-from include.errors import LifecycleError
-from include.settings import REPOSITORY
+from include.core.errors import LifecycleError
+from include.core.settings import REPOSITORY
 from include.stack.environment import service_environ
 from include.stack.launch import LAUNCH
 from include.stack.layout import Layout

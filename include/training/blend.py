@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from include.training.bootstrap import Difference, paired_difference
 from include.training.data import Encoding, Floats, Matrix
-from include.training.metrics import Metric
+from include.training.judging.bootstrap import Difference, paired_difference
+from include.training.judging.metrics import Metric
 from include.training.model import LoadedModel, load_model, save_model
 
 BLEND = "blend"

@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from include.errors import TrainingError
-from include.training.spec import ModelSettings
+from include.core.errors import TrainingError
+from include.spec.training import ModelSettings
 
 Floats = NDArray[np.float64]
 Matrix = NDArray[np.float32]

@@ -12,28 +12,20 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from include.errors import TrainingError
+from include.core.errors import TrainingError
+from include.spec.training import ModelSettings
 from include.training.blend import BLEND, Blend, choose
 from include.training.calibration import Isotonic
 from include.training.data import Floats, Windows, split
-from include.training.evidence import Evidence, evaluate
 from include.training.families import family
 from include.training.families.base import Fitting, Model
 from include.training.imbalance import corrected, treat
-from include.training.kept import KeptTrials
-from include.training.metrics import metric
-from include.training.model import (
-    EVIDENCE,
-    LoadedModel,
-    Manifest,
-    TrainingSetRecord,
-    digest,
-    load_model,
-    save_model,
-)
-from include.training.shared import treated_rows
-from include.training.spec import ModelSettings
-from include.training.study import BestTrial, best_trials, study_progress
+from include.training.judging.evidence import Evidence, evaluate
+from include.training.judging.metrics import metric
+from include.training.model import EVIDENCE, LoadedModel, Manifest, TrainingSetRecord, digest, load_model, save_model
+from include.training.study.kept import KeptTrials
+from include.training.study.shared import treated_rows
+from include.training.study.study import BestTrial, best_trials, study_progress
 from include.training.training_set import TrainingSet
 
 _LIBRARIES = ("lightgbm", "scikit-learn", "optuna", "numpy", "pyarrow")

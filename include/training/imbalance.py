@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from include.training.spec import Imbalance
+from include.spec.training import Imbalance
 
 Floats = NDArray[np.float64]
 

@@ -18,14 +18,15 @@ from typing import Any
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from include.errors import DigestMismatch, SourceError, TrainingError
-from include.training.bootstrap import Difference
+from include.core.errors import DigestMismatch, SourceError, TrainingError
+from include.core.words import nearest
+from include.spec.families import FAMILIES
 from include.training.calibration import Isotonic
-from include.training.catalog import FAMILIES, nearest
 from include.training.data import Encoding, Feature, Floats, Matrix
 from include.training.families import family
 from include.training.families.base import Model
 from include.training.imbalance import corrected
+from include.training.judging.bootstrap import Difference
 
 MANIFEST = "manifest.json"
 EVIDENCE = "evidence.json"
@@ -192,7 +193,7 @@ def _read_manifest(folder: Path) -> Manifest:
     except ValidationError as error:
         raise TrainingError(f"{path} is not a manifest of this version: {error}") from error
     if manifest.family not in {_BLEND, *FAMILIES}:
-        raise TrainingError(f'{path}: family "{manifest.family}" unknown; {nearest(manifest.family, FAMILIES)}')
+        raise TrainingError(f'{path}: family "{manifest.family}" unknown{nearest(manifest.family, FAMILIES)}')
     return manifest
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from include.errors import TrainingError
-from include.fingerprint import of_table
+from include.core.errors import TrainingError
+from include.lake.fingerprint import of_table
 
 
 @dataclass(frozen=True)

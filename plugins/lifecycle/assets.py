@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airflow.sdk import Asset
 
-from include.use_cases.spec import UseCase
+from include.spec.use_case import UseCase
 
 
 def raw(use_case: UseCase) -> Asset:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from include import partitions
-from include.errors import ConfError
-from include.lake import Run
-from include.workspace import Workspace
+from include.core import partitions
+from include.core.errors import ConfError
+from include.lake.records import Attempt
+from include.steps.workspace import Workspace
 
 ORIGIN = "origin"
 
@@ -16,14 +16,14 @@ ORIGIN = "origin"
 CLOCK_LEEWAY = timedelta(minutes=10)
 
 
-def run_of(context: Any, workspace: Workspace) -> Run:
+def attempt_of(context: Any, workspace: Workspace) -> Attempt:
     """The run as the lake records it."""
     task_instance = context["ti"]
-    return Run(
+    return Attempt(
         use_case=workspace.case.name,
         dag_id=task_instance.dag_id,
         run_id=task_instance.run_id,
-        attempt=task_instance.try_number,
+        number=task_instance.try_number,
         code_version=workspace.settings.code_version,
     )
 
@@ -72,7 +72,7 @@ def range_of(context: Any, workspace: Workspace) -> tuple[str, ...]:
 
 def next_partition(workspace: Workspace) -> str:
     """The first partition after the newest published one; the first of history when there is none."""
-    from include.errors import MissingPartitions
+    from include.core.errors import MissingPartitions
 
     try:
         return partitions.shift(workspace.newest("raw"), 1)

@@ -9,8 +9,9 @@ from zoneinfo import ZoneInfo
 
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule, get_parsing_context
 
-from include import errors
-from include.use_cases.spec import UseCase, load_use_case, load_use_cases
+from include.core import errors
+from include.spec.loading import load_use_case, load_use_cases
+from include.spec.use_case import UseCase
 
 # what the same attempt meets again a few seconds later, word for word
 LASTING = [

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from airflow.sdk import Param
 
-from include.accelerators.spec import PLACES
-from include.use_cases.spec import UseCase
+from include.spec.accelerator import PLACES
+from include.spec.use_case import UseCase
 
 # Python's `$` also matches before a line feed at the end, JSON schema's does not
 END = r"$(?!\n)"

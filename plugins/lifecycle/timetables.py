@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from airflow.timetables.base import DagRunInfo
     from pendulum import DateTime
 
-    from include.use_cases.spec import UseCase
+    from include.spec.use_case import UseCase
 
 KEY_FORMAT = "%Y-%m-%d"
 

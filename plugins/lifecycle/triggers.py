@@ -11,8 +11,8 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
 if TYPE_CHECKING:
-    from include import inputs
-    from include.workspace import Workspace
+    from include.steps import inputs
+    from include.steps.workspace import Workspace
 
 GRACE_SECONDS_IF_OPTIONAL = 5.0
 POLL_SECONDS = 1.0
@@ -44,8 +44,8 @@ class InputsTrigger(BaseTrigger):
         return "lifecycle.triggers.InputsTrigger", values
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        from include import inputs
-        from include.workspace import Workspace
+        from include.steps import inputs
+        from include.steps.workspace import Workspace
 
         workspace = await asyncio.to_thread(Workspace.open, self.use_case)
         patience = workspace.settings.inputs_grace_seconds if self.grace_seconds is None else self.grace_seconds
@@ -72,7 +72,7 @@ class InputsTrigger(BaseTrigger):
 
     def _missing(self, workspace: Workspace, before: inputs.Wanted) -> inputs.Wanted:
         """What is missing: of what was missing ``before``, and when all of that has come, of everything."""
-        from include import inputs
+        from include.steps import inputs
 
         if before and (still := inputs.missing(workspace, self.stage, self.keys, before)):
             return still

@@ -76,9 +76,10 @@ def _keys(staged: list[str]) -> list[str]:
 
 
 def ours(outcomes: str) -> Work:
+    from include.core.settings import REPOSITORY
     from include.quality.audit import AuditPlace, audit
-    from include.quality.suites import Suite, load_suite
-    from include.settings import REPOSITORY
+    from include.quality.suites import load_suite
+    from include.spec.suite import Suite
 
     columns = load_suite(REPOSITORY / "include/use_cases/flights/suites/outcomes.yaml").columns
     rules = [{"type": kind, "kwargs": kwargs, "severity": "critical", "why": "measured"}

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from include.settings import REPOSITORY, Settings
+from include.core.settings import REPOSITORY, Settings
 from tests.benchmarks.limits import thread_environ, threads
 
 CACHE = Path(os.environ.get("BENCH_CACHE") or REPOSITORY / "var" / "bench" / "data").resolve()

@@ -1,7 +1,7 @@
 """The drift decision on 30 columns (24 numbers, 6 categories), and the report beside it.
 
-Subject: ``include.drift.decide``, a window's Parquet against the stored profile. References: numpy histograms
-(one ``bincount`` over equal bins a number, ``value_counts`` a category: what any decision from the full data
+Subject: ``include.monitoring.drift.decide``, a window's Parquet against the stored profile. References: numpy
+histograms (one ``bincount`` over equal bins a number, ``value_counts`` a category: what any decision from the full data
 must do at least) and Evidently on the full data, at the sizes it can do. ``same_verdicts`` counts the planted
 cases, moved by 0.02 to 0.28 deviations, that our decision and Evidently judge alike. The report is measured
 with its page's size.
@@ -79,8 +79,8 @@ def planted(reference: str, current: str) -> Work:
 def _decision(reference: str, current: str) -> Any:
     import pyarrow.dataset as ds
 
-    from include.drift import decide, profile
-    from include.monitoring_spec import DriftSpec
+    from include.monitoring.drift import decide, profile
+    from include.spec.monitoring import DriftSpec
 
     def stored(folder: str) -> Any:
         return ds.dataset(f"{folder}/rows.parquet", format="parquet")
@@ -146,8 +146,8 @@ def _evidently_verdicts(reference: str, current: str, rows: int | None = None) -
 def report(reference: str, current: str) -> Work:
     import pandas as pd
 
-    from include import drift_report
-    from include.monitoring_spec import DriftSpec
+    from include.monitoring import drift_report
+    from include.spec.monitoring import DriftSpec
 
     before, now = (pd.read_parquet(f"{folder}/rows.parquet") for folder in (reference, current))
     decided = _decision(reference, current)()

@@ -68,7 +68,7 @@ def _few(entities: int, size: int) -> Row:
 
 
 def through_feast(entities: str, histories: str, memory: str = "4GB") -> Work:
-    return _feast(entities, histories, "include.offline_store.AsofOfflineStore", {"memory_limit": memory})
+    return _feast(entities, histories, "include.feature_store.offline_store.AsofOfflineStore", {"memory_limit": memory})
 
 
 # ---- the references -------------------------------------------------------------------------------

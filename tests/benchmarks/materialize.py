@@ -1,8 +1,8 @@
 """Bringing a feature view online: N keys, five features that hardly repeat, into an empty SQLite store.
 
-Subject: ``include.feature_store.materialize``, which reads the latest rows and writes them through our store.
-References: Feast's own loop (its ``materialize`` with its SQLite store, on the same offline store), and the
-store's bulk protocol bare: the same finished rows handed to ``executemany`` in one transaction.
+Subject: ``include.feature_store.feast_store.materialize``, which reads the latest rows and writes
+them through our store. References: Feast's own loop (its ``materialize`` with its SQLite store, on the same
+offline store), and the store's bulk protocol bare: the same finished rows handed to ``executemany`` in one transaction.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ def ours(table: str) -> Work:
 
 
 def _ours(table: str, home: Path) -> Work:
-    from include import feature_store
+    from include.feature_store import feast_store
 
     settings = data.settings(home)
-    store = feature_store.open_store(settings, "bench")
-    feature_store.apply_definitions(store, _definitions(table))
+    store = feast_store.open_store(settings, "bench")
+    feast_store.apply_definitions(store, _definitions(table))
 
     def run() -> None:
-        feature_store.materialize(store, ["online"], INSTANT - timedelta(hours=1), INSTANT)
+        feast_store.materialize(store, ["online"], INSTANT - timedelta(hours=1), INSTANT)
 
     return _into_nothing(run, Path(settings.online_store), OURS, store)
 
@@ -72,7 +72,7 @@ def feasts(table: str) -> Work:
     config = {
         "project": "bench", "provider": "local", "registry": str(home / "registry.db"),
         "offline_store": {
-            "type": "include.offline_store.AsofOfflineStore", "memory_limit": "4GB", "threads": threads(),
+            "type": "include.feature_store.offline_store.AsofOfflineStore", "memory_limit": "4GB", "threads": threads(),
         },
         "online_store": {"type": "sqlite", "path": str(home / "online.db")}, "entity_key_serialization_version": 3,
     }  # fmt: skip

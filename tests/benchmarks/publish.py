@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from include import partitions
+from include.core import partitions
 from tests.benchmarks.cases import Call, Facts, Row, Scale, Target, Work
 from tests.benchmarks.limits import threads
 
@@ -69,17 +69,17 @@ class _Ours:
     """A lake that holds the year, and ways to publish more into it."""
 
     def __init__(self, root: str) -> None:
-        from include.lake import Lake
+        from include.lake.lake import Lake
 
         self.lake, self.number = Lake(root, threads=threads()), 0
 
     def stage(self, first: str, span: int, table: Any) -> Any:
-        from include.lake import Run
+        from include.lake.records import Attempt
 
         self.number += 1
-        run = Run("bench", f"benchmark-{first}", f"run-{os.getpid()}-{self.number}")
+        attempt = Attempt("bench", f"benchmark-{first}", f"run-{os.getpid()}-{self.number}")
         keys = partitions.key_range(first, partitions.shift(first, span - 1))
-        return self.lake.stage(TABLE, table.to_reader(), keys, run, ("carrier", "flight", "origin")), run
+        return self.lake.stage(TABLE, table.to_reader(), keys, attempt, ("carrier", "flight", "origin")), attempt
 
     def publish(self, staged: Any) -> None:
         self.lake.publish(*staged)

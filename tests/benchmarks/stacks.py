@@ -22,16 +22,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from include import partitions
-from include.lake import Run
-from include.settings import REPOSITORY, Settings
+from include.core import partitions
+from include.core.settings import REPOSITORY, Settings
+from include.lake.records import Attempt
+from include.spec.loading import load_use_case
 from include.stack import demo
 from include.stack.api import AirflowApi, Json, airflow_command
 from include.stack.layout import Layout
 from include.stack.pools import ensure_pools
 from include.stack.stack import Stack
-from include.use_cases.spec import load_use_case
-from include.workspace import Workspace
+from include.steps.workspace import Workspace
 from tests.benchmarks.data import CACHE
 
 CHAIN = ("ingest", "features", "score", "monitor")
@@ -101,7 +101,7 @@ class Prepared:
 
     def go_on_from_demo(self) -> None:
         """Score what the monitors of the days after its own look back at."""
-        from include import scoring
+        from include.steps.score import scoring
 
         first, last = partitions.shift(demo.BACKFILL[-1], -SCORED_DAYS), partitions.shift(demo.BACKFILL[0], -1)
         self.start()
@@ -109,7 +109,7 @@ class Prepared:
         self._ready_from(partitions.shift(demo.BACKFILL[-1], 1))
 
     def _make_small(self) -> None:
-        from include import scoring
+        from include.steps.score import scoring
 
         api = AirflowApi.from_layout(self.start().layout)
         for stage in STAGES:
@@ -122,12 +122,13 @@ class Prepared:
         self._ready_from(partitions.shift(SMALL_LOADED_TO, 1))
 
     def _score(self, first: str, last: str, model: str) -> None:
-        from include import publishing, scoring
+        from include.steps import publishing
+        from include.steps.score import scoring
 
-        workspace, run = self.workspace(), Run(self.case, f"{self.case}_score", "benchmark")
-        stages = scoring.stage(workspace, first, last, model, run)
-        publishing.audit(workspace, stages, run)
-        publishing.publish(workspace, stages, run)
+        workspace, attempt = self.workspace(), Attempt(self.case, f"{self.case}_score", "benchmark")
+        stages = scoring.stage(workspace, first, last, model, attempt)
+        publishing.audit(workspace, stages, attempt)
+        publishing.publish(workspace, stages, attempt)
 
     def _ready_from(self, day: str) -> None:
         (self.home / "next_day").write_text(day, encoding="utf-8")
@@ -272,7 +273,8 @@ def shares(api: AirflowApi, runs: Sequence[Json], began: float, ended: float) ->
 
 def one_day(workspace: Workspace, key: str) -> dict[str, float]:
     """What the four DAGs do for ``key``, as plain calls, and what each stage took."""
-    from include import featurize, ingest, monitor, publishing, scoring
+    from include.steps import features, ingest, monitor, publishing
+    from include.steps.score import scoring
 
     took: dict[str, float] = {}
     began = time.perf_counter()
@@ -282,22 +284,22 @@ def one_day(workspace: Workspace, key: str) -> dict[str, float]:
         now = time.perf_counter()
         took[stage], began = now - began, now
 
-    def publish(stages: dict[str, str], run: Run) -> None:
-        publishing.audit(workspace, stages, run)
-        publishing.publish(workspace, stages, run)
+    def publish(stages: dict[str, str], attempt: Attempt) -> None:
+        publishing.audit(workspace, stages, attempt)
+        publishing.publish(workspace, stages, attempt)
 
-    def run_of(stage: str) -> Run:
-        return Run(workspace.case.name, f"{workspace.case.name}_{stage}", f"benchmark-{key}")
+    def attempt_of(stage: str) -> Attempt:
+        return Attempt(workspace.case.name, f"{workspace.case.name}_{stage}", f"benchmark-{key}")
 
-    publish(ingest.land(workspace, [key], run_of("ingest")), run_of("ingest"))
+    publish(ingest.land(workspace, [key], attempt_of("ingest")), attempt_of("ingest"))
     lap("ingest")
-    publish(featurize.stage(workspace, key, key, run_of("features")), run_of("features"))
-    featurize.materialize(workspace, key, key)
+    publish(features.stage(workspace, key, key, attempt_of("features")), attempt_of("features"))
+    features.materialize(workspace, key, key)
     lap("features")
-    publish(scoring.stage(workspace, key, key, scoring.AS_OF_CLOCK, run_of("score")), run_of("score"))
+    publish(scoring.stage(workspace, key, key, scoring.AS_OF_CLOCK, attempt_of("score")), attempt_of("score"))
     lap("score")
-    publish(monitor.stage(workspace, key, key, run_of("monitor")), run_of("monitor"))
-    monitor.training_requested(workspace, key, "backfill", run_of("monitor"))
+    publish(monitor.stage(workspace, key, key, attempt_of("monitor")), attempt_of("monitor"))
+    monitor.training_requested(workspace, key, "backfill", attempt_of("monitor"))
     lap("monitor")
     return took
 

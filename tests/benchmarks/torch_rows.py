@@ -40,11 +40,11 @@ def _prepared(size: int) -> tuple[Any, Any, Any, Any]:
     """The family, its parameters, both windows on the device, and how it fits."""
     import numpy as np
 
-    from include.training.catalog import FAMILIES
+    from include.spec.families import FAMILIES
     from include.training.data import EncodedRows, Encoding, Feature
     from include.training.families import family
     from include.training.families.base import Fitting
-    from include.training.metrics import metric
+    from include.training.judging.metrics import metric
 
     draw = np.random.default_rng(0)
     encoding = Encoding(tuple(Feature(name=f"f{n:02d}") for n in range(FEATURES)))

@@ -1,6 +1,6 @@
 """Feature snapshots of a range of days: 13 views of the flights use case.
 
-Subject: ``include.featurize.stage``: inputs checked, computed, written as a stage with a fingerprint of every
+Subject: ``include.steps.features.stage``: inputs checked, computed, written as a stage with a fingerprint of every
 partition. References: the same SQL on the same Parquet files, each view copied to Parquet by DuckDB, as one
 would do by hand; and the same with one file a day and view, as the lake needs them to publish days apart.
 """
@@ -31,7 +31,7 @@ def rows(scale: Scale) -> list[Row]:
 
 
 def _row(lake: str, days: int, span: int) -> Row:
-    from include import partitions
+    from include.core import partitions
     from include.use_cases.flights.source import FIRST
 
     last = partitions.shift(FIRST, days - 1)
@@ -44,16 +44,16 @@ def _row(lake: str, days: int, span: int) -> Row:
 
 
 def ours(lake: str, first: str, last: str) -> Work:
-    from include import featurize
-    from include.lake import Run
-    from include.use_cases.spec import load_use_case
-    from include.workspace import Workspace
+    from include.lake.records import Attempt
+    from include.spec.loading import load_use_case
+    from include.steps import features
+    from include.steps.workspace import Workspace
 
     workspace = Workspace(data.settings(Path(lake)), load_use_case("flights"))
     stages = Path(lake) / "lake" / "_stages"
 
     def run() -> None:
-        featurize.stage(workspace, first, last, Run("flights", "benchmark", "transform"))
+        features.stage(workspace, first, last, Attempt("flights", "benchmark", "transform"))
 
     return Work(run, before=lambda: shutil.rmtree(stages, ignore_errors=True))
 
@@ -61,11 +61,12 @@ def ours(lake: str, first: str, last: str) -> Work:
 def bare(lake: str, first: str, last: str, daily: bool = False) -> Work:
     import duckdb
 
-    from include import features, partitions
-    from include.use_cases.spec import load_use_case
+    from include.core import partitions
+    from include.feature_store import feature_sql
+    from include.spec.loading import load_use_case
 
     case = load_use_case("flights")
-    begin, _ = features.inputs_window(first, last, case.history.first)
+    begin, _ = feature_sql.inputs_window(first, last, case.history.first)
     keys = partitions.key_range(begin, last)
     # beside the lake: on one disk, creating a file can cost many times as much in one folder as in another
     out = Path(tempfile.mkdtemp(prefix="bench-transform-", dir=data.CACHE))
@@ -82,7 +83,7 @@ def bare(lake: str, first: str, last: str, daily: bool = False) -> Work:
                     f"CREATE VIEW {name} AS FROM read_parquet({files}, hive_partitioning = true, "
                     "hive_types = {'ds': VARCHAR})"
                 )
-            queries = features.compute(con, case.assets_folder / "sql", first, last, case.time_zone)
+            queries = feature_sql.compute(con, case.assets_folder / "sql", first, last, case.time_zone)
             for view, query in queries.items():
                 target = f"{out / view}' (PARTITION_BY (ds)," if daily else f"{out / view}.parquet' ("
                 con.execute(f"COPY ({query}) TO '{target} FORMAT parquet, COMPRESSION snappy)")

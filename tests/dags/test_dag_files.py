@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG
 
-from include.use_cases.spec import load_use_cases
+from include.spec.loading import load_use_cases
 from tests.dags.airflow_home import DAGS, dagbag
 
 STAGES = ("bootstrap", "features", "ingest", "maintenance", "monitor", "promote", "score", "train")

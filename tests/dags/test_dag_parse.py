@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from include.use_cases.spec import UseCase, load_use_case
+from include.spec.loading import load_use_case
+from include.spec.use_case import UseCase
 from tests.dags.airflow_home import DAGS, REPOSITORY, parse_elsewhere
 from tests.dags.test_dag_files import IDS
 

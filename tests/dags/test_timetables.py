@@ -15,7 +15,7 @@ from airflow.timetables.base import DagRunInfo
 from airflow.timetables.simple import PartitionedAssetTimetable
 from airflow.utils.types import DagRunType
 
-from include import partitions
+from include.core import partitions
 from tests.dags.airflow_home import dagbag, scheduled
 
 NEW_YORK = "America/New_York"

@@ -19,15 +19,16 @@ from typing import Any
 
 import pytest
 
-from include import partitions, promotion
-from include.lake import Run
-from include.settings import Settings
+from include.core import partitions
+from include.core.settings import Settings
+from include.lake.records import Attempt
+from include.spec.loading import load_use_case
 from include.stack.api import Json
 from include.stack.layout import Layout
 from include.stack.pools import ensure_pools
 from include.stack.stack import Stack
-from include.use_cases.spec import load_use_case
-from include.workspace import Workspace
+from include.steps.promote import promotion
+from include.steps.workspace import Workspace
 from tests.e2e.deployment import CASE, CHAIN, Deployment, dag, kill_when
 
 FIRST, LAST = "2013-01-01", "2013-02-09"
@@ -224,7 +225,7 @@ def retrained(bootstrapped: Deployment, backfilled: Backfilled, promoted: Json) 
     judging = _judged_after(bootstrapped, promoted)
     judged = bootstrapped.api.xcom(dag("promote"), str(judging["dag_run_id"]), "judge")
     overruled = promotion.Proposal.model_validate({**judged, "change": True})
-    promotion.promote(bootstrapped.workspace, overruled, "test", Run(CASE, dag("promote"), "overruled"))
+    promotion.promote(bootstrapped.workspace, overruled, "test", Attempt(CASE, dag("promote"), "overruled"))
     return Retrained(training, judging, scored)
 
 

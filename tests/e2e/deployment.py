@@ -16,7 +16,7 @@ from include.stack.api import FINISHED, AirflowApi, Json, airflow_command
 from include.stack.demo import explain_failure
 from include.stack.layout import Layout
 from include.stack.stack import Stack
-from include.workspace import Workspace
+from include.steps.workspace import Workspace
 
 CASE = "flights_small"
 CHAIN = ("ingest", "features", "score", "monitor")

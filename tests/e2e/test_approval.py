@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
-from include import ledger, promotion, registry
-from include.lake import Run
+from include.lake.records import Attempt
+from include.promotion import ledger
+from include.registry import model_versions
+from include.spec.loading import load_use_case
 from include.stack.api import AirflowApi, ApiError, Json
-from include.use_cases.spec import load_use_case
-from include.workspace import Workspace
+from include.steps.promote import promotion
+from include.steps.workspace import Workspace
 from tests.e2e.deployment import Deployment
 from tests.unit import promotion_case as given
 
@@ -36,12 +38,12 @@ def asked(deployment: Deployment) -> Workspace:
 def second_champion(asked: Workspace) -> None:
     """Version 1 was champion and version 2 is; the gates, which prefer neither, are overruled."""
     for version in (1, 2):
-        entries = ledger.promotions(asked)
+        entries = ledger.promotions(asked.lake, asked.case)
         if version not in {entry.version for entry in entries}:
             overruled = promotion.Proposal(
                 kind="promotion", version=version, entries=len(entries), change=True, reason="overruled"
             )
-            promotion.promote(asked, overruled, "test", Run("asked", DAG, f"overruled-{version}"))
+            promotion.promote(asked, overruled, "test", Attempt("asked", DAG, f"overruled-{version}"))
 
 
 def tasks(deployment: Deployment, run_id: str, dag_id: str = DAG) -> dict[str, Any]:
@@ -94,7 +96,7 @@ def test_a_no_leaves_the_champion(deployment: Deployment, asked: Workspace) -> N
     question(deployment, run_id)
     answer(deployment.api, run_id, "Reject")
     assert ended(deployment, run_id) == {"judge": "success", "approve": "success", "promote": "skipped"}
-    assert ledger.promotions(asked) == []
+    assert ledger.promotions(asked.lake, asked.case) == []
 
 
 def test_a_person_approves_with_the_evidence_in_view(deployment: Deployment, asked: Workspace) -> None:
@@ -109,18 +111,18 @@ def test_a_person_approves_with_the_evidence_in_view(deployment: Deployment, ask
     assert refused.value.status == 403
     answer(deployment.api, run_id, "Approve")
     assert ended(deployment, run_id) == {"judge": "success", "approve": "success", "promote": "success"}
-    (entry,) = ledger.promotions(asked)
+    (entry,) = ledger.promotions(asked.lake, asked.case)
     assert (entry.version, entry.decided_by) == (1, "admin")
 
 
 def test_what_the_gates_refuse_is_not_asked_and_its_evidence_is_kept(deployment: Deployment, asked: Workspace) -> None:
-    before = ledger.promotions(asked)
+    before = ledger.promotions(asked.lake, asked.case)
     run_id = deployment.api.trigger(DAG, {"version": "2"})
     assert ended(deployment, run_id) == {"judge": "success", "approve": "skipped", "promote": "skipped"}
     judged = deployment.api.xcom(DAG, run_id, "judge")
     assert not judged["change"]
     assert "the interval holds zero" in judged["body"]
-    assert ledger.promotions(asked) == before
+    assert ledger.promotions(asked.lake, asked.case) == before
 
 
 def test_judging_the_champion_asks_nobody(deployment: Deployment, asked: Workspace) -> None:
@@ -137,15 +139,15 @@ def test_a_rollback_to_what_never_was_champion_is_refused(deployment: Deployment
 
 @pytest.mark.usefixtures("second_champion")
 def test_a_person_sends_the_champion_back(deployment: Deployment, asked: Workspace) -> None:
-    before = ledger.promotions(asked)
+    before = ledger.promotions(asked.lake, asked.case)
     run_id = deployment.api.trigger(DAG, {"rollback_to": "1"})
     assert "back from version 2 to version 1" in question(deployment, run_id)["body"]
     answer(deployment.api, run_id, "Approve")
     assert ended(deployment, run_id) == {"judge": "success", "approve": "success", "promote": "success"}
-    *earlier, newest = ledger.promotions(asked)
+    *earlier, newest = ledger.promotions(asked.lake, asked.case)
     assert earlier == before
     assert (newest.kind, newest.version, newest.previous, newest.decided_by) == ("rollback", 1, 2, "admin")
-    assert registry.champion(asked.settings.mlflow_tracking_uri, "asked").number == 1
+    assert model_versions.champion(asked.settings.mlflow_tracking_uri, "asked").number == 1
 
 
 def test_no_answer_in_time_is_a_no_of_nobody(deployment: Deployment) -> None:
@@ -158,4 +160,4 @@ def test_no_answer_in_time_is_a_no_of_nobody(deployment: Deployment) -> None:
     assert ended(deployment, run_id, BRIEFLY) == expected
     found = deployment.api.call("GET", answer_path(run_id, BRIEFLY))
     assert (found["chosen_options"], found["responded_by_user"]) == (["Reject"], None)
-    assert ledger.promotions(there) == []
+    assert ledger.promotions(there.lake, there.case) == []

@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 
-from include import featurize, ledger, registry, search, training_sets
-from include.lake import Run
+from include.lake.records import Attempt
+from include.promotion import ledger
+from include.registry import model_versions
+from include.sources.adapter import REFERENCE
 from include.stack.api import Json
-from include.training import study
-from include.use_cases.source import REFERENCE
+from include.steps import features
+from include.steps.train import search, training_sets
+from include.training.study import study
 from tests.e2e.conftest import DAYS, FIRST, LAST, LOADED, TRIALS, Backfilled, Retrained, Trained
 from tests.e2e.deployment import CASE, CHAIN, Deployment, dag
 
@@ -58,7 +61,7 @@ def test_killed_workers_do_not_cost_the_search_a_trial(bootstrapped: Deployment,
 
 
 def test_training_registers_one_version(bootstrapped: Deployment, trained: Trained) -> None:
-    version = registry.version_info(bootstrapped.workspace.settings.mlflow_tracking_uri, CASE, 1)
+    version = model_versions.version_info(bootstrapped.workspace.settings.mlflow_tracking_uri, CASE, 1)
     frozen = bootstrapped.api.xcom(dag("train"), str(trained.run["dag_run_id"]), "freeze_training_set")
     assert len(version.digest) == 64
     assert version.trained_through == "2013-02-08", "the clock of the last day is where knowledge ends"
@@ -76,11 +79,11 @@ def test_training_set_can_be_rebuilt(bootstrapped: Deployment, trained: Trained)
 
 def test_challenger_is_promoted_by_its_asset_event(bootstrapped: Deployment, promoted: Json) -> None:
     assert promoted["run_type"] == "asset_triggered"
-    (entry,) = ledger.promotions(bootstrapped.workspace)
+    (entry,) = ledger.promotions(bootstrapped.workspace.lake, bootstrapped.workspace.case)
     assert (entry.entry, entry.version, entry.previous, entry.decided_by) == (1, 1, None, "auto")
     assert json.loads(entry.evidence)["promote"] is True
     uri = bootstrapped.workspace.settings.mlflow_tracking_uri
-    assert registry.champion(uri, CASE).number == 1
+    assert model_versions.champion(uri, CASE).number == 1
 
 
 def test_backfilled_days_flow_to_their_monitoring(bootstrapped: Deployment, backfilled: Backfilled) -> None:
@@ -112,8 +115,8 @@ def test_every_scheduled_flight_is_scored_once_and_says_by_what(
 def test_records_say_what_was_read(bootstrapped: Deployment, backfilled: Backfilled) -> None:
     scores = bootstrapped.workspace.lake.records(bootstrapped.table("predictions", "scores"), DAYS)
     for day, record in scores.items():
-        assert record.run.dag_id == dag("score")
-        assert record.run.run_id == backfilled.runs[dag("score"), day]["dag_run_id"]
+        assert record.attempt.dag_id == dag("score")
+        assert record.attempt.run_id == backfilled.runs[dag("score"), day]["dag_run_id"]
         assert set(bootstrapped.feature_tables) < set(record.inputs)
         assert record.report
 
@@ -145,7 +148,7 @@ def test_publish_killed_half_way_is_completed_once(bootstrapped: Deployment, bac
 def test_parallel_days_have_the_features_of_each_day_alone(bootstrapped: Deployment, backfilled: Backfilled) -> None:
     workspace = bootstrapped.workspace
     for day in (LAST, *DAYS):
-        alone = featurize.stage(workspace, day, day, Run(CASE, "alone", day))
+        alone = features.stage(workspace, day, day, Attempt(CASE, "alone", day))
         for table, path in alone.items():
             staged = workspace.lake.open_stage(path)
             assert bootstrapped.fingerprints(table, [day]) == {day: staged.partitions[day].fingerprint}, table

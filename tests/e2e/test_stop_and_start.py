@@ -5,7 +5,7 @@ from __future__ import annotations
 import psutil
 import pytest
 
-from include import registry
+from include.registry import model_versions
 from include.stack.pools import ensure_pools
 from tests.e2e.conftest import DAYS, Backfilled
 from tests.e2e.deployment import CASE, Deployment
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.e2e
 def test_down_and_up_lose_nothing(bootstrapped: Deployment, backfilled: Backfilled) -> None:
     stack, layout = bootstrapped.stack, bootstrapped.layout
     uri = bootstrapped.workspace.settings.mlflow_tracking_uri
-    versions, champion = bootstrapped.versions(), registry.champion(uri, CASE)
+    versions, champion = bootstrapped.versions(), model_versions.champion(uri, CASE)
     runs = {run["dag_run_id"]: run["state"] for run in bootstrapped.api.runs()}
     processes = [psutil.Process(state.pid) for state in stack.status() if state.pid]
     assert len(processes) == 6
@@ -28,6 +28,6 @@ def test_down_and_up_lose_nothing(bootstrapped: Deployment, backfilled: Backfill
     ensure_pools(layout)
     assert bootstrapped.versions() == versions
     assert {run["dag_run_id"]: run["state"] for run in bootstrapped.api.runs()} == runs
-    assert registry.champion(uri, CASE) == champion
+    assert model_versions.champion(uri, CASE) == champion
     bootstrapped.run("score", key=DAYS[0])
     assert bootstrapped.versions() == versions

@@ -10,7 +10,7 @@ from tests.dags import airflow_home
 
 airflow_home.prepare()
 
-from include.workspace import Workspace  # noqa: E402
+from include.steps.workspace import Workspace  # noqa: E402
 from tests.operators.task_case import SETTINGS  # noqa: E402
 
 

@@ -11,9 +11,9 @@ import pyarrow as pa
 from airflow.sdk import Asset
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
-from include.lake import Run
-from include.use_cases.source import REFERENCE
-from include.workspace import Workspace
+from include.lake.records import Attempt
+from include.sources.adapter import REFERENCE
+from include.steps.workspace import Workspace
 
 FIRST = "2013-01-01"
 SETTINGS = {
@@ -55,11 +55,11 @@ def context(
 
 def publish(workspace: Workspace, layer: str, names: Iterable[str], keys: list[str]) -> None:
     """Publish one row for each key of each table."""
-    run = Run(workspace.case.name, "flights_test", f"setup-{layer}-{keys[-1]}")
+    attempt = Attempt(workspace.case.name, "flights_test", f"setup-{layer}-{keys[-1]}")
     for name in names:
         table = workspace.case.table(layer, name)
         rows = pa.table({"value": pa.array(range(len(keys)), pa.int64()), "ds": pa.array(keys, pa.string())})
-        workspace.lake.publish(workspace.lake.stage(table, rows.to_reader(), keys, run, ("value",)), run)
+        workspace.lake.publish(workspace.lake.stage(table, rows.to_reader(), keys, attempt, ("value",)), attempt)
 
 
 def publish_raw(workspace: Workspace, keys: list[str]) -> None:

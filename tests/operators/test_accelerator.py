@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from include.accelerators import hardware, job, tracking, usage
-from include.accelerators.spec import AcceleratorSpec, Place
 from include.accelerators.usage import Usage
-from include.errors import AcceleratorError
-from include.workspace import Workspace
+from include.core.errors import AcceleratorError
+from include.spec.accelerator import AcceleratorSpec, Place
+from include.steps.workspace import Workspace
 from lifecycle.operators.accelerator import AcceleratorOperator
 from lifecycle.operators.training import SearchOperator
 from tests.operators.test_accelerator_remote import context
@@ -119,7 +119,9 @@ def test_a_search_worker_pulls_from_the_asked_budget(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, trials: Any, budget: int | None, place: Place, shared: bool
 ) -> None:
     calls: list[Any] = []
-    monkeypatch.setattr("include.search.arguments", lambda *given, **named: calls.append((*given[1:], named)))
+    monkeypatch.setattr(
+        "include.steps.train.search.arguments", lambda *given, **named: calls.append((*given[1:], named))
+    )
     frozen = {"uri": "s3://bucket/set", "version": 3}
     worker = SearchOperator(
         task_id="search", use_case="flights", training_set=frozen, worker=1, trials=trials,

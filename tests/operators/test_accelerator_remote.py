@@ -16,9 +16,9 @@ from moto import mock_aws
 
 from include.accelerators import tracking
 from include.accelerators.settings import AcceleratorSettings
-from include.accelerators.spec import AcceleratorSpec
-from include.errors import ConfError, SettingsError
-from include.workspace import Workspace
+from include.core.errors import ConfError, SettingsError
+from include.spec.accelerator import AcceleratorSpec
+from include.steps.workspace import Workspace
 from lifecycle.operators import remote
 from lifecycle.operators.accelerator import AcceleratorOperator
 from lifecycle.operators.remote import Job
@@ -107,7 +107,7 @@ def requests(deployment: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict
 
 def task(accelerator: str, **more: Any) -> AcceleratorOperator:
     return AcceleratorOperator(
-        task_id="search", use_case="flights", module="include.training.worker", arguments=["--trials", 4],
+        task_id="search", use_case="flights", module="include.training.study.worker", arguments=["--trials", 4],
         accelerator=accelerator, needs=more.pop("needs", NEEDS), **more,
     )  # fmt: skip
 
@@ -228,7 +228,7 @@ def test_batch_is_asked_for_the_command_its_resources_and_a_gpu(requests: dict[s
     ]
     assert overrides["command"] == [
         "python", "-m", "include.accelerators.job", "--place", "aws_batch", "--experiment", "", "--run", "",
-        "include.training.worker", "--trials", "4",
+        "include.training.study.worker", "--trials", "4",
     ]  # fmt: skip
     told = {item["name"]: item["value"] for item in overrides["environment"]}
     assert told["LIFECYCLE_LAKE_ROOT"] == "s3://bucket/lake"
@@ -289,7 +289,7 @@ def test_sagemaker_is_asked_for_a_spot_instance_with_checkpoints(requests: dict[
         "ContainerEntrypoint": ["python", "-m", "include.accelerators.job"],
         "ContainerArguments": [
             "--place", "sagemaker", "--experiment", "", "--run", "", "--price", "1.41", "--secret",
-            "lifecycle/worker", "include.training.worker", "--trials", "4",
+            "lifecycle/worker", "include.training.study.worker", "--trials", "4",
         ],
     }  # fmt: skip
     assert asked["ResourceConfig"] == {"InstanceType": "ml.g5.xlarge", "InstanceCount": 1, "VolumeSizeInGB": 50}

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG, Asset
 
-from include import partitions
-from include.errors import ConfError, MissingPartitions, UnknownPartition
-from include.workspace import Workspace
+from include.core import partitions
+from include.core.errors import ConfError, MissingPartitions, UnknownPartition
+from include.steps.workspace import Workspace
 from lifecycle import context as of
 from lifecycle.operators.base import LifecycleOperator
 from tests.operators.task_case import FIRST, context, event, publish_raw

@@ -10,10 +10,10 @@ import pytest
 from airflow.sdk.exceptions import TaskDeferred
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
-from include import inputs
-from include.errors import MissingPartitions
-from include.lake import Lake
-from include.workspace import Workspace
+from include.core.errors import MissingPartitions
+from include.lake.lake import Lake
+from include.steps import inputs
+from include.steps.workspace import Workspace
 from lifecycle import triggers
 from lifecycle.operators.inputs import AwaitInputsOperator
 from lifecycle.triggers import InputsTrigger

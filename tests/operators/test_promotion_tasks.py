@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG
 
-from include.errors import ConfError
-from include.promotion import Proposal
-from include.workspace import Workspace
+from include.core.errors import ConfError
+from include.steps.promote.promotion import Proposal
+from include.steps.workspace import Workspace
 from lifecycle.operators.promotion import JudgeOperator, PromoteOperator
 from tests.operators.task_case import context, event
 
@@ -27,8 +27,8 @@ def judged(monkeypatch: pytest.MonkeyPatch, workspace: Workspace) -> list[Any]:
         asked.append(arguments)
         return YES
 
-    monkeypatch.setattr("include.promotion.judge", lambda opened, version, run: judge(opened, version))
-    monkeypatch.setattr("include.promotion.judge_rollback", judge)
+    monkeypatch.setattr("include.steps.promote.promotion.judge", lambda opened, version, run: judge(opened, version))
+    monkeypatch.setattr("include.steps.promote.promotion.judge_rollback", judge)
     return asked
 
 
@@ -54,7 +54,7 @@ def test_the_version_that_is_judged(judged: list[Any], run: dict[str, Any], argu
 def test_a_no_skips_what_follows_and_keeps_its_evidence(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     skipped: list[Any] = []
     kept: dict[str, Any] = {}
-    monkeypatch.setattr("include.promotion.judge", lambda *_: NO)
+    monkeypatch.setattr("include.steps.promote.promotion.judge", lambda *_: NO)
     monkeypatch.setattr(JudgeOperator, "skip", lambda self, ti, tasks: skipped.append(list(tasks)))
     with DAG(dag_id="flights_test"):
         decides = judge()
@@ -77,7 +77,7 @@ def promoted(monkeypatch: pytest.MonkeyPatch, workspace: Workspace) -> list[Any]
         done.append((proposal, decided_by))
         return {"version": proposal.version}
 
-    monkeypatch.setattr("include.promotion.promote", promote)
+    monkeypatch.setattr("include.steps.promote.promotion.promote", promote)
     return done
 
 

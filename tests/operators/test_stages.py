@@ -9,8 +9,8 @@ import pytest
 from airflow.sdk import Asset
 from airflow.sdk.exceptions import AirflowSkipException, DagRunTriggerException
 
-from include.errors import ConfError, MissingPartitions, UnknownPartition
-from include.workspace import Workspace
+from include.core.errors import ConfError, MissingPartitions, UnknownPartition
+from include.steps.workspace import Workspace
 from lifecycle.operators.features import ComputeFeaturesOperator, MaterializeOperator
 from lifecycle.operators.maintenance import CompactOperator, VacuumOperator
 from lifecycle.operators.monitoring import MonitorOperator, RequestTrainingOperator
@@ -132,8 +132,10 @@ def test_a_chain_that_a_backfill_began_asks_for_nothing(
     record: Record, workspace: Workspace, run: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record("monitor._record_request", None)
-    monkeypatch.setattr("include.ledger.promotions", lambda _: [])
-    monkeypatch.setattr("include.monitoring.violations", lambda *_, **__: {"2013-11-02": True, "2013-11-03": True})
+    monkeypatch.setattr("include.promotion.ledger.promotions", lambda *_: [])
+    monkeypatch.setattr(
+        "include.monitoring.window_verdicts.violations", lambda *_, **__: {"2013-11-02": True, "2013-11-03": True}
+    )
     scores = {"model_version": [1]}
     publish_rows(workspace, "predictions/scores", scores)
     publish_rows(workspace, "monitoring/verdicts", scores)
@@ -144,11 +146,11 @@ def test_a_chain_that_a_backfill_began_asks_for_nothing(
 def publish_rows(workspace: Workspace, table: str, columns: dict[str, list[Any]]) -> None:
     import pyarrow as pa
 
-    from include.lake import Run
+    from include.lake.records import Attempt
 
-    run, key = Run("flights", "flights_test", "setup"), "2013-11-03"
+    attempt, key = Attempt("flights", "flights_test", "setup"), "2013-11-03"
     rows = pa.table({**columns, "ds": [key]})
-    workspace.lake.publish(workspace.lake.stage(f"flights/{table}", rows.to_reader(), [key], run, ()), run)
+    workspace.lake.publish(workspace.lake.stage(f"flights/{table}", rows.to_reader(), [key], attempt, ()), attempt)
 
 
 # ---- train --------------------------------------------------------------------------------------

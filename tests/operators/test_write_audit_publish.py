@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from airflow.sdk import Asset
 
-from include import ingest
-from include.errors import AuditFailed, UnknownPartition
+from include.core.errors import AuditFailed, UnknownPartition
+from include.steps import ingest
+from include.steps.workspace import Workspace
 from include.use_cases.flights.source import FlightsSource
-from include.workspace import Workspace
 from lifecycle.operators.lake import AuditOperator, ChooseRangeOperator, LandOperator, PublishOperator
 from tests.operators.task_case import context
 from tests.unit.flights_case import source_cache
@@ -54,7 +54,7 @@ def test_a_day_becomes_visible_when_it_is_published_and_is_announced(workspace: 
     assert (done["first"], done["last"]) == (DAY, DAY)
     assert rows(workspace, "schedule") > 600
     record = workspace.lake.records("flights/raw/schedule")[DAY]
-    assert (record.run.dag_id, record.run.run_id) == ("flights_test", "backfill__1")
+    assert (record.attempt.dag_id, record.attempt.run_id) == ("flights_test", "backfill__1")
     assert Path(str(record.report)).exists()
     told = run["outlet_events"][RAW]
     assert told.extra == {"origin": "backfill", "partition": DAY}

@@ -14,7 +14,7 @@ import duckdb
 import pytest
 import yaml
 
-from include import features
+from include.feature_store import feature_sql
 from tests.unit.flights_case import SQL, TIME_ZONE, connection, source
 
 HERE = Path(__file__).parent
@@ -54,7 +54,7 @@ def test_rows_out(view: str, case: dict[str, Any]) -> None:
             for row in rows:
                 insert(con, table, case.get("defaults", {}).get(table, {}) | row)
         first, last = case["days"]
-        query = features.compute(con, SQL, first, last, TIME_ZONE)[view]
+        query = feature_sql.compute(con, SQL, first, last, TIME_ZONE)[view]
         named = list(case["expect"][0])
         order = ", ".join(str(n + 1) for n in range(len(named)))
         found = con.execute(f"SELECT {', '.join(named)} FROM ({query}) ORDER BY {order}").fetchall()
@@ -63,4 +63,4 @@ def test_rows_out(view: str, case: dict[str, Any]) -> None:
 
 
 def test_each_feature_sql_has_cases() -> None:
-    assert {view_of(path) for path in HERE.glob("test_*.yaml")} == set(features.views(SQL))
+    assert {view_of(path) for path in HERE.glob("test_*.yaml")} == set(feature_sql.views(SQL))

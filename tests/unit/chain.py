@@ -23,13 +23,18 @@ import pyarrow.compute as pc
 import yaml
 from mlflow import MlflowClient
 
-from include import featurize, ingest, partitions, promotion, publishing, scoring, search, training_sets
-from include.lake import Lake, Run
-from include.settings import Settings
-from include.use_cases import spec
-from include.use_cases.source import REFERENCE
-from include.use_cases.spec import UseCase
-from include.workspace import Workspace
+from include.core import partitions
+from include.core.settings import Settings
+from include.lake.lake import Lake
+from include.lake.records import Attempt
+from include.sources.adapter import REFERENCE
+from include.spec import use_case as spec
+from include.spec.use_case import UseCase
+from include.steps import features, ingest, publishing
+from include.steps.promote import promotion
+from include.steps.score import scoring
+from include.steps.train import search, training_sets
+from include.steps.workspace import Workspace
 from tests.unit.flights_case import source_cache
 
 # 2013-11-03 has 25 hours
@@ -47,8 +52,8 @@ TRAINING = {
 }
 
 
-def run(name: str = "first", dag: str = "autumn_ingest", attempt: int = 1) -> Run:
-    return Run("autumn", dag, name, attempt)
+def attempt(name: str = "first", dag: str = "autumn_ingest", number: int = 1) -> Attempt:
+    return Attempt("autumn", dag, name, number)
 
 
 @functools.cache
@@ -133,23 +138,23 @@ def settings_in(folder: Path) -> Settings:
     )
 
 
-def land(workspace: Workspace, first: str, last: str, by: Run) -> dict[str, Any]:
+def land(workspace: Workspace, first: str, last: str, by: Attempt) -> dict[str, Any]:
     """Ingest ``first``..``last``: land, audit, publish."""
     stages = ingest.land(workspace, partitions.key_range(first, last), by)
     publishing.audit(workspace, stages, by)
     return publishing.publish(workspace, stages, by)
 
 
-def compute_features(workspace: Workspace, first: str, last: str, by: Run) -> dict[str, Any]:
+def compute_features(workspace: Workspace, first: str, last: str, by: Attempt) -> dict[str, Any]:
     """Features of ``first``..``last``, published without the audit that tests of the suites cover."""
-    return publish(workspace, featurize.stage(workspace, first, last, by), by)
+    return publish(workspace, features.stage(workspace, first, last, by), by)
 
 
-def score(workspace: Workspace, first: str, last: str, by: Run, model: str = scoring.AS_OF_CLOCK) -> dict[str, Any]:
+def score(workspace: Workspace, first: str, last: str, by: Attempt, model: str = scoring.AS_OF_CLOCK) -> dict[str, Any]:
     return publish(workspace, scoring.stage(workspace, first, last, model, by), by)
 
 
-def publish(workspace: Workspace, stages: Mapping[str, str], by: Run) -> dict[str, Any]:
+def publish(workspace: Workspace, stages: Mapping[str, str], by: Attempt) -> dict[str, Any]:
     """Publish stages whose suites are another test's subject."""
     for path in stages.values():
         passed = {"verdict": "passed", "checked": 0, "failed": 0, "warned": 0, "docs": None}
@@ -165,9 +170,9 @@ def landed() -> Workspace:
 
 def _land_autumn(folder: Path) -> None:
     workspace = Workspace(settings_in(folder), autumn())
-    land(workspace, FIRST, LAST, run())
-    compute_features(workspace, FIRST, LAST, run(dag="autumn_features"))
-    featurize.apply_definitions(workspace)
+    land(workspace, FIRST, LAST, attempt())
+    compute_features(workspace, FIRST, LAST, attempt(dag="autumn_features"))
+    features.apply_definitions(workspace)
 
 
 @functools.cache
@@ -178,7 +183,7 @@ def trained() -> Workspace:
 
 def _train_autumn(folder: Path) -> None:
     workspace = copy(landed(), folder)
-    by = run("train", "autumn_train")
+    by = attempt("train", "autumn_train")
     # MLflow would otherwise keep the files in the working directory
     client = MlflowClient(workspace.settings.mlflow_tracking_uri)
     client.create_experiment("autumn", artifact_location=str(folder / "artifacts"))
@@ -186,8 +191,8 @@ def _train_autumn(folder: Path) -> None:
     search.work(workspace, frozen, None)
     fitted = search.fit(workspace, frozen, by)
     promotion.register(workspace, fitted, by)
-    assert promotion.decide(workspace, None, run("promote", "autumn_promote"))["promoted"]
-    score(workspace, AS_OF, LAST, run("score", "autumn_score"))
+    assert promotion.decide(workspace, None, attempt("promote", "autumn_promote"))["promoted"]
+    score(workspace, AS_OF, LAST, attempt("score", "autumn_score"))
 
 
 def copy(workspace: Workspace, folder: Path) -> Workspace:
@@ -237,6 +242,6 @@ def until(workspace: Workspace, folder: Path, key: str) -> Workspace:
         if "known_at" in rows.column_names:
             rows = rows.filter(pc.less(rows["known_at"], clock))
         keys = [found for found in workspace.lake.records(table) if found == REFERENCE or found <= key]
-        staged = known.lake.stage(table, rows.sort_by("ds").to_reader(), keys, run(), case.raw[name].key)
-        known.lake.publish(staged, run())
+        staged = known.lake.stage(table, rows.sort_by("ds").to_reader(), keys, attempt(), case.raw[name].key)
+        known.lake.publish(staged, attempt())
     return known

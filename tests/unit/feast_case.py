@@ -13,7 +13,7 @@ from feast import Entity, FeatureService, FeatureView, Field, FileSource, ValueT
 from feast.data_format import DeltaFormat, ParquetFormat
 from feast.types import Float64, Int64, String
 
-from include.settings import Settings
+from include.core.settings import Settings
 
 INSTANT = pa.timestamp("us", "UTC")
 CLOCK = datetime(2013, 11, 2, 4, tzinfo=UTC)

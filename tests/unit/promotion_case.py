@@ -13,11 +13,14 @@ from typing import Any
 import pyarrow as pa
 from mlflow import MlflowClient
 
-from include import partitions, promotion, search
-from include.lake import Run
-from include.settings import Settings
-from include.use_cases.spec import UseCase, load_use_case
-from include.workspace import Workspace
+from include.core import partitions
+from include.core.settings import Settings
+from include.lake.records import Attempt
+from include.spec.loading import load_use_case
+from include.spec.use_case import UseCase
+from include.steps.promote import promotion
+from include.steps.train import search
+from include.steps.workspace import Workspace
 from tests.unit.training_rows import model_settings, training_rows
 
 os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
@@ -68,8 +71,8 @@ def _empty_store() -> Path:
     return folder / "empty.db"
 
 
-def run(dag: str = "flights_train", name: str = "one", attempt: int = 1) -> Run:
-    return Run("flights", dag, name, attempt)
+def attempt(dag: str = "flights_train", name: str = "one", number: int = 1) -> Attempt:
+    return Attempt("flights", dag, name, number)
 
 
 def rows(seed: int = 0, as_of: str = AS_OF) -> pa.Table:
@@ -85,7 +88,7 @@ def rows(seed: int = 0, as_of: str = AS_OF) -> pa.Table:
 def fit(there: Workspace, *, seed: int = 0, as_of: str = AS_OF, table: pa.Table | None = None) -> dict[str, Any]:
     """Freeze invented rows, search and fit; what ``promotion.register`` takes."""
     made = rows(seed, as_of) if table is None else table
-    by = run(name=f"seed-{seed}-{as_of}-{made.num_columns}")
+    by = attempt(name=f"seed-{seed}-{as_of}-{made.num_columns}")
     lake_table = there.case.table("training", f"as_of_{as_of.replace('-', '_')}")
     stage = there.lake.stage(lake_table, made.to_reader(), [as_of], by, ["day", "flight"])
     done = there.lake.publish(stage, by)
@@ -104,4 +107,4 @@ def fit(there: Workspace, *, seed: int = 0, as_of: str = AS_OF, table: pa.Table 
 def train(there: Workspace, *, seed: int = 0, as_of: str = AS_OF, table: pa.Table | None = None) -> int:
     """``fit``, registered; returns the version's number."""
     fitted = fit(there, seed=seed, as_of=as_of, table=table)
-    return int(promotion.register(there, fitted, run(name=f"seed-{seed}-{as_of}"))["version"])
+    return int(promotion.register(there, fitted, attempt(name=f"seed-{seed}-{as_of}"))["version"])

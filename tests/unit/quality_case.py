@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from include.quality.audit import AuditPlace
-from include.quality.suites import Suite
+from include.spec.suite import Suite
 
 KEYS = ("2013-01-01", "2013-01-02")
 

@@ -19,8 +19,8 @@ from include.accelerators.hardware import Gpu
 from include.accelerators.lease import Slot
 from include.accelerators.local import LocalRun
 from include.accelerators.settings import AcceleratorSettings
-from include.accelerators.spec import AcceleratorSpec
-from include.errors import AcceleratorError
+from include.core.errors import AcceleratorError
+from include.spec.accelerator import AcceleratorSpec
 
 WORKER = """
 import os, sys, time, subprocess

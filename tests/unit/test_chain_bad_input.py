@@ -11,8 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from include import featurize, ingest, ledger, publishing, scoring
-from include.errors import (
+from include.core.errors import (
     AuditFailed,
     ConfError,
     DigestMismatch,
@@ -23,10 +22,13 @@ from include.errors import (
     SourceError,
     UnknownPartition,
 )
-from include.lake import Run
+from include.lake.records import Attempt
+from include.promotion import ledger
+from include.steps import features, ingest, publishing
+from include.steps.score import scoring
+from include.steps.workspace import Workspace
 from include.use_cases.flights import upstream
 from include.use_cases.flights.source import FlightsSource
-from include.workspace import Workspace
 from tests.unit import chain
 
 DAY = "2013-11-02"
@@ -55,10 +57,10 @@ def outcomes(published: Workspace) -> pa.Table:
     return chain.rows_of(published, OUTCOMES, DAY)
 
 
-def audited(workspace: Workspace, rows: pa.Table, run: Run) -> dict[str, str]:
+def audited(workspace: Workspace, rows: pa.Table, attempt: Attempt) -> dict[str, str]:
     """Stage ``rows`` as the outcomes of DAY and audit them."""
-    stages = {OUTCOMES: workspace.lake.stage(OUTCOMES, rows.to_reader(), [DAY], run, ()).path}
-    publishing.audit(workspace, stages, run)
+    stages = {OUTCOMES: workspace.lake.stage(OUTCOMES, rows.to_reader(), [DAY], attempt, ()).path}
+    publishing.audit(workspace, stages, attempt)
     return stages
 
 
@@ -80,8 +82,8 @@ def audited(workspace: Workspace, rows: pa.Table, run: Run) -> dict[str, str]:
 def test_partitions_that_cannot_be(published: Workspace, first: str, last: str, message: str) -> None:
     with nothing_changes(published):
         for stage in (
-            lambda: featurize.stage(published, first, last, chain.run("bad")),
-            lambda: scoring.stage(published, first, last, scoring.CURRENT, chain.run("bad")),
+            lambda: features.stage(published, first, last, chain.attempt("bad")),
+            lambda: scoring.stage(published, first, last, scoring.CURRENT, chain.attempt("bad")),
         ):
             with pytest.raises(UnknownPartition, match=message):
                 stage()
@@ -89,14 +91,14 @@ def test_partitions_that_cannot_be(published: Workspace, first: str, last: str, 
 
 def test_a_day_that_the_source_does_not_have(workspace: Workspace) -> None:
     with pytest.raises(UnknownPartition, match="2014-01-01 is after the history; it ends on 2013-12-31"):
-        ingest.land(workspace, ["2014-01-01"], chain.run())
+        ingest.land(workspace, ["2014-01-01"], chain.attempt())
 
 
 def test_features_without_their_inputs(workspace: Workspace) -> None:
     with pytest.raises(
         MissingPartitions, match=r"autumn/raw/schedule: 2013-10-06, .* \(28 in all\) not published; run"
     ):
-        featurize.stage(workspace, DAY, DAY, chain.run())
+        features.stage(workspace, DAY, DAY, chain.attempt())
 
 
 # ---- source files -----------------------------------------------------------------------------------
@@ -125,7 +127,7 @@ def test_source_files_that_are_not_as_promised(published: Workspace, tmp_path: P
     spoiled = Workspace(published.settings, published.case)
     spoiled.__dict__["source"] = FlightsSource(tmp_path / "cache", data=data)
     with nothing_changes(published), pytest.raises(SourceError, match=message):
-        ingest.land(spoiled, [DAY], chain.run("bad"))
+        ingest.land(spoiled, [DAY], chain.attempt("bad"))
 
 
 # ---- stages -----------------------------------------------------------------------------------------
@@ -164,7 +166,7 @@ def spoiled_stages() -> dict[str, tuple]:
 def test_a_failed_audit_publishes_nothing_keeps_the_stage_and_names_the_report(published: Workspace, name: str) -> None:
     spoil, message = spoiled_stages()[name]
     rows = spoil(outcomes(published))
-    by = chain.run(f"spoiled by {name}")
+    by = chain.attempt(f"spoiled by {name}")
     stages = {OUTCOMES: published.lake.stage(OUTCOMES, rows.to_reader(), [DAY], by, ()).path}
     with nothing_changes(published):
         with pytest.raises(AuditFailed, match=message) as failure:
@@ -179,7 +181,7 @@ def test_a_failed_audit_publishes_nothing_keeps_the_stage_and_names_the_report(p
 
 
 def test_every_failed_table_is_named_by_one_audit(published: Workspace) -> None:
-    by = chain.run("two bad tables")
+    by = chain.attempt("two bad tables")
     stages = {}
     for name in ("outcomes", "weather"):
         table = published.case.table("raw", name)
@@ -190,7 +192,7 @@ def test_every_failed_table_is_named_by_one_audit(published: Workspace) -> None:
 
 
 def test_one_table_without_an_audit_holds_back_all_of_them(published: Workspace) -> None:
-    by = chain.run("half audited")
+    by = chain.attempt("half audited")
     changed = outcomes(published).slice(1)
     stages = audited(published, changed, by)
     weather = published.case.table("raw", "weather")
@@ -205,7 +207,7 @@ def test_one_table_without_an_audit_holds_back_all_of_them(published: Workspace)
 
 def test_other_columns_than_the_table_has(published: Workspace) -> None:
     rows = outcomes(published).rename_columns({"arr_delay": "delay"})
-    by = chain.run("renamed")
+    by = chain.attempt("renamed")
     stages = {OUTCOMES: published.lake.stage(OUTCOMES, rows.to_reader(), [DAY], by, ()).path}
     with nothing_changes(published), pytest.raises(SchemaMismatch, match="arr_delay is missing; delay is new"):
         chain.publish(published, stages, by)
@@ -213,7 +215,7 @@ def test_other_columns_than_the_table_has(published: Workspace) -> None:
 
 def test_a_stage_that_is_gone(published: Workspace) -> None:
     with pytest.raises(LifecycleError, match="holds no finished stage; clear the task that stages it"):
-        publishing.publish(published, {OUTCOMES: f"{published.settings.lake_root}/_stages/gone"}, chain.run())
+        publishing.publish(published, {OUTCOMES: f"{published.settings.lake_root}/_stages/gone"}, chain.attempt())
 
 
 # ---- models -----------------------------------------------------------------------------------------
@@ -223,7 +225,7 @@ def test_no_champion_yet(tmp_path: Path) -> None:
     workspace = chain.copy(chain.landed(), tmp_path)
     for model in (scoring.AS_OF_CLOCK, scoring.CURRENT):
         with pytest.raises(NoChampion, match="autumn has no champion yet; run autumn_train, then autumn_promote"):
-            scoring.stage(workspace, DAY, DAY, model, chain.run())
+            scoring.stage(workspace, DAY, DAY, model, chain.attempt())
     assert workspace.lake.version("autumn/predictions/scores") is None
 
 
@@ -232,23 +234,23 @@ def test_a_champion_that_knows_the_day_already(published: Workspace) -> None:
         nothing_changes(published),
         pytest.raises(NoChampion, match=f"no champion of {DAY}: .* knows data up to 2013-11-04"),
     ):
-        scoring.stage(published, DAY, DAY, scoring.AS_OF_CLOCK, chain.run("bad"))
+        scoring.stage(published, DAY, DAY, scoring.AS_OF_CLOCK, chain.attempt("bad"))
 
 
 @pytest.mark.parametrize(("model", "error"), [("newest", ConfError), ("1; DROP", ConfError), ("77", LifecycleError)])
 def test_a_model_that_there_is_not(published: Workspace, model: str, error: type[Exception]) -> None:
     day = chain.LAST
     with nothing_changes(published), pytest.raises(error, match=r"unknown; ask for as_of_clock|version 77 is not"):
-        scoring.stage(published, day, day, model, chain.run("bad"))
+        scoring.stage(published, day, day, model, chain.attempt("bad"))
 
 
 def test_a_model_file_that_was_changed(published: Workspace) -> None:
-    scoring.stage(published, chain.LAST, chain.LAST, scoring.CURRENT, chain.run("fills the cache"))
-    folder = scoring.model_folder(published, ledger.current(published).version)
+    scoring.stage(published, chain.LAST, chain.LAST, scoring.CURRENT, chain.attempt("fills the cache"))
+    folder = scoring.model_folder(published, ledger.current(published.lake, published.case).version)
     changed = next(path for path in sorted((folder / "model").iterdir()) if path.is_file())
     changed.write_bytes(changed.read_bytes() + b" ")
     with nothing_changes(published), pytest.raises(DigestMismatch, match="changed after registration; download them"):
-        scoring.stage(published, chain.LAST, chain.LAST, scoring.CURRENT, chain.run("bad"))
+        scoring.stage(published, chain.LAST, chain.LAST, scoring.CURRENT, chain.attempt("bad"))
 
 
 # ---- names ------------------------------------------------------------------------------------------
@@ -269,7 +271,7 @@ def test_a_model_file_that_was_changed(published: Workspace) -> None:
     ],
 )
 def test_reports_stay_in_their_folder_whatever_the_run_is_called(published: Workspace, run_id: str) -> None:
-    folder = published.report_folder("data_docs", Run("autumn", "autumn_ingest", run_id))
+    folder = published.report_folder("data_docs", Attempt("autumn", "autumn_ingest", run_id))
     root = Path(published.settings.reports_root) / "data_docs" / "autumn"
     assert folder.resolve().parent == root.resolve()
     folder.mkdir(parents=True)
@@ -278,11 +280,11 @@ def test_reports_stay_in_their_folder_whatever_the_run_is_called(published: Work
 
 def test_an_audit_keeps_its_report_whatever_the_run_is_called(published: Workspace) -> None:
     with nothing_changes(published):
-        stages = audited(published, outcomes(published), Run("autumn", "autumn_ingest", "../é {{ x }}"))
+        stages = audited(published, outcomes(published), Attempt("autumn", "autumn_ingest", "../é {{ x }}"))
     docs = published.lake.open_stage(stages[OUTCOMES]).audit()["docs"]
     assert Path(docs).resolve().is_relative_to(Path(published.settings.reports_root).resolve())
 
 
 def test_two_runs_never_share_a_folder(published: Workspace) -> None:
     ids = ["a/b", "a_b", "a b", "x" * 200, "x" * 201]
-    assert len({published.report_folder("data_docs", Run("autumn", "d", run_id)) for run_id in ids}) == len(ids)
+    assert len({published.report_folder("data_docs", Attempt("autumn", "d", run_id)) for run_id in ids}) == len(ids)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from include import maintenance
-from include.lake import DeltaTable, Lake
-from include.workspace import Workspace
+from include.lake.lake import DeltaTable, Lake
+from include.steps import maintenance
+from include.steps.workspace import Workspace
 from tests.unit import chain
 
 TABLE = "autumn/raw/outcomes"
@@ -29,7 +29,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 def attempt(workspace: Workspace, number: int, value: int, name: str = "correction") -> None:
-    by = chain.run(name, attempt=number)
+    by = chain.attempt(name, number=number)
     rows = pa.table({"value": pa.array([value] * len(KEYS), pa.int64()), "ds": list(KEYS)})
     stages = {TABLE: workspace.lake.stage(TABLE, rows.to_reader(), KEYS, by, ("value",)).path}
     chain.publish(workspace, stages, by)
@@ -76,7 +76,7 @@ def test_a_kill_and_the_next_attempt_publish_once(
     assert seen(workspace) == [int(step in COMMITTED)] * len(KEYS)
     attempt(workspace, 2, 1)
     assert seen(workspace) == [1] * len(KEYS)
-    by_correction = [record.key for record in workspace.lake.history(TABLE) if record.run.run_id == "correction"]
+    by_correction = [record.key for record in workspace.lake.history(TABLE) if record.attempt.run_id == "correction"]
     assert sorted(by_correction) == list(KEYS)
 
 
@@ -85,7 +85,7 @@ def test_the_same_stage_published_again_publishes_once(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     """Only the publish task is retried: it finds the stage that another task's attempt wrote."""
-    by = chain.run("correction")
+    by = chain.attempt("correction")
     rows = pa.table({"value": pa.array([1] * len(KEYS), pa.int64()), "ds": list(KEYS)})
     stages = {TABLE: workspace.lake.stage(TABLE, rows.to_reader(), KEYS, by, ("value",)).path}
     owner, name, after = STEPS[step]
@@ -93,9 +93,9 @@ def test_the_same_stage_published_again_publishes_once(
         kill(patch, owner, name, after=after)
         with pytest.raises(Killed):
             chain.publish(workspace, stages, by)
-    chain.publish(workspace, stages, chain.run("correction", attempt=2))
+    chain.publish(workspace, stages, chain.attempt("correction", number=2))
     assert seen(workspace) == [1] * len(KEYS)
-    assert len([1 for record in workspace.lake.history(TABLE) if record.run.run_id == "correction"]) == len(KEYS)
+    assert len([1 for record in workspace.lake.history(TABLE) if record.attempt.run_id == "correction"]) == len(KEYS)
 
 
 def test_what_killed_attempts_left_goes_with_maintenance(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from include import ledger, training_sets
-from include.workspace import Workspace
+from include.promotion import ledger
+from include.steps.train import training_sets
+from include.steps.workspace import Workspace
 from tests.unit import chain
 
 SPRING = ("2013-03-04", "2013-03-13")
@@ -20,8 +21,8 @@ def spring() -> Workspace:
     """The days around 2013-03-10, which has 23 hours; windows are cut off where the history begins."""
     case = chain.use_case("spring", history={"first": SPRING[0], "last": SPRING[1]}, training=chain.TRAINING)
     workspace = Workspace(chain.settings_in(chain.temporary() / "spring"), case)
-    chain.publish(workspace, chain.ingest.land(workspace, case.check_keys(*SPRING), chain.run()), chain.run())
-    chain.compute_features(workspace, *SPRING, chain.run(dag="spring_features"))
+    chain.publish(workspace, chain.ingest.land(workspace, case.check_keys(*SPRING), chain.attempt()), chain.attempt())
+    chain.compute_features(workspace, *SPRING, chain.attempt(dag="spring_features"))
     return workspace
 
 
@@ -44,7 +45,7 @@ def features_of(workspace: Workspace, key: str) -> dict[tuple[str, str], str]:
 def test_features_do_not_see_past_their_clock(lake: functools._lru_cache_wrapper, key: str, tmp_path: Path) -> None:
     whole = lake()
     known = chain.until(whole, tmp_path, key)
-    chain.compute_features(known, key, key, chain.run(dag="features"))
+    chain.compute_features(known, key, key, chain.attempt(dag="features"))
     assert features_of(known, key) == features_of(whole, key)
     assert len(features_of(known, key)) == len(whole.case.features.views)
 
@@ -57,9 +58,9 @@ def test_the_test_above_can_fail(tmp_path: Path) -> None:
         table = known.case.table("raw", name)
         rows = chain.landed().lake.dataset(table, [key]).to_table()
         kept = rows if name == "schedule" else rows.slice(0, 0)
-        staged = known.lake.stage(table, kept.to_reader(), [key], chain.run("late"), known.case.raw[name].key)
-        known.lake.publish(staged, chain.run("late"))
-    chain.compute_features(known, key, key, chain.run(dag="features"))
+        staged = known.lake.stage(table, kept.to_reader(), [key], chain.attempt("late"), known.case.raw[name].key)
+        known.lake.publish(staged, chain.attempt("late"))
+    chain.compute_features(known, key, key, chain.attempt(dag="features"))
     changed = {
         name for name, value in features_of(known, key).items() if features_of(chain.landed(), key)[name] != value
     }
@@ -71,12 +72,12 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """What was known at the clock of ``AS_OF``, with the features of all days that a training looks at."""
     workspace = chain.until(chain.trained(), tmp_path_factory.mktemp("known"), chain.AS_OF)
     first, _ = training_sets.label_days(workspace, chain.AS_OF)
-    chain.compute_features(workspace, first, chain.AS_OF, chain.run(dag="features"))
+    chain.compute_features(workspace, first, chain.AS_OF, chain.attempt(dag="features"))
     return workspace
 
 
 def test_a_training_set_is_made_of_what_its_clock_knew(known: Workspace) -> None:
-    frozen = training_sets.freeze(known, chain.AS_OF, chain.run(dag="train"))
+    frozen = training_sets.freeze(known, chain.AS_OF, chain.attempt(dag="train"))
     table = frozen["table"]
     whole = chain.trained().lake.records(table)[chain.AS_OF]
     assert known.lake.records(table)[chain.AS_OF].fingerprint == whole.fingerprint
@@ -84,9 +85,9 @@ def test_a_training_set_is_made_of_what_its_clock_knew(known: Workspace) -> None
 
 
 def test_predictions_are_made_of_what_their_clock_knew(known: Workspace) -> None:
-    entry = replace(ledger.current(chain.trained()), entry=1)
-    ledger.record(known, entry, chain.run(dag="promote"))
-    chain.score(known, chain.AS_OF, chain.AS_OF, chain.run(dag="score"))
+    entry = replace(ledger.current(chain.trained().lake, chain.trained().case), entry=1)
+    ledger.record(known.lake, known.case, entry, chain.attempt(dag="promote"))
+    chain.score(known, chain.AS_OF, chain.AS_OF, chain.attempt(dag="score"))
     table = "autumn/predictions/scores"
     whole = chain.trained().lake.records(table, [chain.AS_OF])[chain.AS_OF]
     assert known.lake.records(table)[chain.AS_OF].fingerprint == whole.fingerprint

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from include.training.leakage import Probe, probe
+from include.training.judging.leakage import Probe, probe
 from include.training.training_set import open_training_set
 from tests.unit import chain
 from tests.unit.flights_case import connection, source

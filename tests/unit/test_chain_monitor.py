@@ -9,11 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from include import monitor, monitoring, recalibration
-from include.errors import MissingPartitions
-from include.monitoring import Figure
-from include.scoring_spec import RecalibrationSpec, ScoringSpec
-from include.workspace import Workspace
+from include.core.errors import MissingPartitions
+from include.monitoring import window_verdicts
+from include.monitoring.window_verdicts import Figure
+from include.spec.scoring import RecalibrationSpec, ScoringSpec
+from include.steps import monitor
+from include.steps.score import recalibration
+from include.steps.workspace import Workspace
 from tests.unit import chain
 
 SCORES = "autumn/predictions/scores"
@@ -26,7 +28,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """The first scored day, and one by which the outcomes of the first have arrived."""
     workspace = chain.copy(chain.trained(), tmp_path_factory.mktemp("monitor"))
     for day in (chain.AS_OF, "2013-11-08"):
-        by = chain.run(day, "autumn_monitor")
+        by = chain.attempt(day, "autumn_monitor")
         chain.publish(workspace, monitor.stage(workspace, day, day, by), by)
     return workspace
 
@@ -60,14 +62,14 @@ def test_quality_appears_when_outcomes_have_arrived(watched: Workspace) -> None:
 
 def test_watching_again_changes_nothing(watched: Workspace) -> None:
     before = chain.versions(watched.lake)
-    by = chain.run("again", "autumn_monitor")
+    by = chain.attempt("again", "autumn_monitor")
     chain.publish(watched, monitor.stage(watched, chain.AS_OF, chain.AS_OF, by), by)
     assert chain.versions(watched.lake) == before
 
 
 def test_a_day_without_predictions_is_named(watched: Workspace) -> None:
     with pytest.raises(MissingPartitions, match="autumn/predictions/scores: 2013-11-04 not published"):
-        monitor.stage(watched, "2013-11-04", "2013-11-04", chain.run("early", "autumn_monitor"))
+        monitor.stage(watched, "2013-11-04", "2013-11-04", chain.attempt("early", "autumn_monitor"))
 
 
 def test_an_offset_that_scoring_added_is_no_drift_of_the_model(
@@ -81,17 +83,17 @@ def test_an_offset_that_scoring_added_is_no_drift_of_the_model(
     asked = ScoringSpec(recalibration=RecalibrationSpec(window_days=3))
     shifted = Workspace(there.settings, there.case.model_copy(update={"scoring": asked}))
     monkeypatch.setattr(recalibration, "learn", lambda key, *_: recalibration.State(1.0, 1, key, key, 0.2, 0.4))
-    chain.score(shifted, key, key, chain.run("shifted", "autumn_score"))
+    chain.score(shifted, key, key, chain.attempt("shifted", "autumn_score"))
     means = [pc.mean(chain.rows_of(one, SCORES, key)["prediction"]).as_py() for one in (watched, shifted)]
     assert means[1] > 1.5 * means[0]
-    by = chain.run("shifted", "autumn_monitor")
+    by = chain.attempt("shifted", "autumn_monitor")
     chain.publish(shifted, monitor.stage(shifted, key, key, by), by)
     plain, found = prediction_drift(watched), prediction_drift(shifted)
     assert plain["value"] == pytest.approx(found["value"], abs=1e-9)
     assert plain["value"] < plain["threshold"]
     # scored again without an offset, whose row in the table of offsets stays
-    chain.score(there, key, key, chain.run("plain again", "autumn_score"))
-    by = chain.run("plain again", "autumn_monitor")
+    chain.score(there, key, key, chain.attempt("plain again", "autumn_score"))
+    by = chain.attempt("plain again", "autumn_monitor")
     chain.publish(there, monitor.stage(there, key, key, by), by)
     assert prediction_drift(there)["value"] == plain["value"]
 
@@ -112,7 +114,7 @@ def say(workspace: Workspace, **violated: bool) -> None:
     """Publish a verdict of each day, written as ``d10`` for 2013-11-10."""
     keys = {f"2013-11-{name[1:]}": value for name, value in violated.items()}
     rows = [
-        monitoring.verdict_rows(
+        window_verdicts.verdict_rows(
             key,
             1,
             workspace.case.monitoring,
@@ -120,13 +122,13 @@ def say(workspace: Workspace, **violated: bool) -> None:
         )
         for key, value in sorted(keys.items())
     ]
-    by = chain.run(f"verdicts {sorted(keys)}", "autumn_monitor")
+    by = chain.attempt(f"verdicts {sorted(keys)}", "autumn_monitor")
     staged = workspace.lake.stage(VERDICTS, pa.concat_tables(rows).to_reader(), sorted(keys), by, ())
     workspace.lake.publish(staged, by)
 
 
 def ask(workspace: Workspace, origin: str = "scheduled", key: str = NEWEST, name: str = "ask") -> tuple[bool, str]:
-    return monitor.training_requested(workspace, key, origin, chain.run(name, "autumn_monitor"))
+    return monitor.training_requested(workspace, key, origin, chain.attempt(name, "autumn_monitor"))
 
 
 def requests(workspace: Workspace) -> list[str]:

@@ -9,8 +9,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from include import feature_store, featurize, ingest, partitions, scoring, training_sets
-from include.workspace import Workspace
+from include.core import partitions
+from include.feature_store import feast_store
+from include.steps import features, ingest
+from include.steps.score import scoring
+from include.steps.train import training_sets
+from include.steps.workspace import Workspace
 from tests.unit import chain
 
 DAYS = ("2013-11-02", "2013-11-03", "2013-11-04")
@@ -26,7 +30,7 @@ def test_landing_a_range_is_landing_its_days(tmp_path: Path) -> None:
     workspace = Workspace(chain.settings_in(tmp_path), chain.autumn())
     whole = chain.fingerprints(chain.landed().lake)
     for day in DAYS:
-        found = staged(workspace, ingest.land(workspace, [day], chain.run(day)))
+        found = staged(workspace, ingest.land(workspace, [day], chain.attempt(day)))
         assert found == {name: whole[name] for name in found}
         # every raw table and the quarantine, whose rows of reference tables are a partition of their own
         assert len(found) == len(workspace.case.raw) + 2
@@ -44,9 +48,9 @@ def test_rows_of_reference_tables_in_quarantine_belong_to_no_day(
         return suite.model_validate({**suite.model_dump(), "quarantine": [rule]}) if name == "airlines" else suite
 
     monkeypatch.setattr(ingest, "suite_of", with_rule)
-    together = staged(workspace, ingest.land(workspace, DAYS, chain.run()))
+    together = staged(workspace, ingest.land(workspace, DAYS, chain.attempt()))
     for day in DAYS:
-        alone = staged(workspace, ingest.land(workspace, [day], chain.run(day)))
+        alone = staged(workspace, ingest.land(workspace, [day], chain.attempt(day)))
         assert alone == {name: together[name] for name in alone}
 
 
@@ -54,7 +58,7 @@ def test_rows_of_reference_tables_in_quarantine_belong_to_no_day(
 def test_features_of_a_range_are_those_of_its_days(day: str) -> None:
     workspace = chain.landed()
     whole = chain.fingerprints(workspace.lake, day)
-    found = staged(workspace, featurize.stage(workspace, day, day, chain.run(day, "autumn_features")))
+    found = staged(workspace, features.stage(workspace, day, day, chain.attempt(day, "autumn_features")))
     assert found == {name: whole[name] for name in found}
     assert len(found) == len(workspace.case.features.views)
 
@@ -63,7 +67,9 @@ def test_predictions_of_a_range_are_those_of_its_days() -> None:
     workspace = chain.trained()
     whole = chain.fingerprints(workspace.lake)
     day = partitions.shift(chain.AS_OF, 2)
-    found = staged(workspace, scoring.stage(workspace, day, day, scoring.AS_OF_CLOCK, chain.run(day, "autumn_score")))
+    found = staged(
+        workspace, scoring.stage(workspace, day, day, scoring.AS_OF_CLOCK, chain.attempt(day, "autumn_score"))
+    )
     assert found == {name: whole[name] for name in found}
 
 
@@ -72,7 +78,7 @@ def test_a_range_scored_in_several_runs_is_the_range_scored_at_once(monkeypatch:
     days = partitions.key_range(chain.AS_OF, chain.LAST)
     rows = {day: chain.rows_of(workspace, "autumn/raw/schedule", day).num_rows for day in days}
     monkeypatch.setattr(scoring, "ROWS_AT_ONCE", rows[days[0]] + rows[days[1]])
-    asked, held, look_up = [], [], feature_store.historical_features
+    asked, held, look_up = [], [], feast_store.historical_features
 
     def one_run(store: Any, service: str, entities: pa.Table) -> pa.Table:
         # what the run before was scored from has been let go
@@ -82,8 +88,10 @@ def test_a_range_scored_in_several_runs_is_the_range_scored_at_once(monkeypatch:
         held.append(weakref.ref(found))
         return found
 
-    monkeypatch.setattr(feature_store, "historical_features", one_run)
-    found = staged(workspace, scoring.stage(workspace, days[0], days[-1], scoring.AS_OF_CLOCK, chain.run("in runs")))
+    monkeypatch.setattr(feast_store, "historical_features", one_run)
+    found = staged(
+        workspace, scoring.stage(workspace, days[0], days[-1], scoring.AS_OF_CLOCK, chain.attempt("in runs"))
+    )
     whole = chain.fingerprints(workspace.lake)
     assert found == {name: whole[name] for name in found}
     assert asked[0] == days[:2]
@@ -95,7 +103,7 @@ def test_a_range_scored_in_several_runs_is_the_range_scored_at_once(monkeypatch:
 def test_every_stage_run_again_publishes_nothing(tmp_path: Path) -> None:
     workspace = chain.copy(chain.trained(), tmp_path)
     before = chain.versions(workspace.lake)
-    again, first = chain.run("again"), partitions.shift(chain.AS_OF, -1)
+    again, first = chain.attempt("again"), partitions.shift(chain.AS_OF, -1)
     landed = ingest.land(workspace, partitions.key_range(first, chain.LAST), again)
     assert set(chain.publish(workspace, landed, again)["changed"].values()) == {0}
     chain.compute_features(workspace, first, chain.LAST, again)

@@ -17,10 +17,12 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pytest
 
-from include import featurize, maintenance, monitor, publishing, scoring, training_sets
-from include.errors import AuditFailed, LateAttempt, PromotionConflict
-from include.lake import Lake
-from include.workspace import Workspace
+from include.core.errors import AuditFailed, LateAttempt, PromotionConflict
+from include.lake.lake import Lake
+from include.steps import features, maintenance, monitor, publishing
+from include.steps.score import scoring
+from include.steps.train import training_sets
+from include.steps.workspace import Workspace
 from tests.unit import chain
 
 DAY = "2013-11-08"
@@ -76,19 +78,19 @@ def moved(bucket: str, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 
 def test_a_landed_day_has_the_content_that_it_has_in_a_folder(empty: Workspace) -> None:
-    chain.land(empty, DAY, DAY, chain.run(DAY))
+    chain.land(empty, DAY, DAY, chain.attempt(DAY))
     in_folder = chain.fingerprints(chain.landed().lake)
     found = chain.fingerprints(empty.lake)
     assert found == {name: in_folder[name] for name in found}
     assert {table for table, _ in found} >= {empty.case.table("raw", name) for name in empty.case.raw}
     before = chain.versions(empty.lake)
-    chain.land(empty, DAY, DAY, chain.run("again"))
+    chain.land(empty, DAY, DAY, chain.attempt("again"))
     assert chain.versions(empty.lake) == before
 
 
 def test_rows_that_fail_their_audit_are_not_published(empty: Workspace) -> None:
     table = empty.case.table("features", next(iter(empty.case.features.views)))
-    by = chain.run("wrong", "autumn_features")
+    by = chain.attempt("wrong", "autumn_features")
     rows = pa.table({"ds": [DAY], "nothing": pa.array([1], pa.int64())})
     stages = {table: empty.lake.stage(table, rows.to_reader(), [DAY], by, ()).path}
     with pytest.raises(AuditFailed):
@@ -98,9 +100,9 @@ def test_rows_that_fail_their_audit_are_not_published(empty: Workspace) -> None:
 
 def test_features_predictions_and_verdicts_are_those_of_a_folder(moved: Workspace) -> None:
     before = chain.versions(moved.lake)
-    by = chain.run(DAY, "autumn_score")
+    by = chain.attempt(DAY, "autumn_score")
     for stages in (
-        featurize.stage(moved, DAY, DAY, by),
+        features.stage(moved, DAY, DAY, by),
         scoring.stage(moved, DAY, DAY, scoring.AS_OF_CLOCK, by),
     ):
         publishing.audit(moved, stages, by)
@@ -112,12 +114,12 @@ def test_features_predictions_and_verdicts_are_those_of_a_folder(moved: Workspac
 
 
 def test_features_materialize_from_it(moved: Workspace) -> None:
-    featurize.apply_definitions(moved)
-    assert featurize.materialize(moved, DAY, DAY)["views"] == len(moved.case.features.views)
+    features.apply_definitions(moved)
+    assert features.materialize(moved, DAY, DAY)["views"] == len(moved.case.features.views)
 
 
 def test_a_training_set_is_frozen_and_read_back(moved: Workspace) -> None:
-    frozen = training_sets.freeze(moved, chain.AS_OF, chain.run("freeze", "autumn_train"))
+    frozen = training_sets.freeze(moved, chain.AS_OF, chain.attempt("freeze", "autumn_train"))
     assert training_sets.load(frozen).table.num_rows == frozen["rows"]
     made = moved.lake.records(frozen["table"])[chain.AS_OF]
     assert training_sets.rebuild(moved, chain.AS_OF, frozen["version"]) == made.fingerprint
@@ -125,10 +127,10 @@ def test_a_training_set_is_frozen_and_read_back(moved: Workspace) -> None:
 
 def test_writers_of_one_partition_follow_each_other(empty: Workspace) -> None:
     lake, table, writers = empty.lake, "autumn/raw/outcomes", 4
-    chain.land(empty, DAY, DAY, chain.run(DAY))
+    chain.land(empty, DAY, DAY, chain.attempt(DAY))
 
     def publish(value: int) -> None:
-        by = chain.run(f"writer {value}")
+        by = chain.attempt(f"writer {value}")
         held = Lake(lake.root).dataset(table, [DAY]).to_table()
         part = held.slice(value)
         Lake(lake.root).publish(Lake(lake.root).stage(table, part.to_reader(), [DAY], by, ("dest",)), by)
@@ -144,7 +146,7 @@ def test_writers_of_one_partition_follow_each_other(empty: Workspace) -> None:
 
 def test_an_overtaken_attempt_publishes_nothing(empty: Workspace) -> None:
     table, rows = "autumn/raw/outcomes", pa.table({"ds": [DAY], "value": pa.array([1], pa.int64())})
-    first, second = chain.run("one"), chain.run("one", attempt=2)
+    first, second = chain.attempt("one"), chain.attempt("one", number=2)
     late = empty.lake.stage(table, rows.to_reader(), [DAY], first, ())
     empty.lake.publish(empty.lake.stage(table, rows.to_reader(), [DAY], second, ()), second)
     with pytest.raises(LateAttempt):
@@ -153,15 +155,15 @@ def test_an_overtaken_attempt_publishes_nothing(empty: Workspace) -> None:
 
 def test_a_ledger_has_one_next_entry(empty: Workspace) -> None:
     table, entry = "autumn/ledger/promotions", pa.table({"version": pa.array([1], pa.int64())})
-    assert empty.lake.append(table, entry, DAY, chain.run("one"), expected=0) == 1
+    assert empty.lake.append(table, entry, DAY, chain.attempt("one"), expected=0) == 1
     with pytest.raises(PromotionConflict):
-        empty.lake.append(table, entry, DAY, chain.run("two"), expected=0)
+        empty.lake.append(table, entry, DAY, chain.attempt("two"), expected=0)
 
 
 def test_maintenance_deletes_what_nobody_reads(empty: Workspace) -> None:
     table, kept = "autumn/raw/outcomes", pa.table({"ds": [DAY], "value": pa.array([2], pa.int64())})
     for value in (1, 2):
-        by = chain.run(f"value {value}")
+        by = chain.attempt(f"value {value}")
         rows = pa.table({"ds": [DAY], "value": pa.array([value], pa.int64())})
         chain.publish(empty, {table: empty.lake.stage(table, rows.to_reader(), [DAY], by, ()).path}, by)
     found = {table: 1, "stages": 4}  # the replaced file; a stage and a claim of each run

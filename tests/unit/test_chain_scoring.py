@@ -14,9 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
-from include import inputs, ledger, scoring, snapshot
-from include.errors import MissingPartitions
-from include.workspace import Workspace
+from include.core.errors import MissingPartitions
+from include.lake import snapshot
+from include.promotion import ledger
+from include.steps import inputs
+from include.steps.score import scoring
+from include.steps.workspace import Workspace
 from tests.unit import chain
 
 SCORES = "autumn/predictions/scores"
@@ -30,7 +33,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 def staged(workspace: Workspace, model: str, name: str = "again") -> dict[str, str]:
     """Fingerprint by day of the predictions of DAYS."""
-    stages = scoring.stage(workspace, DAYS[0], DAYS[-1], model, chain.run(name, "autumn_score"))
+    stages = scoring.stage(workspace, DAYS[0], DAYS[-1], model, chain.attempt(name, "autumn_score"))
     stage = workspace.lake.open_stage(stages[SCORES])
     return {key: part.fingerprint for key, part in stage.partitions.items()}
 
@@ -74,14 +77,14 @@ def test_however_the_model_is_named_the_same_one_gives_the_same_rows(workspace: 
 def test_as_of_its_clock_each_day_has_its_own_champion_and_current_is_the_newest(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = ledger.current(workspace)
+    first = ledger.current(workspace.lake, workspace.case)
     entries = [first, replace(first, entry=2, version=2, previous=1, trained_through="2013-11-05")]
     monkeypatch.setattr(ledger, "promotions", lambda workspace: entries)
     loaded = scoring.load_version(workspace, 1)
     monkeypatch.setattr(scoring, "load_version", lambda workspace, version: loaded)
 
     def models(model: str) -> list[int]:
-        stages = scoring.stage(workspace, DAYS[0], DAYS[-1], model, chain.run("champions", "autumn_score"))
+        stages = scoring.stage(workspace, DAYS[0], DAYS[-1], model, chain.attempt("champions", "autumn_score"))
         stage = workspace.lake.open_stage(stages[SCORES])
         found = versions_of(stage.parquet())
         assert stage.notes["models"] == dict(zip(DAYS, found, strict=True))
@@ -106,8 +109,8 @@ def test_a_correction_of_the_features_gives_new_rows_that_say_so(tmp_path: Path)
     column = next(field.name for field in rows.schema if pa.types.is_floating(field.type))
     changed = rows.set_column(rows.column_names.index(column), column, pc.multiply(rows[column], 2))
     assert not changed.equals(rows)
-    staged_rows = workspace.lake.stage(table, changed.to_reader(), [DAYS[0]], chain.run("correction"), ("origin",))
-    workspace.lake.publish(staged_rows, chain.run("correction"))
+    staged_rows = workspace.lake.stage(table, changed.to_reader(), [DAYS[0]], chain.attempt("correction"), ("origin",))
+    workspace.lake.publish(staged_rows, chain.attempt("correction"))
     before = {key: record.fingerprint for key, record in workspace.lake.records(SCORES, DAYS).items()}
     after = staged(workspace, scoring.AS_OF_CLOCK)
     assert {key for key in DAYS if after[key] != before[key]} == {DAYS[0]}
@@ -129,4 +132,4 @@ def test_the_log_of_each_table_is_read_once_a_stage(workspace: Workspace, monkey
 def test_features_that_are_missing_are_named(tmp_path: Path) -> None:
     known = chain.until(chain.trained(), tmp_path, DAYS[0])
     with pytest.raises(MissingPartitions, match="autumn/features/aircraft_lately: 2013-11-05"):
-        scoring.stage(known, DAYS[0], DAYS[0], "1", chain.run("early", "autumn_score"))
+        scoring.stage(known, DAYS[0], DAYS[0], "1", chain.attempt("early", "autumn_score"))

@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import wasserstein_distance
 
-from include import drift
-from include.drift_profile import ReferenceProfile
-from include.errors import LifecycleError
-from include.monitoring_spec import DriftSpec
+from include.core.errors import LifecycleError
+from include.monitoring import drift
+from include.monitoring.profile import ReferenceProfile
+from include.spec.monitoring import DriftSpec
 
 SPEC = DriftSpec()
 

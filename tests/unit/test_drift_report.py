@@ -10,9 +10,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from include import drift, drift_report
-from include.errors import LifecycleError
-from include.monitoring_spec import DriftSpec
+from include.core.errors import LifecycleError
+from include.monitoring import drift, drift_report
+from include.spec.monitoring import DriftSpec
 
 
 def frames(rows: int, columns: int, shift: float) -> tuple[pd.DataFrame, pd.DataFrame]:

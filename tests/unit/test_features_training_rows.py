@@ -8,8 +8,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from include import features, partitions
-from include.errors import SpecError, UnknownPartition
+from include.core import partitions
+from include.core.errors import SpecError, UnknownPartition
+from include.feature_store import feature_sql
 from tests.unit.flights_case import SQL, TIME_ZONE, connection, land, source
 
 AS_OF = "2013-01-20"
@@ -23,7 +24,7 @@ def con() -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def training(con: duckdb.DuckDBPyConnection, first: str = "2013-01-10", as_of: str = AS_OF) -> str:
-    return features.training_rows(con, SQL, first, as_of, TIME_ZONE)
+    return feature_sql.training_rows(con, SQL, first, as_of, TIME_ZONE)
 
 
 def test_labels_stop_two_days_before_the_clock_and_were_known_by_it(con: duckdb.DuckDBPyConnection) -> None:
@@ -52,7 +53,7 @@ def test_deleting_what_became_known_after_the_clock_changes_no_row(
 
 
 def test_scoring_rows_carry_no_outcome(con: duckdb.DuckDBPyConnection) -> None:
-    query = features.scoring_rows(con, SQL, "2013-01-20", "2013-01-21", TIME_ZONE)
+    query = feature_sql.scoring_rows(con, SQL, "2013-01-20", "2013-01-21", TIME_ZONE)
     columns = {row[0]: row[1] for row in con.execute(f"DESCRIBE {query}").fetchall()}
     assert columns == {
         "ds": "VARCHAR",
@@ -71,7 +72,7 @@ def test_scoring_rows_carry_no_outcome(con: duckdb.DuckDBPyConnection) -> None:
 
 def test_training_adds_the_label_and_when_it_was_known(con: duckdb.DuckDBPyConnection) -> None:
     rows = {row[0] for row in con.execute(f"DESCRIBE {training(con)}").fetchall()}
-    scoring = con.execute(f"DESCRIBE {features.scoring_rows(con, SQL, AS_OF, AS_OF, TIME_ZONE)}").fetchall()
+    scoring = con.execute(f"DESCRIBE {feature_sql.scoring_rows(con, SQL, AS_OF, AS_OF, TIME_ZONE)}").fetchall()
     assert rows - {row[0] for row in scoring} == {"disrupted", "label_known_at"}
 
 
@@ -82,4 +83,4 @@ def test_no_day_with_complete_labels(con: duckdb.DuckDBPyConnection) -> None:
 
 def test_a_folder_without_feature_sql_is_named(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="has no feature SQL; write one query a feature view"):
-        features.views(tmp_path)
+        feature_sql.views(tmp_path)

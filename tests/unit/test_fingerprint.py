@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include import fingerprint
+from include.lake import fingerprint
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 TYPES: dict[pa.DataType, st.SearchStrategy] = {

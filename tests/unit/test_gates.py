@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from include.errors import TrainingError
-from include.gates import TestDays, Verdict, judge
-from include.gates_spec import Bound, CostGate, GateSpec, SliceGate
-from include.guardrails import cost_guardrails, feature_guardrails
-from include.training.leakage import Probe
+from include.core.errors import TrainingError
+from include.promotion.gates import TestDays, Verdict, judge
+from include.promotion.guardrails import cost_guardrails, feature_guardrails
+from include.spec.gates import Bound, CostGate, GateSpec, SliceGate
+from include.training.judging.leakage import Probe
 
 SPEC = GateSpec(resamples=300)
 DAYS = np.repeat([f"2013-10-{day:02}" for day in range(1, 29)], 100)

@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from include import file_statistics, snapshot
-from include.errors import LateAttempt, MissingPartitions, PromotionConflict, SchemaMismatch
-from include.lake import Lake, Run
+from include.core.errors import LateAttempt, MissingPartitions, PromotionConflict, SchemaMismatch
+from include.lake import file_statistics, snapshot
+from include.lake.lake import Lake
+from include.lake.records import Attempt
 
 TABLE = "flights/raw/outcomes"
 DAY, NEXT = "2013-11-02", "2013-11-03"
@@ -31,8 +32,8 @@ def rows(**days: list[int]) -> pa.RecordBatchReader:
     return table.to_reader()
 
 
-def run(name: str = "r1", attempt: int = 1) -> Run:
-    return Run("flights", "flights_ingest", name, attempt)
+def attempt(name: str = "r1", number: int = 1) -> Attempt:
+    return Attempt("flights", "flights_ingest", name, number)
 
 
 def values(lake: Lake, key: str, version: int | None = None) -> list[int]:
@@ -44,71 +45,71 @@ def lake(tmp_path: Path) -> Lake:
     return Lake(str(tmp_path))
 
 
-def put(lake: Lake, reader: pa.RecordBatchReader, keys: list[str], by: Run):
+def put(lake: Lake, reader: pa.RecordBatchReader, keys: list[str], by: Attempt):
     return lake.publish(lake.stage(TABLE, reader, keys, by, order=("value",)), by)
 
 
 def test_a_stage_is_invisible_until_it_is_published(lake: Lake) -> None:
-    stage = lake.stage(TABLE, rows(d2013_11_02=[1, 2]), [DAY], run(), order=("value",))
+    stage = lake.stage(TABLE, rows(d2013_11_02=[1, 2]), [DAY], attempt(), order=("value",))
     assert lake.published(TABLE, [DAY]) == frozenset()
-    lake.publish(stage, run())
+    lake.publish(stage, attempt())
     assert values(lake, DAY) == [1, 2]
 
 
 def test_publishing_the_same_content_again_makes_no_version(lake: Lake) -> None:
-    first = put(lake, rows(d2013_11_02=[1, 2]), [DAY], run())
-    again = put(lake, rows(d2013_11_02=[2, 1]), [DAY], run("r2"))
+    first = put(lake, rows(d2013_11_02=[1, 2]), [DAY], attempt())
+    again = put(lake, rows(d2013_11_02=[2, 1]), [DAY], attempt("r2"))
     assert (again.version, again.published, again.unchanged) == (first.version, (), (DAY,))
 
 
 def test_a_correction_replaces_only_its_partition(lake: Lake) -> None:
-    put(lake, rows(d2013_11_02=[1], d2013_11_03=[5]), [DAY, NEXT], run())
+    put(lake, rows(d2013_11_02=[1], d2013_11_03=[5]), [DAY, NEXT], attempt())
     before = lake.version(TABLE)
-    done = put(lake, rows(d2013_11_02=[9], d2013_11_03=[5]), [DAY, NEXT], run("r2"))
+    done = put(lake, rows(d2013_11_02=[9], d2013_11_03=[5]), [DAY, NEXT], attempt("r2"))
     assert done.published == (DAY,)
     assert (values(lake, DAY), values(lake, NEXT)) == ([9], [5])
     assert values(lake, DAY, version=before) == [1]
 
 
 def test_a_partition_without_rows_counts_as_published(lake: Lake) -> None:
-    put(lake, rows(d2013_11_03=[5]), [DAY, NEXT], run())
+    put(lake, rows(d2013_11_03=[5]), [DAY, NEXT], attempt())
     assert lake.published(TABLE, [DAY, NEXT, "2013-11-04"]) == {DAY, NEXT}
     assert lake.records(TABLE, [DAY])[DAY].rows == 0
 
 
 def test_a_partition_can_become_empty(lake: Lake) -> None:
-    put(lake, rows(d2013_11_02=[1]), [DAY], run())
-    put(lake, rows(), [DAY], run("r2"))
+    put(lake, rows(d2013_11_02=[1]), [DAY], attempt())
+    put(lake, rows(), [DAY], attempt("r2"))
     assert values(lake, DAY) == []
 
 
 def test_records_say_who_published_what_from_which_inputs(lake: Lake) -> None:
-    put(lake, rows(d2013_11_02=[1]), [DAY], run())
+    put(lake, rows(d2013_11_02=[1]), [DAY], attempt())
     source = lake.inputs(TABLE, [DAY])
     stage = lake.stage(
-        "flights/features/carrier", rows(d2013_11_02=[3]), [DAY], run("f"), order=(), inputs={TABLE: source}
+        "flights/features/carrier", rows(d2013_11_02=[3]), [DAY], attempt("f"), order=(), inputs={TABLE: source}
     )
-    lake.publish(stage, run("f"), report="data_docs/x.html")
+    lake.publish(stage, attempt("f"), report="data_docs/x.html")
     record = lake.records("flights/features/carrier")[DAY]
-    assert (record.run.run_id, record.inputs, record.report) == ("f", {TABLE: source}, "data_docs/x.html")
+    assert (record.attempt.run_id, record.inputs, record.report) == ("f", {TABLE: source}, "data_docs/x.html")
 
 
 def test_inputs_change_only_when_the_keys_read_change(lake: Lake) -> None:
-    put(lake, rows(d2013_11_02=[1]), [DAY], run())
+    put(lake, rows(d2013_11_02=[1]), [DAY], attempt())
     before = lake.inputs(TABLE, [DAY])
-    put(lake, rows(d2013_11_03=[1]), [NEXT], run("r2"))
+    put(lake, rows(d2013_11_03=[1]), [NEXT], attempt("r2"))
     assert lake.inputs(TABLE, [DAY]).fingerprint == before.fingerprint
-    put(lake, rows(d2013_11_02=[2]), [DAY], run("r3"))
+    put(lake, rows(d2013_11_02=[2]), [DAY], attempt("r3"))
     assert lake.inputs(TABLE, [DAY]).fingerprint != before.fingerprint
 
 
 def test_what_is_read_and_recorded_at_a_held_moment_is_of_one_version(lake: Lake) -> None:
-    put(lake, rows(d2013_11_02=[1]), [DAY], run())
+    put(lake, rows(d2013_11_02=[1]), [DAY], attempt())
     before = lake.inputs(TABLE, [DAY])
     with snapshot.held():
         assert values(lake, DAY) == [1]
         # threads hold moments of their own, as other processes do
-        other = threading.Thread(target=lambda: put(lake, rows(d2013_11_02=[2]), [DAY], run("r2")))
+        other = threading.Thread(target=lambda: put(lake, rows(d2013_11_02=[2]), [DAY], attempt("r2")))
         other.start()
         other.join()
         assert values(lake, DAY) == [1]
@@ -118,49 +119,49 @@ def test_what_is_read_and_recorded_at_a_held_moment_is_of_one_version(lake: Lake
 
 
 def test_records_of_an_earlier_version_are_those_of_that_version(lake: Lake) -> None:
-    made = [put(lake, rows(d2013_11_02=[value]), [DAY], run(f"r{value}")) for value in range(40)]
+    made = [put(lake, rows(d2013_11_02=[value]), [DAY], attempt(f"r{value}")) for value in range(40)]
     then = {done.version: lake.fingerprints(TABLE, [DAY], done.version)[DAY] for done in made}
     assert len(set(then.values())) == 40
     assert {record.version: record.fingerprint for record in lake.history(TABLE)} == then
 
 
 def test_a_late_attempt_publishes_nothing(lake: Lake) -> None:
-    late = lake.stage(TABLE, rows(d2013_11_02=[1]), [DAY], run(attempt=1), order=())
-    put(lake, rows(d2013_11_02=[2]), [DAY], run(attempt=2))
+    late = lake.stage(TABLE, rows(d2013_11_02=[1]), [DAY], attempt(number=1), order=())
+    put(lake, rows(d2013_11_02=[2]), [DAY], attempt(number=2))
     with pytest.raises(LateAttempt, match=r"attempt 1 .* overtaken by attempt 2"):
-        lake.publish(late, run(attempt=1))
+        lake.publish(late, attempt(number=1))
     assert values(lake, DAY) == [2]
 
 
 def test_a_late_attempt_is_refused_before_its_successor_has_committed(lake: Lake) -> None:
-    late = lake.stage(TABLE, rows(d2013_11_02=[1]), [DAY], run(attempt=1), order=())
-    lake._claim(TABLE, run(attempt=2))
+    late = lake.stage(TABLE, rows(d2013_11_02=[1]), [DAY], attempt(number=1), order=())
+    lake._claim(TABLE, attempt(number=2))
     with pytest.raises(LateAttempt):
-        lake.publish(late, run(attempt=1))
+        lake.publish(late, attempt(number=1))
 
 
 def test_records_are_found_behind_long_history(lake: Lake) -> None:
-    put(lake, rows(d2013_11_02=[1]), [DAY], run())
+    put(lake, rows(d2013_11_02=[1]), [DAY], attempt())
     for n in range(40):
-        put(lake, rows(d2013_11_03=[n]), [NEXT], run(f"n{n}"))
-    assert lake.records(TABLE, [DAY])[DAY].run.run_id == "r1"
+        put(lake, rows(d2013_11_03=[n]), [NEXT], attempt(f"n{n}"))
+    assert lake.records(TABLE, [DAY])[DAY].attempt.run_id == "r1"
 
 
 def test_other_columns_are_refused_by_name(lake: Lake) -> None:
-    put(lake, rows(d2013_11_02=[1]), [DAY], run())
+    put(lake, rows(d2013_11_02=[1]), [DAY], attempt())
     other = pa.table({"worth": pa.array([1.0]), "ds": pa.array([DAY])}).to_reader()
     with pytest.raises(SchemaMismatch, match="value is missing; worth is new"):
-        lake.publish(lake.stage(TABLE, other, [DAY], run("r2"), order=()), run("r2"))
+        lake.publish(lake.stage(TABLE, other, [DAY], attempt("r2"), order=()), attempt("r2"))
     assert values(lake, DAY) == [1]
 
 
 def test_rows_of_a_partition_that_was_not_asked_for_are_refused(lake: Lake) -> None:
     with pytest.raises(ValueError, match="2013-11-03 was not asked for"):
-        lake.stage(TABLE, rows(d2013_11_03=[1]), [DAY], run(), order=())
+        lake.stage(TABLE, rows(d2013_11_03=[1]), [DAY], attempt(), order=())
 
 
 def test_require_names_what_is_missing(lake: Lake) -> None:
-    put(lake, rows(d2013_11_02=[1]), [DAY], run())
+    put(lake, rows(d2013_11_02=[1]), [DAY], attempt())
     with pytest.raises(MissingPartitions, match="flights/raw/outcomes: 2013-11-03 not published"):
         lake.require(TABLE, [DAY, NEXT])
 
@@ -173,14 +174,14 @@ def test_hostile_table_names_are_refused(lake: Lake, name: str) -> None:
 
 def test_of_two_ledger_entries_that_race_one_wins(lake: Lake) -> None:
     entry = pa.table({"version": ["3"]})
-    assert lake.append("flights/ledger/promotions", entry, DAY, run(), expected=0) == 1
+    assert lake.append("flights/ledger/promotions", entry, DAY, attempt(), expected=0) == 1
     with pytest.raises(PromotionConflict):
-        lake.append("flights/ledger/promotions", entry, DAY, run("r2"), expected=0)
+        lake.append("flights/ledger/promotions", entry, DAY, attempt("r2"), expected=0)
     assert lake.dataset("flights/ledger/promotions").to_table().num_rows == 1
 
 
 def _publish_in_process(root: str, key: str, value: int, barrier) -> None:
-    lake, by = Lake(root), run(f"{key}-{value}")
+    lake, by = Lake(root), attempt(f"{key}-{value}")
     stage = lake.stage(TABLE, rows(**{"d" + key.replace("-", "_"): [value]}), [key], by, order=())
     barrier.wait()
     lake.publish(stage, by)
@@ -192,7 +193,7 @@ def _publish_in_process(root: str, key: str, value: int, barrier) -> None:
     ids=["different partitions", "one partition"],
 )
 def test_concurrent_publishers_do_not_fail_each_other(lake: Lake, keys: list[str], partitions: int) -> None:
-    put(lake, rows(d2013_10_31=[0]), ["2013-10-31"], run())
+    put(lake, rows(d2013_10_31=[0]), ["2013-10-31"], attempt())
     context = mp.get_context("spawn")
     barrier = context.Barrier(len(keys))
     workers = [
@@ -210,7 +211,7 @@ def test_concurrent_publishers_do_not_fail_each_other(lake: Lake, keys: list[str
 def test_types_that_delta_would_change_are_refused_by_column(lake: Lake) -> None:
     unsigned = pa.table({"value": pa.array([1], pa.uint64()), "ds": [DAY]}).to_reader()
     with pytest.raises(ValueError, match="value is uint64"):
-        lake.stage(TABLE, unsigned, [DAY], run(), order=())
+        lake.stage(TABLE, unsigned, [DAY], attempt(), order=())
 
 
 def test_files_outside_a_window_of_instants_are_not_opened(lake: Lake) -> None:
@@ -219,8 +220,8 @@ def test_files_outside_a_window_of_instants_are_not_opened(lake: Lake) -> None:
     # the last microsecond of a millisecond: Delta's log keeps whole ones
     instants = [datetime(2013, 11, day, 4, 0, 0, 999_999, tzinfo=UTC) for day in (2, 3, 4)]
     made = pa.table({"at": pa.array(instants, pa.timestamp("us", "UTC")), "value": [1, 2, 3], "ds": keys})
-    put(lake, made.to_reader(), keys, run())
-    put(lake, made.slice(0, 0).to_reader(), ["2013-11-05"], run("empty"))
+    put(lake, made.to_reader(), keys, attempt())
+    put(lake, made.slice(0, 0).to_reader(), ["2013-11-05"], attempt("empty"))
     at = pc.field("at")
 
     def opened(window: pc.Expression) -> list[str]:

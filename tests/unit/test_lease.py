@@ -12,7 +12,7 @@ import pytest
 
 from include.accelerators import lease
 from include.accelerators.lease import Slot
-from include.errors import AcceleratorError, LeaseLost
+from include.core.errors import AcceleratorError, LeaseLost
 
 _FORK = multiprocessing.get_context("fork")
 GPU = Slot("gpu", 0)

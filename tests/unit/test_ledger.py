@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from include import ledger
-from include.errors import NoChampion, PromotionConflict
-from include.ledger import Promotion
-from include.workspace import Workspace
+from include.core.errors import NoChampion, PromotionConflict
+from include.promotion import ledger
+from include.promotion.ledger import Promotion
+from include.steps.workspace import Workspace
 from tests.unit import chain
 
 
@@ -24,9 +24,9 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 def test_before_the_first_promotion_there_is_no_champion(workspace: Workspace) -> None:
-    assert ledger.promotions(workspace) == []
+    assert ledger.promotions(workspace.lake, workspace.case) == []
     with pytest.raises(NoChampion, match="autumn has no champion yet; run autumn_train, then autumn_promote"):
-        ledger.current(workspace)
+        ledger.current(workspace.lake, workspace.case)
     with pytest.raises(NoChampion, match="autumn has no champion yet"):
         ledger.champion_of([], "2013-11-02", "autumn")
 
@@ -34,9 +34,9 @@ def test_before_the_first_promotion_there_is_no_champion(workspace: Workspace) -
 def test_entries_are_kept_in_order_and_the_newest_is_current(workspace: Workspace) -> None:
     entries = [entry(1, 4, "2013-10-31"), entry(2, 7, "2013-11-15", 4), entry(3, 5, "2013-11-07", 7)]
     for one in entries:
-        ledger.record(workspace, one, chain.run(f"promote {one.entry}"))
-    assert ledger.promotions(workspace) == entries
-    assert ledger.current(workspace) == entries[-1]
+        ledger.record(workspace.lake, workspace.case, one, chain.attempt(f"promote {one.entry}"))
+    assert ledger.promotions(workspace.lake, workspace.case) == entries
+    assert ledger.current(workspace.lake, workspace.case) == entries[-1]
 
 
 @pytest.mark.parametrize(
@@ -59,24 +59,29 @@ def test_a_day_that_every_champion_knows_has_none() -> None:
 
 
 def test_a_promotion_decided_on_an_old_ledger_changes_nothing(workspace: Workspace) -> None:
-    ledger.record(workspace, entry(1, 4, "2013-10-31"), chain.run("first"))
+    ledger.record(workspace.lake, workspace.case, entry(1, 4, "2013-10-31"), chain.attempt("first"))
     for number in (1, 3):
         with pytest.raises(PromotionConflict, match="written by somebody else; nothing was changed, decide again"):
-            ledger.record(workspace, entry(number, 9, "2013-10-31"), chain.run("late"))
-    assert [one.version for one in ledger.promotions(workspace)] == [4]
+            ledger.record(workspace.lake, workspace.case, entry(number, 9, "2013-10-31"), chain.attempt("late"))
+    assert [one.version for one in ledger.promotions(workspace.lake, workspace.case)] == [4]
 
 
 @pytest.mark.parametrize("before", [0, 1])
 def test_of_promotions_that_race_one_wins(workspace: Workspace, before: int) -> None:
     """Also for the very first entry, when the table itself is made by whoever comes first."""
     if before:
-        ledger.record(workspace, entry(1, 1, "2013-10-31"), chain.run("first"))
+        ledger.record(workspace.lake, workspace.case, entry(1, 1, "2013-10-31"), chain.attempt("first"))
     start, outcomes = threading.Barrier(4), []
 
     def promote(version: int) -> None:
         start.wait()
         try:
-            ledger.record(workspace, entry(before + 1, version, "2013-10-31"), chain.run(f"promote {version}"))
+            ledger.record(
+                workspace.lake,
+                workspace.case,
+                entry(before + 1, version, "2013-10-31"),
+                chain.attempt(f"promote {version}"),
+            )
             outcomes.append(version)
         except PromotionConflict:
             outcomes.append(None)
@@ -88,4 +93,4 @@ def test_of_promotions_that_race_one_wins(workspace: Workspace, before: int) -> 
         racer.join(30)
     winners = [version for version in outcomes if version is not None]
     assert (len(outcomes), len(winners)) == (4, 1)
-    assert [one.version for one in ledger.promotions(workspace)][before:] == winners
+    assert [one.version for one in ledger.promotions(workspace.lake, workspace.case)][before:] == winners

@@ -10,11 +10,12 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
-from include import maintenance, search, training_sets
-from include.lake import DeltaTable, Lake
-from include.training.storage import open_store
-from include.training.sweep import Sweep, open_sweep
-from include.workspace import Workspace
+from include.lake.lake import DeltaTable, Lake
+from include.steps import maintenance
+from include.steps.train import search, training_sets
+from include.steps.workspace import Workspace
+from include.training.study.storage import open_store
+from include.training.study.sweep import Sweep, open_sweep
 from tests.unit import chain
 
 TABLE = "autumn/raw/outcomes"
@@ -30,7 +31,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 def put(workspace: Workspace, value: int, table: str = TABLE, name: str | None = None) -> int:
     """Publish three rows with ``value``, one a partition; returns the version."""
-    by = chain.run(name or f"{table} {value}")
+    by = chain.attempt(name or f"{table} {value}")
     rows = pa.table({"value": pa.array([value] * len(KEYS), pa.int64()), "ds": list(KEYS)})
     stages = {table: workspace.lake.stage(table, rows.to_reader(), KEYS, by, ("value",)).path}
     chain.publish(workspace, stages, by)
@@ -44,7 +45,7 @@ def seen(workspace: Workspace, table: str = TABLE, version: int | None = None) -
 def split_files(workspace: Workspace, table: str) -> None:
     """Give the first partition a second file, as a writer of many small files would."""
     rows = pa.table({"value": pa.array([7], pa.int64()), "ds": [KEYS[0]]})
-    workspace.lake.append(table, rows.drop_columns(["ds"]), KEYS[0], chain.run("more"), expected=0)
+    workspace.lake.append(table, rows.drop_columns(["ds"]), KEYS[0], chain.attempt("more"), expected=0)
 
 
 def files(workspace: Workspace, table: str = TABLE) -> int:
@@ -169,7 +170,7 @@ def test_a_training_set_can_be_made_again_from_the_versions_that_it_names(tmp_pa
     for source in record.inputs:
         rows = chain.rows_of(workspace, source, "2013-11-01")
         for number in (1, 2):
-            by = chain.run(f"correction {number} of {source}")
+            by = chain.attempt(f"correction {number} of {source}")
             shorter = rows.slice(number)
             staged = workspace.lake.stage(source, shorter.to_reader(), ["2013-11-01"], by, ())
             workspace.lake.publish(staged, by)

@@ -8,17 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from include import evidence_page, model_card, search
-from include.model_card import pictures
-from include.model_card.blocks import Command, Listing, Picture, Section, Table, Text
-from include.model_card.content import limits
-from include.model_card.curves import Curve
-from include.model_card.drawing import ticks
-from include.model_card.pages import html_page, markdown_page
-from include.registration import Challenger
-from include.training.evidence import Bin, Evidence, Slice
+from include.promotion import evidence_page
+from include.registry.registration import Challenger
+from include.steps.train import model_card, search
+from include.steps.train.model_card import pictures
+from include.steps.train.model_card.blocks import Command, Listing, Picture, Section, Table, Text
+from include.steps.train.model_card.content import limits
+from include.steps.train.model_card.curves import Curve
+from include.steps.train.model_card.drawing import ticks
+from include.steps.train.model_card.pages import html_page, markdown_page
+from include.steps.workspace import Workspace
+from include.training.judging.evidence import Bin, Evidence, Slice
 from include.training.model import MANIFEST, Manifest
-from include.workspace import Workspace
 from tests.unit import promotion_case as given
 
 HOSTILE = "<script>alert(1)</script> | [x](javascript:y) `z`"
@@ -37,7 +38,7 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 @pytest.fixture(scope="module")
 def challenger(there: Workspace) -> Challenger:
-    return search.describe(there, given.fit(there), given.run())
+    return search.describe(there, given.fit(there), given.attempt())
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,7 @@ def test_the_card_names_what_the_model_rests_on(card: Path, challenger: Challeng
         "2013-03-23",  # first test day
         "Scoring adds an offset",
         "It knows nothing of strikes.",
-        f"python -m include.rebuild --use-case flights --as-of 2013-04-03 --version {data.version}",
+        f"python -m include.steps.train.rebuild --use-case flights --as-of 2013-04-03 --version {data.version}",
         'airflow dags trigger flights_train --conf \'{"as_of": "2013-04-03"}\'',
     ):
         assert wanted in text or evidence_page.escape(wanted) in text

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from include import drift, monitoring, partitions
-from include.errors import LifecycleError
-from include.monitoring import Figure, Judged
-from include.monitoring_spec import DriftSpec, MonitoringSpec, QualitySpec, RetrainingRule
+from include.core import partitions
+from include.core.errors import LifecycleError
+from include.monitoring import drift, window_verdicts
+from include.monitoring.window_verdicts import Figure, Judged
+from include.spec.monitoring import DriftSpec, MonitoringSpec, QualitySpec, RetrainingRule
 
 RNG = np.random.default_rng(11)
 DAYS = np.repeat([f"2013-11-{day:02}" for day in range(1, 15)], 80)
@@ -21,7 +22,7 @@ RATE = np.full(len(DAYS), 0.3)
 
 
 def figures(judged: Judged, spec: QualitySpec | None = None) -> dict[str, Figure]:
-    return {figure.metric: figure for figure in monitoring.quality(judged, spec or QualitySpec())}
+    return {figure.metric: figure for figure in window_verdicts.quality(judged, spec or QualitySpec())}
 
 
 def test_a_good_model_violates_nothing_and_its_figures_stand_beside_the_baselines() -> None:
@@ -70,7 +71,7 @@ def test_one_class_has_no_auc() -> None:
 
 
 def test_a_regression_is_judged_by_its_own_metrics() -> None:
-    found = monitoring.quality(Judged(DAYS, Y, TRUTH), QualitySpec(), task="regression", metric_name="rmse")
+    found = window_verdicts.quality(Judged(DAYS, Y, TRUTH), QualitySpec(), task="regression", metric_name="rmse")
     assert {"rmse", "mae"} <= {figure.metric for figure in found}
 
 
@@ -84,7 +85,7 @@ def test_a_regression_is_judged_by_its_own_metrics() -> None:
 )
 def test_quality_of_nothing_is_an_error(judged: Judged, message: str) -> None:
     with pytest.raises(LifecycleError, match=message):
-        monitoring.quality(judged, QualitySpec())
+        window_verdicts.quality(judged, QualitySpec())
 
 
 def test_rows_speak_for_the_window_or_for_a_column() -> None:
@@ -92,7 +93,7 @@ def test_rows_speak_for_the_window_or_for_a_column() -> None:
     new = pa.table({"a": [5.0] * 9, "b": [0.0] * 9, "p": [0.2] * 9})
     decided = drift.decide(drift.profile(old, ("a", "b"), (), prediction="p"), new, DriftSpec())
     figure = Figure("auc", 0.4, 0.3, 0.5, 0.55, True, 9)
-    rows = monitoring.verdict_rows(
+    rows = window_verdicts.verdict_rows(
         "2013-11-03",
         2,
         MonitoringSpec(),
@@ -102,7 +103,7 @@ def test_rows_speak_for_the_window_or_for_a_column() -> None:
         rows=9,
         report="r.html",
     )
-    assert rows.schema == monitoring.VERDICT_SCHEMA
+    assert rows.schema == window_verdicts.VERDICT_SCHEMA
     short = [(r["kind"], r["metric"], r["column"], r["violated"]) for r in rows.to_pylist()]
     assert short == [
         ("data_drift", "drift_share", None, True),
@@ -111,11 +112,11 @@ def test_rows_speak_for_the_window_or_for_a_column() -> None:
         ("prediction_drift", "z", None, False),
         ("quality", "auc", None, True),
     ]
-    assert monitoring.violations(rows, "2013-11-05", RetrainingRule()) == {
+    assert window_verdicts.violations(rows, "2013-11-05", RetrainingRule()) == {
         "2013-11-03": ("data_drift drift_share", "quality auc")
     }
-    assert monitoring.violations(rows, "2013-11-05", RetrainingRule(), model_version=3) == {}
-    assert monitoring.violations(rows, "2013-11-08", RetrainingRule()) == {}
+    assert window_verdicts.violations(rows, "2013-11-05", RetrainingRule(), model_version=3) == {}
+    assert window_verdicts.violations(rows, "2013-11-08", RetrainingRule()) == {}
 
 
 RULE = RetrainingRule(windows=5, violations=2, cooldown_days=14)
@@ -124,7 +125,7 @@ NEWEST = "2013-11-20"
 
 def ask(*bad: str, run_type: str = "scheduled", through: str = "2013-10-01", last: str | None = None) -> bool:
     windows = {key: ["quality auc"] if key in bad else [] for key in partitions.key_range("2013-11-10", NEWEST)}
-    return monitoring.training_requested(
+    return window_verdicts.training_requested(
         windows, NEWEST, RULE, run_type=run_type, trained_through=through, last_request=last
     ).requested
 
@@ -166,7 +167,7 @@ def test_the_cooldown_counts_partitions_since_request_and_training(
 
 def test_the_reason_names_windows_and_violations() -> None:
     windows = {"2013-11-19": ["quality auc"], NEWEST: ["data_drift drift_share"]}
-    found = monitoring.training_requested(windows, NEWEST, RULE, run_type="manual", trained_through="2013-10-01")
+    found = window_verdicts.training_requested(windows, NEWEST, RULE, run_type="manual", trained_through="2013-10-01")
     assert found.reason == ("2 of the last 5 windows violate: 2013-11-19, 2013-11-20; newest: data_drift drift_share")
 
 
@@ -180,7 +181,7 @@ def test_the_reason_names_windows_and_violations() -> None:
 def test_the_rule_is_what_it_says(bad: set[int], run_type: str, since: int | None, through: int) -> None:
     ago = [partitions.shift(NEWEST, -days) for days in range(61)]
     windows = {ago[days]: ["x"] for days in bad}
-    found = monitoring.training_requested(
+    found = window_verdicts.training_requested(
         windows,
         NEWEST,
         RULE,

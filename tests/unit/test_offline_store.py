@@ -25,8 +25,8 @@ from feast.infra.offline_stores.file_source import SavedDatasetFileStorage
 from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import Bool, Int64, String
 
-from include.errors import LifecycleError
-from include.feature_store import apply_definitions, materialize, open_store
+from include.core.errors import LifecycleError
+from include.feature_store.feast_store import apply_definitions, materialize, open_store
 from tests.unit.feast_case import (
     CARRIER,
     INSTANT,
@@ -198,7 +198,7 @@ def test_entity_rows_that_cannot_be_joined_are_refused(store: FeatureStore, enti
 
 def test_writing_and_other_sources_are_refused(tmp_path: Path, store: FeatureStore) -> None:
     job = store.get_historical_features(entity_df=entity_rows(carrier=["AA"]), features=["carrier_delays:flights"])
-    with pytest.raises(LifecycleError, match=r"audited publishes; write with include/lake.py"):
+    with pytest.raises(LifecycleError, match=r"audited publishes; write with include/lake/lake.py"):
         job.persist(SavedDatasetFileStorage(str(tmp_path / "saved.parquet")))
     frame = entity_rows(carrier=["AA"]).to_pandas().assign(flights=1, delay=1.0, created_timestamp=clock(1))
     with pytest.raises(LifecycleError, match="writing to feature view 'carrier_delays' through Feast"):

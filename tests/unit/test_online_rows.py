@@ -15,8 +15,8 @@ from feast.types import Array, Bool, Float32, Float64, Int32, Int64, String, Uni
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include import online_rows
-from include.online_rows import encoded_rows
+from include.feature_store import online_rows
+from include.feature_store.online_rows import encoded_rows
 
 WHOLE = st.integers(-(2**63), 2**63 - 1)
 SMALL = st.integers(-(2**31), 2**31 - 1)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include import partitions
-from include.errors import UnknownPartition
+from include.core import partitions
+from include.core.errors import UnknownPartition
 
 NEW_YORK = "America/New_York"
 

@@ -13,9 +13,9 @@ from deltalake import write_deltalake
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from include.engine import engine
-from include.errors import LifecycleError, SourceError
-from include.point_in_time import History, all_values, latest_values, values_as_of
+from include.core.engine import engine
+from include.core.errors import LifecycleError, SourceError
+from include.feature_store.point_in_time import History, all_values, latest_values, values_as_of
 
 INSTANT = pa.timestamp("us", "UTC")
 START = datetime(2013, 11, 3, 4, tzinfo=UTC)

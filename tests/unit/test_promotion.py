@@ -15,13 +15,18 @@ import pyarrow.compute as pc
 import pytest
 from mlflow import MlflowClient
 
-from include import ledger, model_files, promotion, registry, reproduction
 from include.accelerators import tracking
 from include.accelerators.usage import Usage
-from include.errors import ConfError, LifecycleError, PromotionConflict, TrainingError
-from include.promotion import Proposal
+from include.core.errors import ConfError, LifecycleError, PromotionConflict, TrainingError
+from include.lake.lake import Lake
+from include.promotion import ledger
+from include.promotion.reproduction import TOLERANCE, Reproduction, measure
+from include.registry import files, model_versions
+from include.spec.use_case import UseCase
+from include.steps.promote import promotion, reproduction
+from include.steps.promote.promotion import Proposal
+from include.steps.workspace import Workspace
 from include.training.model import MANIFEST
-from include.workspace import Workspace
 from tests.unit import promotion_case as given
 
 WORKER = Usage("local", "cpu", 2.0, 0.0, 1.5, 0.25, None, 0.5, None)
@@ -65,8 +70,12 @@ def two(origin: Workspace, tmp_path: Path) -> Workspace:
 def same_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measures in this process what two tests measure in a new one, which takes seconds."""
 
-    def reproduce(there: Workspace, version: int) -> reproduction.Reproduction:
-        return reproduction.measure(model_files.folder_of(there, version), model_files.load(there, version), 1)
+    def reproduce(there: Workspace, version: int) -> Reproduction:
+        return measure(
+            files.folder_of(there.settings, there.case.name, version),
+            files.load(there.settings, there.case.name, version),
+            1,
+        )
 
     monkeypatch.setattr(reproduction, "reproduce", reproduce)
 
@@ -78,7 +87,7 @@ def test_attempts_that_register_at_once_make_one_version(tmp_path: Path) -> None
 
     def register(attempt: int) -> dict[str, Any]:
         together.wait()
-        return promotion.register(there, fitted, given.run(attempt=attempt))
+        return promotion.register(there, fitted, given.attempt(number=attempt))
 
     with ThreadPoolExecutor(3) as pool:
         found = list(pool.map(register, (1, 2, 3)))
@@ -96,17 +105,17 @@ def proposal(version: int, entries: int, **values: Any) -> Proposal:
 
 def promoted(there: Workspace, *versions: int) -> None:
     for entries, version in enumerate(versions):
-        promotion.promote(there, proposal(version, entries), "auto", given.run("promote", str(entries)))
+        promotion.promote(there, proposal(version, entries), "auto", given.attempt("promote", str(entries)))
 
 
 def champions(there: Workspace) -> list[int]:
-    return [entry.version for entry in ledger.promotions(there)]
+    return [entry.version for entry in ledger.promotions(there.lake, there.case)]
 
 
 def test_the_first_challenger_is_judged_and_promoted_with_its_evidence(two: Workspace) -> None:
-    found = promotion.decide(two, "1", given.run("promote"))
+    found = promotion.decide(two, "1", given.attempt("promote"))
     assert found == {"version": 1, "promoted": True, "reason": "there is no champion yet"}
-    (entry,) = ledger.promotions(two)
+    (entry,) = ledger.promotions(two.lake, two.case)
     assert (entry.kind, entry.decided_by, entry.previous, entry.trained_through) == (
         "promotion",
         "auto",
@@ -114,7 +123,7 @@ def test_the_first_challenger_is_judged_and_promoted_with_its_evidence(two: Work
         "2013-04-02",
     )
     assert '"n_days":10' in entry.evidence
-    assert registry.champion(two.settings.mlflow_tracking_uri, "flights").number == 1
+    assert model_versions.champion(two.settings.mlflow_tracking_uri, "flights").number == 1
     (written,) = Path(two.settings.reports_root).rglob("version-1.md")
     assert "A new process reproduced 400 stored predictions" in written.read_text()
 
@@ -129,7 +138,7 @@ def test_a_version_shows_what_its_search_used_lost_attempts_included(two: Worksp
 
 def test_a_challenger_meets_the_champion_on_the_same_rows(two: Workspace) -> None:
     promoted(two, 1)
-    judged = promotion.judge(two, None, given.run("promote"))
+    judged = promotion.judge(two, None, given.attempt("promote"))
     assert (judged.version, judged.entries) == (2, 1)
     assert "| log\\_loss |" in judged.body
     assert "model\\_card.html" in judged.body or "model_card.html" in judged.body
@@ -139,36 +148,36 @@ def test_the_champion_itself_is_not_judged_again_and_its_alias_is_mended(two: Wo
     promoted(two, 1)
     uri = two.settings.mlflow_tracking_uri
     MlflowClient(uri).delete_registered_model_alias("flights", "champion")
-    judged = promotion.judge(two, "1", given.run("promote"))
+    judged = promotion.judge(two, "1", given.attempt("promote"))
     assert not judged.change
     assert "is the champion already" in judged.reason
-    assert registry.champion(uri, "flights").number == 1
+    assert model_versions.champion(uri, "flights").number == 1
 
 
 def test_of_two_promotions_at_once_one_wins_and_the_other_changes_nothing(two: Workspace) -> None:
     first, second = proposal(1, 0), proposal(2, 0)
-    promotion.promote(two, first, "auto", given.run("promote", "first"))
+    promotion.promote(two, first, "auto", given.attempt("promote", "first"))
     with pytest.raises(
         PromotionConflict, match=r"version 2 was judged against entry 0.*meanwhile version 1.*judge again"
     ):
-        promotion.promote(two, second, "auto", given.run("promote", "second"))
+        promotion.promote(two, second, "auto", given.attempt("promote", "second"))
     assert champions(two) == [1]
-    assert registry.champion(two.settings.mlflow_tracking_uri, "flights").number == 1
+    assert model_versions.champion(two.settings.mlflow_tracking_uri, "flights").number == 1
 
 
 def test_the_race_is_decided_at_the_commit_too(two: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     read = ledger.promotions
 
-    def and_then_the_other_is_quicker(there: Workspace) -> list[ledger.Promotion]:
-        found = read(there)
+    def and_then_the_other_is_quicker(lake: Lake, case: UseCase) -> list[ledger.Promotion]:
+        found = read(lake, case)
         if not found:
             entry = ledger.Promotion(1, 1, "2013-04-02", None, "auto", "{}")
-            ledger.record(two, entry, given.run("promote", "other"))
+            ledger.record(two.lake, two.case, entry, given.attempt("promote", "other"))
         return found
 
     monkeypatch.setattr(ledger, "promotions", and_then_the_other_is_quicker)
     with pytest.raises(PromotionConflict):
-        promotion.promote(two, proposal(2, 0), "auto", given.run("promote", "mine"))
+        promotion.promote(two, proposal(2, 0), "auto", given.attempt("promote", "mine"))
     monkeypatch.undo()
     assert champions(two) == [1]
 
@@ -177,21 +186,21 @@ def test_promoting_again_after_a_kill_writes_no_second_entry(two: Workspace, mon
     def killed(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(registry, "set_alias_champion", killed)
+    monkeypatch.setattr(model_versions, "set_alias_champion", killed)
     with pytest.raises(KeyboardInterrupt):
-        promotion.promote(two, proposal(1, 0), "auto", given.run("promote"))
+        promotion.promote(two, proposal(1, 0), "auto", given.attempt("promote"))
     monkeypatch.undo()
-    promotion.promote(two, proposal(1, 0), "auto", given.run("promote", attempt=2))
+    promotion.promote(two, proposal(1, 0), "auto", given.attempt("promote", number=2))
     assert champions(two) == [1]
-    assert registry.champion(two.settings.mlflow_tracking_uri, "flights").number == 1
+    assert model_versions.champion(two.settings.mlflow_tracking_uri, "flights").number == 1
 
 
 @pytest.mark.usefixtures("same_process")
 def test_a_rollback_returns_to_a_former_champion_from_a_day_on(two: Workspace) -> None:
     promoted(two, 1, 2)
     back = promotion.judge_rollback(two, "1", "2013-05-01")
-    promotion.promote(two, back, "Ada", given.run("promote", "back"))
-    entries = ledger.promotions(two)
+    promotion.promote(two, back, "Ada", given.attempt("promote", "back"))
+    entries = ledger.promotions(two.lake, two.case)
     assert (entries[-1].kind, entries[-1].version, entries[-1].previous) == ("rollback", 1, 2)
     assert (entries[-1].decided_by, entries[-1].since) == ("Ada", "2013-05-01")
     # what version 2 scored before the rollback is still what scoring those days again gives
@@ -199,7 +208,7 @@ def test_a_rollback_returns_to_a_former_champion_from_a_day_on(two: Workspace) -
         key: ledger.champion_of(entries, key, "flights").version for key in ("2013-04-05", "2013-04-30", "2013-05-01")
     }
     assert of_day == {"2013-04-05": 1, "2013-04-30": 2, "2013-05-01": 1}
-    assert registry.champion(two.settings.mlflow_tracking_uri, "flights").number == 1
+    assert model_versions.champion(two.settings.mlflow_tracking_uri, "flights").number == 1
 
 
 @pytest.mark.usefixtures("same_process")
@@ -207,21 +216,21 @@ def test_without_a_day_a_rollback_counts_from_the_first_day_that_is_not_scored(t
     promoted(two, 1, 2)
     assert promotion.judge_rollback(two, "1", None).since == "2013-04-03"
     rows = pa.table({"prediction": [0.5], "ds": ["2013-04-20"]})
-    stage = two.lake.stage("flights/predictions/scores", rows.to_reader(), ["2013-04-20"], given.run(), ())
-    two.lake.publish(stage, given.run())
+    stage = two.lake.stage("flights/predictions/scores", rows.to_reader(), ["2013-04-20"], given.attempt(), ())
+    two.lake.publish(stage, given.attempt())
     assert promotion.judge_rollback(two, "1", None).since == "2013-04-21"
 
 
 @pytest.mark.usefixtures("same_process")
 def test_what_was_rolled_back_is_not_promoted_again_by_its_old_evidence(two: Workspace) -> None:
     promoted(two, 1, 2)
-    promotion.promote(two, promotion.judge_rollback(two, "1", "2013-05-01"), "Ada", given.run("promote", "back"))
-    judged = promotion.judge(two, None, given.run("promote", "again"))
+    promotion.promote(two, promotion.judge_rollback(two, "1", "2013-05-01"), "Ada", given.attempt("promote", "back"))
+    judged = promotion.judge(two, None, given.attempt("promote", "again"))
     assert not judged.change
     assert "version 2 was rolled back; only a rollback to 2" in judged.reason
-    promotion.promote(two, promotion.judge_rollback(two, "2", "2013-05-02"), "Ada", given.run("promote", "forth"))
+    promotion.promote(two, promotion.judge_rollback(two, "2", "2013-05-02"), "Ada", given.attempt("promote", "forth"))
     assert champions(two) == [1, 2, 1, 2]
-    assert ledger.withdrawn(ledger.promotions(two)) == {1}
+    assert ledger.withdrawn(ledger.promotions(two.lake, two.case)) == {1}
 
 
 @pytest.mark.usefixtures("same_process")
@@ -242,41 +251,41 @@ def test_a_rollback_that_makes_no_sense_is_refused(two: Workspace, to: str, sinc
 
 def test_an_unknown_version_is_named(two: Workspace) -> None:
     with pytest.raises(LifecycleError, match="version 9 is not registered"):
-        promotion.judge(two, "9", given.run("promote"))
+        promotion.judge(two, "9", given.attempt("promote"))
 
 
 def test_without_any_version_the_remedy_is_named(tmp_path: Path) -> None:
     with pytest.raises(LifecycleError, match="run flights_train first"):
-        promotion.judge(given.workspace(tmp_path), None, given.run("promote"))
+        promotion.judge(given.workspace(tmp_path), None, given.attempt("promote"))
 
 
 def test_a_model_that_predicts_otherwise_than_where_it_was_judged_is_not_promoted(origin: Workspace) -> None:
-    folder = model_files.folder_of(origin, 1)
-    found = reproduction.measure(folder, model_files.load(origin, 1), 1)
+    folder = files.folder_of(origin.settings, origin.case.name, 1)
+    found = measure(folder, files.load(origin.settings, origin.case.name, 1), 1)
     assert found.rows == 400
     assert found.largest_difference == 0.0
     assert found.megabytes > 0
-    other = reproduction.measure(folder, model_files.load(origin, 2), 1)
-    assert other.largest_difference > reproduction.TOLERANCE
+    other = measure(folder, files.load(origin.settings, origin.case.name, 2), 1)
+    assert other.largest_difference > TOLERANCE
 
 
 def test_a_difference_in_the_new_process_stops_the_promotion(two: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    answer = reproduction.Reproduction(rows=400, largest_difference=0.25, microseconds_per_row=1.0, megabytes=1.0)
+    answer = Reproduction(rows=400, largest_difference=0.25, microseconds_per_row=1.0, megabytes=1.0)
 
     class Done:
         returncode, stdout, stderr = 0, answer.model_dump_json(), ""
 
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: Done)
     with pytest.raises(TrainingError, match=r"version 1: a new process predicts up to 0.25 away"):
-        promotion.judge(two, "1", given.run("promote"))
+        promotion.judge(two, "1", given.attempt("promote"))
     assert champions(two) == []
 
 
 def test_a_model_that_does_not_load_in_a_new_process_is_not_promoted(two: Workspace) -> None:
-    manifest = model_files.folder_of(two, 1) / MANIFEST
+    manifest = files.folder_of(two.settings, two.case.name, 1) / MANIFEST
     manifest.write_text(manifest.read_text() + " ")
     with pytest.raises(TrainingError, match=r"version 1 cannot be loaded in a new process.*DigestMismatch"):
-        promotion.judge(two, "1", given.run("promote"))
+        promotion.judge(two, "1", given.attempt("promote"))
     assert champions(two) == []
 
 
@@ -287,6 +296,6 @@ def test_leaks_stop_a_promotion(tmp_path: Path) -> None:
     # a column that is null exactly where the label is 1: assigned only to what went well
     tail = pc.if_else(pc.equal(rows["disrupted"], 1), pa.scalar(None, pa.float64()), rows["noise"])
     number = given.train(there, table=rows.append_column("tail", tail))
-    judged = promotion.judge(there, str(number), given.run("promote"))
+    judged = promotion.judge(there, str(number), given.attempt("promote"))
     assert not judged.change
     assert "auc of feature tail being null" in judged.reason

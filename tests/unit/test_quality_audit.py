@@ -13,7 +13,7 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 import pytest
 
-from include.errors import AuditEngineError, AuditFailed
+from include.core.errors import AuditEngineError, AuditFailed
 from include.quality.audit import audit
 from include.quality.report import AuditReport
 from tests.unit.quality_case import KEYS, place, rows, rule, suite

@@ -9,12 +9,14 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from include import features, partitions
-from include.monitoring import VERDICT_SCHEMA
+from include.core import partitions
+from include.feature_store import feature_sql
+from include.monitoring.window_verdicts import VERDICT_SCHEMA
 from include.quality.audit import AuditPlace, audit
 from include.quality.quarantine import split_quarantine
 from include.quality.report import AuditReport, ExpectationResult
-from include.quality.suites import Suite, load_suites
+from include.quality.suites import load_suites
+from include.spec.suite import Suite
 from include.use_cases.flights.source import FlightsSource
 
 FIRST, LAST = "2013-01-01", "2013-12-31"
@@ -135,7 +137,7 @@ def test_fault_stops_the_publish(
 def test_features(year: duckdb.DuckDBPyConnection, suites: dict[str, Suite], tmp_path: Path) -> None:
     days = (FIRST, "2013-01-02")
     place = AuditPlace("flights", "days", str(tmp_path), first_partition=FIRST)
-    for view, query in features.compute(year, SUITES.parent / "sql", *days, "America/New_York").items():
+    for view, query in feature_sql.compute(year, SUITES.parent / "sql", *days, "America/New_York").items():
         year.execute(f"CREATE OR REPLACE TEMP TABLE computed AS {query}")
         report = audit(suites[view], "computed", partitions.key_range(*days), place, connection=year)
         assert report.failures == (), view

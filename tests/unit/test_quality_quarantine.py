@@ -8,7 +8,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from include.errors import AuditFailed
+from include.core.errors import AuditFailed
 from include.quality.quarantine import split_quarantine
 from tests.unit.quality_case import rows, suite
 

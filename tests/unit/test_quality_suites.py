@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from include.errors import SpecError
-from include.quality import catalog
+from include.core.errors import SpecError
+from include.quality import expectations
 from include.quality.audit import audit
 from include.quality.suites import load_suite, load_suites
 from tests.unit.quality_case import KEYS, place, rows, rule, suite
@@ -62,7 +62,7 @@ def test_every_fault_of_the_expectations_at_once(tmp_path: Path) -> None:
             rule("expect_column_values_to_be_between", colunm="rate", column="rate", min_value=0),
             rule("expect_column_values_to_be_between", column="rtae", min_value=0),
             rule("expect_column_values_to_not_be_null", column="rate", mostly=7),
-            rule(catalog.SQL_RULE, unexpected_rows_query="SELECT 1 WHERE false"),
+            rule(expectations.SQL_RULE, unexpected_rows_query="SELECT 1 WHERE false"),
             rule("expect_column_values_to_match_regex", column="carrier", regex="(?<=U)A"),
             rule("unexpected_rows_expectation", unexpected_rows_query="SELECT ds FROM {batch} WHERE rtae > 1"),
         ],
@@ -111,10 +111,10 @@ def test_missing_file_names_the_nearest(tmp_path: Path) -> None:
         load_suite(tmp_path / "outcome.yaml")
 
 
-@pytest.mark.parametrize("name", sorted(catalog.REFUSED))
+@pytest.mark.parametrize("name", sorted(expectations.REFUSED))
 def test_what_cannot_run_is_refused_by_name(tmp_path: Path, name: str) -> None:
     (fault,) = faults(tmp_path, expectations=[{"type": name, "severity": "critical", "why": "y"}])
-    assert f'"{name}" cannot be used here: {catalog.REFUSED[name]}' in fault
+    assert f'"{name}" cannot be used here: {expectations.REFUSED[name]}' in fault
 
 
 ARGUMENTS: dict[str, Any] = {
@@ -145,13 +145,13 @@ ARGUMENTS: dict[str, Any] = {
 
 def test_everything_that_is_not_refused_runs_over_duckdb(tmp_path: Path) -> None:
     rules = []
-    for name in sorted(set(catalog.known_types()) - set(catalog.REFUSED)):
-        kwargs = {key: ARGUMENTS[key] for key in catalog.arguments(name) & set(ARGUMENTS)}
+    for name in sorted(set(expectations.known_types()) - set(expectations.REFUSED)):
+        kwargs = {key: ARGUMENTS[key] for key in expectations.arguments(name) & set(ARGUMENTS)}
         if any(word in name for word in ("regex", "like", "length")):
             kwargs["column"] = "carrier"
         rules.append(rule(name, "warning", **kwargs))
     everything = suite(expectations=rules)
-    assert catalog.faults(everything) == []
+    assert expectations.faults(everything) == []
     report = audit(everything, rows(), KEYS, place(tmp_path))
     assert len(rules) >= 38
     assert report.checked == 8 + len(rules)

@@ -12,10 +12,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from include import partitions, recalibration
-from include.errors import TrainingError
-from include.recalibration import Known, apply, learn, undo
-from include.scoring_spec import RecalibrationSpec, ScoringSpec
+from include.core import partitions
+from include.core.errors import TrainingError
+from include.spec.scoring import RecalibrationSpec, ScoringSpec
+from include.steps.score import recalibration
+from include.steps.score.recalibration import Known, apply, learn, undo
 from include.training.data import split
 from include.training.model import load_model
 from tests.unit import promotion_case as given

@@ -10,20 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from include import (
-    feature_store,
-    featurize,
-    inputs,
-    partitions,
-    publishing,
-    rebuild,
-    recalibration,
-    scoring,
-    training_sets,
-)
-from include.errors import MissingPartitions, TrainingError
-from include.scoring_spec import RecalibrationSpec, ScoringSpec
-from include.workspace import Workspace
+from include.core import partitions
+from include.core.errors import MissingPartitions, TrainingError
+from include.feature_store import feast_store
+from include.spec.scoring import RecalibrationSpec, ScoringSpec
+from include.steps import features, inputs, publishing
+from include.steps.score import recalibration, scoring
+from include.steps.train import rebuild, training_sets
+from include.steps.workspace import Workspace
 from tests.unit import chain
 
 SPEC = RecalibrationSpec(window_days=5, min_rows=500)
@@ -40,7 +34,7 @@ def asking(workspace: Workspace) -> Workspace:
 def scored(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """Three days scored in one range, audited by the shipped suites."""
     there = asking(chain.copy(chain.trained(), tmp_path_factory.mktemp("scored") / "copy"))
-    by = chain.run("shifted", "autumn_score")
+    by = chain.attempt("shifted", "autumn_score")
     stages = scoring.stage(there, "2013-11-07", "2013-11-09", scoring.AS_OF_CLOCK, by)
     assert sorted(stages) == [STATES, SCORES]
     publishing.audit(there, stages, by)
@@ -66,7 +60,7 @@ def test_each_day_is_shifted_by_what_its_window_taught(scored: Workspace) -> Non
 
 def test_a_day_alone_gives_what_the_range_gave(scored: Workspace) -> None:
     before = chain.fingerprints(scored.lake, DAY)
-    chain.score(scored, DAY, DAY, chain.run("alone", "autumn_score"))
+    chain.score(scored, DAY, DAY, chain.attempt("alone", "autumn_score"))
     assert chain.fingerprints(scored.lake, DAY) == before
 
 
@@ -75,15 +69,15 @@ def test_a_range_in_runs_of_a_day_gives_what_it_gave_at_once(
 ) -> None:
     days = ("2013-11-07", "2013-11-08", "2013-11-09")
     before = {name: found for name, found in chain.fingerprints(scored.lake).items() if name[1] in days}
-    asked, look_up = [], feature_store.historical_features
+    asked, look_up = [], feast_store.historical_features
 
     def one_run(store: Any, service: str, entities: pa.Table) -> pa.Table:
         asked.append(entities["ds"].unique().to_pylist())
         return look_up(store, service, entities)
 
-    monkeypatch.setattr(feature_store, "historical_features", one_run)
+    monkeypatch.setattr(feast_store, "historical_features", one_run)
     monkeypatch.setattr(scoring, "ROWS_AT_ONCE", 1)
-    stages = scoring.stage(scored, days[0], days[-1], scoring.AS_OF_CLOCK, chain.run("in runs", "autumn_score"))
+    stages = scoring.stage(scored, days[0], days[-1], scoring.AS_OF_CLOCK, chain.attempt("in runs", "autumn_score"))
     opened = [scored.lake.open_stage(path) for path in stages.values()]
     found = {(stage.table, key): part.fingerprint for stage in opened for key, part in stage.partitions.items()}
     assert found == {name: before[name] for name in found}
@@ -96,9 +90,9 @@ def test_nothing_that_became_known_after_the_clock_matters(scored: Workspace, tm
     first, _ = recalibration.window(DAY, SPEC)
     # MLflow is that of the trained lake; the ledger is not there, so the version is named
     known = Workspace(replace(known.settings, mlflow_tracking_uri=scored.settings.mlflow_tracking_uri), known.case)
-    chain.compute_features(known, first, DAY, chain.run("features", "autumn_features"))
-    featurize.apply_definitions(known)
-    chain.score(known, DAY, DAY, chain.run("score", "autumn_score"), model="1")
+    chain.compute_features(known, first, DAY, chain.attempt("features", "autumn_features"))
+    features.apply_definitions(known)
+    chain.score(known, DAY, DAY, chain.attempt("score", "autumn_score"), model="1")
     assert chain.rows_of(known, STATES, DAY) == chain.rows_of(scored, STATES, DAY)
     assert predictions(known, DAY)["prediction"] == predictions(scored, DAY)["prediction"]
 
@@ -112,9 +106,9 @@ def test_scoring_waits_for_the_days_that_it_learns_from(scored: Workspace) -> No
 
 def test_an_unpublished_day_of_the_window_is_named(tmp_path: Path) -> None:
     known = asking(chain.until(chain.landed(), tmp_path / "known", DAY))
-    chain.compute_features(known, DAY, DAY, chain.run("features", "autumn_features"))
+    chain.compute_features(known, DAY, DAY, chain.attempt("features", "autumn_features"))
     with pytest.raises(MissingPartitions, match="2013-11-02"):
-        scoring.stage(known, DAY, DAY, "1", chain.run("score", "autumn_score"))
+        scoring.stage(known, DAY, DAY, "1", chain.attempt("score", "autumn_score"))
 
 
 def test_a_models_training_set_is_made_again_from_its_record() -> None:

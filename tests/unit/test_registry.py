@@ -14,9 +14,9 @@ os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from include import registry
-from include.errors import DigestMismatch, LifecycleError, NoChampion
-from include.registration import Challenger, TrainedOn
+from include.core.errors import DigestMismatch, LifecycleError, NoChampion
+from include.registry import model_versions
+from include.registry.registration import Challenger, TrainedOn
 from include.training.model import digest
 
 
@@ -74,7 +74,7 @@ def runs(store: str) -> list[Any]:
 def test_a_registration_records_everything_that_rebuilds_the_model(
     store: str, challenger: Challenger, tmp_path: Path
 ) -> None:
-    version = registry.register(store, challenger)
+    version = model_versions.register(store, challenger)
     assert (version.number, version.digest, version.trained_through) == (1, challenger.digest, "2013-10-29")
     assert version.tags["training_set_version"] == "3"
     (run,) = runs(store)
@@ -95,13 +95,13 @@ def test_a_registration_records_everything_that_rebuilds_the_model(
 
 
 def test_registering_again_makes_no_second_version(store: str, challenger: Challenger) -> None:
-    assert registry.register(store, challenger) == registry.register(store, challenger)
+    assert model_versions.register(store, challenger) == model_versions.register(store, challenger)
     assert len(versions(store)) == len(runs(store)) == 1
 
 
 def test_another_model_is_another_version(store: str, challenger: Challenger) -> None:
-    registry.register(store, challenger)
-    assert registry.register(store, replace(challenger, seed=1)).number == 2
+    model_versions.register(store, challenger)
+    assert model_versions.register(store, replace(challenger, seed=1)).number == 2
 
 
 def fail_once(monkeypatch: pytest.MonkeyPatch, method: str, *, after: bool) -> None:
@@ -130,8 +130,8 @@ def test_an_interrupted_registration_is_completed_not_repeated(
 ) -> None:
     fail_once(monkeypatch, step, after=after)
     with pytest.raises(LifecycleError, match="run the registration again"):
-        registry.register(store, challenger)
-    assert registry.register(store, challenger).number == 1
+        model_versions.register(store, challenger)
+    assert model_versions.register(store, challenger).number == 1
     assert len(versions(store)) == len(runs(store)) == 1
     assert [run.info.status for run in runs(store)] == ["FINISHED"]
 
@@ -140,52 +140,52 @@ def test_an_error_after_the_version_was_committed_creates_no_second_one(
     store: str, challenger: Challenger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fail_once(monkeypatch, "create_model_version", after=True)
-    assert registry.register(store, challenger).number == 1
+    assert model_versions.register(store, challenger).number == 1
     assert len(versions(store)) == 1
 
 
 def test_a_changed_folder_is_not_registered(store: str, challenger: Challenger) -> None:
     (challenger.model_dir / "trees" / "0.txt").write_text("another tree")
     with pytest.raises(DigestMismatch):
-        registry.register(store, challenger)
+        model_versions.register(store, challenger)
     assert not runs(store)
 
 
 def test_fetching_gives_the_signed_files_and_downloads_once(
     store: str, challenger: Challenger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    registry.register(store, challenger)
-    folder = registry.fetch(store, "flights", 1, tmp_path / "cache")
+    model_versions.register(store, challenger)
+    folder = model_versions.fetch(store, "flights", 1, tmp_path / "cache")
     assert (folder / "trees" / "0.txt").read_text() == "tree"
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [challenger.digest]
-    monkeypatch.setattr(registry, "_download", lambda *_: pytest.fail("downloaded again"))
-    assert registry.fetch(store, "flights", 1, tmp_path / "cache") == folder
+    monkeypatch.setattr(model_versions, "_download", lambda *_: pytest.fail("downloaded again"))
+    assert model_versions.fetch(store, "flights", 1, tmp_path / "cache") == folder
 
 
 @pytest.mark.parametrize("where", ["artifacts", "cache"])
 def test_tampered_files_are_refused(store: str, challenger: Challenger, tmp_path: Path, where: str) -> None:
-    registry.register(store, challenger)
+    model_versions.register(store, challenger)
     if where == "cache":
-        registry.fetch(store, "flights", 1, tmp_path / "cache")
+        model_versions.fetch(store, "flights", 1, tmp_path / "cache")
     (file,) = (tmp_path / where).rglob("0.txt")
     file.write_text("another tree")
     with pytest.raises(DigestMismatch):
-        registry.fetch(store, "flights", 1, tmp_path / "cache")
+        model_versions.fetch(store, "flights", 1, tmp_path / "cache")
 
 
 def test_the_champion_alias_follows(store: str, challenger: Challenger) -> None:
     with pytest.raises(NoChampion, match="flights_train"):
-        registry.champion(store, "flights")
-    registry.register(store, challenger)
+        model_versions.champion(store, "flights")
+    model_versions.register(store, challenger)
     with pytest.raises(NoChampion):
-        registry.champion(store, "flights")
-    registry.set_alias_champion(store, "flights", 1)
-    assert registry.champion(store, "flights").number == 1
+        model_versions.champion(store, "flights")
+    model_versions.set_alias_champion(store, "flights", 1)
+    assert model_versions.champion(store, "flights").number == 1
 
 
 def test_an_unknown_version_is_named(store: str, tmp_path: Path) -> None:
     with pytest.raises(LifecycleError, match="version 7 is not registered"):
-        registry.fetch(store, "flights", 7, tmp_path)
+        model_versions.fetch(store, "flights", 7, tmp_path)
 
 
 def test_a_version_of_someone_else_is_refused(store: str) -> None:
@@ -193,4 +193,4 @@ def test_a_version_of_someone_else_is_refused(store: str) -> None:
     client.create_registered_model("flights")
     client.create_model_version("flights", "/elsewhere")
     with pytest.raises(LifecycleError, match="lacks the tag digest and trained_through"):
-        registry.version_info(store, "flights", 1)
+        model_versions.version_info(store, "flights", 1)

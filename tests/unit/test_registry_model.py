@@ -15,19 +15,20 @@ os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
 import mlflow
 from mlflow import MlflowClient
 
-from include import drift, reference, registry
-from include.challenger import describe
-from include.errors import LifecycleError
-from include.monitoring_spec import DriftSpec
-from include.training.catalog import Dimension, Fixed, Span
+from include.core.errors import LifecycleError
+from include.monitoring import drift, reference
+from include.registry import model_versions
+from include.spec.families import Dimension, Fixed, Span
+from include.spec.monitoring import DriftSpec
+from include.spec.training import load_settings
+from include.steps.train.challenger import describe
 from include.training.data import split
-from include.training.evidence import evaluate
 from include.training.families import family
 from include.training.families.base import Fitting
 from include.training.fit import FittedModel
-from include.training.metrics import metric
+from include.training.judging.evidence import evaluate
+from include.training.judging.metrics import metric
 from include.training.model import LoadedModel, Manifest, TrainingSetRecord, digest, load_model, save_model
-from include.training.spec import load_settings
 from include.training.training_set import TrainingSet
 
 SETTINGS = load_settings(
@@ -113,14 +114,14 @@ def test_a_registered_model_loads_through_mlflow_and_predicts_the_same(
         dag_run_id="manual__1",
         output="probability",
     )
-    version = registry.register(store, challenger)
+    version = model_versions.register(store, challenger)
     run = MlflowClient(store).get_run(version.run_id)
     assert run.data.metrics["log_loss.low"] < run.data.metrics["log_loss"]
     assert run.data.metrics["historical_rate carrier hour/log_loss"] > 0
     assert run.data.params["logistic.max_iter"] == str(fitted[0].manifest.params["max_iter"])
 
     rows = flights().select(["carrier", "hour", "wind"])
-    ours = load_model(registry.fetch(store, "flights", 1, tmp_path / "cache"), version.digest)
+    ours = load_model(model_versions.fetch(store, "flights", 1, tmp_path / "cache"), version.digest)
     mlflow.set_tracking_uri(store)
     try:
         theirs = mlflow.pyfunc.load_model("models:/flights/1")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from include.errors import SettingsError
-from include.settings import Settings
+from include.core.errors import SettingsError
+from include.core.settings import Settings
 
 REQUIRED = {
     name: f"/somewhere/{name.lower()}"

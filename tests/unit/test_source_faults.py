@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from include.errors import SourceError, UnknownPartition
+from include.core.errors import SourceError, UnknownPartition
+from include.sources.adapter import SourceAdapter
 from include.use_cases.flights import upstream
 from include.use_cases.flights.source import FlightsSource
-from include.use_cases.source import SourceAdapter
 from tests.unit.flights_case import connection, source
 
 

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import duckdb
 import pytest
 
-from include import partitions
+from include.core import partitions
 from tests.unit.flights_case import TIME_ZONE, connection, land, source
 
 KEY = "flight_date, carrier, flight, origin"

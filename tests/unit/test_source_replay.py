@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from include import partitions
+from include.core import partitions
 from include.use_cases.flights.source import FlightsSource
 from tests.unit.flights_case import TIME_ZONE, connection, land, source
 

@@ -13,13 +13,15 @@ import yaml
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from pydantic import ValidationError
 
-from include import yaml_file
-from include.errors import SpecError, UnknownPartition
-from include.use_cases import spec
-from include.use_cases.spec import FOLDER, MORE_FOLDERS, broken_use_cases, json_schema, load_use_case, load_use_cases
+from include.core import yaml_file
+from include.core.errors import SpecError, UnknownPartition
+from include.core.settings import REPOSITORY
+from include.spec import use_case
+from include.spec.loading import MORE_FOLDERS, broken_use_cases, json_schema, load_use_case, load_use_cases
+from include.spec.use_case import FOLDER
 
 FLIGHTS = FOLDER / "flights" / "flights.yaml"
-SCHEMA = FOLDER / "use_case.schema.json"
+SCHEMA = REPOSITORY / "include/spec/use_case.schema.json"
 
 Write = Callable[[str, Any], Path]
 
@@ -246,7 +248,7 @@ def test_what_many_are_like_is_parsed_once_and_read_anew_when_it_has_changed(
     base = write("base", values("base"))
     for number in range(5):
         write(f"copy_{number}", {"name": f"copy_{number}", "like": "base", "training": {"trials": 10 + number}})
-    spec._parsed.cache_clear()
+    use_case._parsed.cache_clear()
     parsed: list[str] = []
     parse = yaml_file.parse
     monkeypatch.setattr(yaml_file, "parse", lambda text: parsed.append(text) or parse(text))
@@ -312,4 +314,4 @@ def test_further_folders_are_separated_as_in_path(tmp_path: Path, monkeypatch: p
 
 
 def test_nearest_is_silent_when_nothing_is_near() -> None:
-    assert spec.nearest("zzz", ["log_loss"]) == ""
+    assert use_case.nearest("zzz", ["log_loss"]) == ""

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from include.errors import SettingsError
-from include.settings import REPOSITORY, Settings
+from include.core.errors import SettingsError
+from include.core.settings import REPOSITORY, Settings
 from include.stack.containers import write_compose_env
 from include.stack.envfile import parse_env
 from include.stack.environment import SETTINGS_FILE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from include.errors import SettingsError
+from include.core.errors import SettingsError
 from include.stack.envfile import parse_env
 
 

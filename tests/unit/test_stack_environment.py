@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from include.errors import SettingsError
-from include.settings import Settings
+from include.core.errors import SettingsError
+from include.core.settings import Settings
 from include.stack.environment import service_environ, task_capacity
 from include.stack.layout import SOCKET_NAME, SOCKET_PATH_LIMIT, Layout
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from include.errors import SettingsError
+from include.core.errors import SettingsError
 from include.stack.layout import Layout
 from include.stack.ports import require_free
 from include.stack.stack import Stack

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from include.errors import SettingsError
+from include.core.errors import SettingsError
 from include.stack.secrets import load_or_create, write_airflow_passwords
 
 

@@ -16,13 +16,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from include.errors import LeaseLost
-from include.training.checkpoints import SlotCheckpoints
+from include.core.errors import LeaseLost
 from include.training.data import split
 from include.training.families import family
 from include.training.families.base import Fitting
-from include.training.metrics import metric
-from include.training.study import search, study_name, study_progress, trials_table
+from include.training.judging.metrics import metric
+from include.training.study.checkpoints import SlotCheckpoints
+from include.training.study.study import search, study_name, study_progress, trials_table
 from include.training.training_set import TrainingSet
 from tests.unit.test_training_families import few, point
 from tests.unit.training_rows import model_settings, training_rows

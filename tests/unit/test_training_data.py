@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import write_deltalake
 
-from include.errors import TrainingError
+from include.core.errors import TrainingError
 from include.training.data import Encoding, Feature, split
 from include.training.training_set import TrainingSet, fingerprint, open_training_set
 from tests.unit.training_rows import model_settings, training_rows

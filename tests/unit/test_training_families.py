@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from include.errors import TrainingError
-from include.training.baselines import predict_baseline
-from include.training.catalog import FAMILIES, Choice, Fixed, Span
+from include.core.errors import TrainingError
+from include.spec.families import FAMILIES, Choice, Fixed, Span
+from include.spec.training import ConstantBaseline, HistoryBaseline, ModelSettings
 from include.training.data import split
 from include.training.families import family
 from include.training.families.base import STEPS, Fitting, Pruned
-from include.training.metrics import metric
-from include.training.spec import ConstantBaseline, HistoryBaseline, ModelSettings
+from include.training.judging.baselines import predict_baseline
+from include.training.judging.metrics import metric
 from tests.unit.training_rows import REGRESSION, model_settings, training_rows
 
 CASES = [(name, task) for name, info in FAMILIES.items() for task in sorted(info.tasks)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from include.training.leakage import probe
+from include.training.judging.leakage import probe
 from tests.unit.training_rows import REGRESSION, model_settings, training_rows
 
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
-from include.training.bootstrap import interval, paired_difference
 from include.training.calibration import Isotonic
-from include.training.metrics import metric
+from include.training.judging.bootstrap import interval, paired_difference
+from include.training.judging.metrics import metric
 
 RNG = np.random.default_rng(5)
 Y = (RNG.random(400) < 0.3).astype(float)

@@ -9,13 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from include.errors import DigestMismatch, SourceError, TrainingError
+from include.core.errors import DigestMismatch, SourceError, TrainingError
 from include.training.data import split
-from include.training.evidence import MODEL, Evidence, compare
 from include.training.fit import FittedModel, fit_best
-from include.training.metrics import metric
+from include.training.judging.evidence import MODEL, Evidence, compare
+from include.training.judging.metrics import metric
 from include.training.model import digest, load_model, verify
-from include.training.study import search, study_name
+from include.training.study.study import search, study_name
 from include.training.training_set import TrainingSet
 from tests.unit.training_rows import REGRESSION, model_settings, training_rows
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from include.errors import TrainingError
+from include.core.errors import TrainingError
 from include.training.data import split
 from include.training.families import family
 from include.training.families.base import Fitting
 from include.training.families.inputs import Inputs
 from include.training.families.networks import pick_device
 from include.training.families.tabm import PiecewiseLinear, SharedLinear
-from include.training.metrics import metric
+from include.training.judging.metrics import metric
 from tests.unit.test_training_families import few, point
 from tests.unit.training_rows import model_settings, training_rows
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pyarrow.compute as pc
 import pytest
 
-from include import training_sets
-from include.errors import MissingPartitions, TrainingError
-from include.workspace import Workspace
+from include.core.errors import MissingPartitions, TrainingError
+from include.steps.train import training_sets
+from include.steps.workspace import Workspace
 from tests.unit import chain
 
 TABLE = "autumn/training/as_of_2013_11_05"
@@ -37,7 +37,7 @@ def test_training_days_counts_back_from_the_last(workspace: Workspace) -> None:
 
 
 def test_what_freeze_returns_opens_the_set(workspace: Workspace) -> None:
-    frozen = training_sets.freeze(workspace, chain.AS_OF, chain.run("again", "autumn_train"))
+    frozen = training_sets.freeze(workspace, chain.AS_OF, chain.attempt("again", "autumn_train"))
     assert (frozen["as_of"], frozen["table"], frozen["trained_through"]) == (chain.AS_OF, TABLE, "2013-11-04")
     opened = training_sets.load(frozen)
     assert (opened.table.num_rows, opened.version) == (frozen["rows"], frozen["version"])
@@ -72,11 +72,11 @@ def test_a_set_that_was_never_frozen(workspace: Workspace) -> None:
 
 def test_too_early_a_clock_is_refused_with_the_first_day(workspace: Workspace) -> None:
     with pytest.raises(TrainingError, match="whole look-backs begin on 2013-10-25; train as of a later day"):
-        training_sets.freeze(workspace, "2013-10-20", chain.run("early", "autumn_train"))
+        training_sets.freeze(workspace, "2013-10-20", chain.attempt("early", "autumn_train"))
 
 
 def test_features_that_are_not_published_are_named(tmp_path: Path) -> None:
     workspace = chain.until(chain.landed(), tmp_path, chain.AS_OF)
     with pytest.raises(MissingPartitions, match="autumn/features/aircraft_lately: 2013-10-25"):
-        training_sets.freeze(workspace, chain.AS_OF, chain.run("train", "autumn_train"))
+        training_sets.freeze(workspace, chain.AS_OF, chain.attempt("train", "autumn_train"))
     assert workspace.lake.version(TABLE) is None

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from include.training import shared
 from include.training.families import family
 from include.training.families.base import Fitting
-from include.training.metrics import metric
-from include.training.shared import Frozen, SharedFolder, discard_data, open_data
+from include.training.judging.metrics import metric
+from include.training.study import shared
+from include.training.study.shared import Frozen, SharedFolder, discard_data, open_data
 from include.training.training_set import TrainingSet
 from tests.unit.test_training_families import point
 from tests.unit.training_rows import model_settings, training_rows

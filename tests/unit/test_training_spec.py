@@ -8,10 +8,10 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from include.training.catalog import FAMILIES, METRICS, Choice, Fixed, Span
+from include.spec.families import FAMILIES, METRICS, Choice, Fixed, Span
+from include.spec.training import ModelSettings
 from include.training.families import family
-from include.training.metrics import metric
-from include.training.spec import ModelSettings
+from include.training.judging.metrics import metric
 from tests.unit.training_rows import REGRESSION, model_settings
 
 
@@ -86,6 +86,6 @@ def test_settings_survive_json() -> None:
 
 def test_spec_module_is_light() -> None:
     heavy = ["numpy", "pyarrow", "sklearn", "lightgbm", "optuna", "sqlalchemy", "pandas"]
-    code = f"import sys, include.training.spec; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys, include.spec.training; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

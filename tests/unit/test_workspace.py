@@ -7,11 +7,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from include.errors import MissingPartitions
-from include.lake import Run
-from include.settings import Settings
-from include.use_cases.spec import load_use_case
-from include.workspace import Workspace
+from include.core.errors import MissingPartitions
+from include.core.settings import Settings
+from include.lake.records import Attempt
+from include.spec.loading import load_use_case
+from include.steps.workspace import Workspace
 
 
 @pytest.fixture
@@ -22,11 +22,11 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 def publish(workspace: Workspace, key: str, rows: int) -> None:
-    run = Run("flights", "flights_ingest", key)
+    attempt = Attempt("flights", "flights_ingest", key)
     values = pa.table({"value": pa.array(range(rows), pa.int64()), "ds": pa.array([key] * rows, pa.string())})
     for name in workspace.case.partitioned_raw:
-        stage = workspace.lake.stage(f"flights/raw/{name}", values.to_reader(), [key], run, order=())
-        workspace.lake.publish(stage, run)
+        stage = workspace.lake.stage(f"flights/raw/{name}", values.to_reader(), [key], attempt, order=())
+        workspace.lake.publish(stage, attempt)
 
 
 def test_before_the_first_publish_the_remedy_is_named(workspace: Workspace) -> None:

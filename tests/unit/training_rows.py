@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from include import partitions
-from include.training.spec import ModelSettings
+from include.core import partitions
+from include.spec.training import ModelSettings
 
 
 def training_rows(days: int = 60, rows_a_day: int = 40, seed: int = 0) -> pa.Table:

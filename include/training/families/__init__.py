@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from include.training.catalog import FAMILIES
+from include.spec.families import FAMILIES
 
 if TYPE_CHECKING:
     from include.training.families.base import Family

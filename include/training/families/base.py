@@ -11,10 +11,10 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from include.training.catalog import Choice, Fixed, Space
+from include.spec.families import Choice, Fixed, Space
 from include.training.data import Encoding, Floats, Matrix, Rows
 from include.training.imbalance import corrected
-from include.training.metrics import Metric
+from include.training.judging.metrics import Metric
 
 Params = Mapping[str, Any]
 Prepared = TypeVar("Prepared")

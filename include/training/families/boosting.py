@@ -13,8 +13,8 @@ from typing import Any
 import lightgbm as lgb
 import numpy as np
 
-from include.errors import TrainingError
-from include.training.catalog import Fixed, Space
+from include.core.errors import TrainingError
+from include.spec.families import Fixed, Space
 from include.training.data import Encoding, Floats, Matrix, Rows
 from include.training.families.base import STEPS, Family, Fitting, Params, as_floats
 

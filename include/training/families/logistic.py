@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from include.training.catalog import Space
+from include.spec.families import Space
 from include.training.data import Encoding, Rows
 from include.training.families.base import STEPS, Family, Fitting, Params
 from include.training.families.design import Design, Designed, LinearModel, designed, limited

@@ -20,8 +20,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from include.errors import TrainingError
-from include.training.catalog import Space
+from include.core.errors import TrainingError
+from include.spec.families import Space
 from include.training.data import Encoding, Floats, Matrix, Rows
 from include.training.families.base import STEPS, Family, Fitting, Params, as_floats
 from include.training.families.inputs import Fed, Inputs, fed

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.linear_model import Ridge
 
-from include.training.catalog import Space
+from include.spec.families import Space
 from include.training.data import Encoding, Rows
 from include.training.families.base import STEPS, Family, Fitting, Params
 from include.training.families.design import Designed, LinearModel, designed, limited

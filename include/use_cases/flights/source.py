@@ -24,10 +24,10 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from include import partitions
-from include.errors import UnknownPartition
+from include.core import partitions
+from include.core.errors import UnknownPartition
+from include.sources.adapter import REFERENCE
 from include.use_cases.flights import upstream
-from include.use_cases.source import REFERENCE
 
 if TYPE_CHECKING:
     import duckdb

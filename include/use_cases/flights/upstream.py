@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from include.errors import SourceError
+from include.core.errors import SourceError
 
 if TYPE_CHECKING:
     import duckdb

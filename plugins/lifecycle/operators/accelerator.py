@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import TaskDeferred
 
-from include.accelerators.spec import AcceleratorSpec, Place
+from include.spec.accelerator import AcceleratorSpec, Place
 from lifecycle.links import MlflowRunLink, RemoteJobLink
 from lifecycle.operators.base import LifecycleOperator
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from include.accelerators.local import LocalRun
     from include.accelerators.settings import AcceleratorSettings
     from include.accelerators.tracking import TrackedRun
-    from include.workspace import Workspace
+    from include.steps.workspace import Workspace
     from lifecycle.operators.remote import Job
 
 JOB = "include.accelerators.job"

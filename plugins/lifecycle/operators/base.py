@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 if TYPE_CHECKING:
-    from include.lake import Run
-    from include.workspace import Workspace
+    from include.lake.records import Attempt
+    from include.steps.workspace import Workspace
 
 
 class LifecycleOperator(BaseOperator):
@@ -26,8 +26,8 @@ class LifecycleOperator(BaseOperator):
 
     def pre_execute(self, context: Any) -> None:
         """Refuse a run whose ``conf`` names what its form does not have: Airflow lets it pass, and ignores it."""
-        from include.errors import ConfError
-        from include.use_cases.spec import nearest
+        from include.core.errors import ConfError
+        from include.core.words import nearest
 
         known = list(self.dag.params) if self.dag is not None else []
         unknown = [
@@ -37,14 +37,14 @@ class LifecycleOperator(BaseOperator):
             raise ConfError(f"conf: {'; '.join(unknown)}. {self.dag_id} knows {', '.join(known)}; trigger it again")
 
     def workspace(self) -> Workspace:
-        from include.workspace import Workspace
+        from include.steps.workspace import Workspace
 
         return Workspace.open(self.use_case)
 
-    def run_of(self, context: Any, workspace: Workspace) -> Run:
-        from lifecycle.context import run_of
+    def attempt_of(self, context: Any, workspace: Workspace) -> Attempt:
+        from lifecycle.context import attempt_of
 
-        return run_of(context, workspace)
+        return attempt_of(context, workspace)
 
 
 class SpanOperator(LifecycleOperator):

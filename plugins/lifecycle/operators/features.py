@@ -11,10 +11,10 @@ class ComputeFeaturesOperator(SpanOperator):
     """Stage every feature view's snapshots for a range of partitions, in one pass."""
 
     def execute(self, context: Any) -> dict[str, str]:
-        from include import featurize
+        from include.steps import features
 
         workspace = self.workspace()
-        return featurize.stage(workspace, self.span["first"], self.span["last"], self.run_of(context, workspace))
+        return features.stage(workspace, self.span["first"], self.span["last"], self.attempt_of(context, workspace))
 
 
 class MaterializeOperator(SpanOperator):
@@ -23,11 +23,11 @@ class MaterializeOperator(SpanOperator):
     An online value is replaced by a newer one only, so a backfill of old partitions leaves it alone."""
 
     def execute(self, context: Any) -> dict[str, Any]:
-        from include import featurize
+        from include.steps import features
         from lifecycle.context import announce
 
         workspace = self.workspace()
-        done = featurize.materialize(workspace, self.span["first"], self.span["last"])
+        done = features.materialize(workspace, self.span["first"], self.span["last"])
         announce(context, self.outlets, self.span["last"])
         return done
 
@@ -36,6 +36,6 @@ class ApplyFeatureDefinitionsOperator(LifecycleOperator):
     """Register the use case's entities, views and service with Feast, and read them back."""
 
     def execute(self, context: Any) -> list[str]:
-        from include import featurize
+        from include.steps import features
 
-        return featurize.apply_definitions(self.workspace())
+        return features.apply_definitions(self.workspace())

@@ -23,7 +23,7 @@ class AwaitInputsOperator(LifecycleOperator):
         self.stage = stage
 
     def execute(self, context: Any) -> dict[str, str]:
-        from include import inputs
+        from include.steps import inputs
         from lifecycle.context import partition_of
 
         workspace = self.workspace()
@@ -43,7 +43,7 @@ class AwaitInputsOperator(LifecycleOperator):
 
     def proceed(self, context: Any, event: dict[str, Any]) -> dict[str, str]:
         """Go on with what the trigger saw."""
-        from include.errors import MissingPartitions
+        from include.core.errors import MissingPartitions
 
         if event["fault"]:
             raise MissingPartitions(event["fault"])

@@ -37,7 +37,7 @@ class LandOperator(LifecycleOperator):
         self.span = span
 
     def execute(self, context: Any) -> Stages:
-        from include import ingest
+        from include.steps import ingest
         from lifecycle.context import partition_of
 
         workspace = self.workspace()
@@ -45,7 +45,7 @@ class LandOperator(LifecycleOperator):
             keys = partition_of(context, workspace, "source")
         else:
             keys = workspace.case.lookback(self.span["first"], self.span["last"])
-        return ingest.land(workspace, keys, self.run_of(context, workspace))
+        return ingest.land(workspace, keys, self.attempt_of(context, workspace))
 
 
 class AuditOperator(LifecycleOperator):
@@ -61,11 +61,11 @@ class AuditOperator(LifecycleOperator):
         self.stages = stages
 
     def execute(self, context: Any) -> Stages:
-        from include import publishing
+        from include.steps import publishing
 
         workspace = self.workspace()
         stages: Stages = self.stages
-        publishing.audit(workspace, stages, self.run_of(context, workspace))
+        publishing.audit(workspace, stages, self.attempt_of(context, workspace))
         return stages
 
 
@@ -82,10 +82,10 @@ class PublishOperator(LifecycleOperator):
         self.stages = stages
 
     def execute(self, context: Any) -> dict[str, Any]:
-        from include import publishing
+        from include.steps import publishing
         from lifecycle.context import announce
 
         workspace = self.workspace()
-        done = publishing.publish(workspace, self.stages, self.run_of(context, workspace))
+        done = publishing.publish(workspace, self.stages, self.attempt_of(context, workspace))
         announce(context, self.outlets, done["first"])
         return done

@@ -12,7 +12,7 @@ class CompactOperator(LifecycleOperator):
     """Join the small files of partitions that have several; returns how many files each table lost."""
 
     def execute(self, context: Any) -> dict[str, int]:
-        from include import maintenance
+        from include.steps import maintenance
 
         return maintenance.compact(self.workspace())
 
@@ -38,6 +38,6 @@ class VacuumOperator(LifecycleOperator):
         self.count_only = count_only
 
     def execute(self, context: Any) -> dict[str, int]:
-        from include import maintenance
+        from include.steps import maintenance
 
         return maintenance.vacuum(self.workspace(), int(self.retention_hours), bool(self.count_only))

@@ -17,11 +17,11 @@ class MonitorOperator(SpanOperator):
     """Stage the verdict rows of a range of partitions and keep the Evidently report of each window."""
 
     def execute(self, context: Any) -> dict[str, str]:
-        from include import monitor
+        from include.steps import monitor
 
         workspace = self.workspace()
-        run = self.run_of(context, workspace)
-        return monitor.stage(workspace, self.span["first"], self.span["last"], run)
+        attempt = self.attempt_of(context, workspace)
+        return monitor.stage(workspace, self.span["first"], self.span["last"], attempt)
 
 
 class RequestTrainingOperator(SpanOperator):
@@ -41,12 +41,12 @@ class RequestTrainingOperator(SpanOperator):
         self.training_dag = training_dag
 
     def execute(self, context: Any) -> None:
-        from include import monitor
+        from include.steps import monitor
         from lifecycle.context import origin_of
 
         workspace, key = self.workspace(), self.span["last"]
-        run = self.run_of(context, workspace)
-        requested, reason = monitor.training_requested(workspace, key, origin_of(context), run)
+        attempt = self.attempt_of(context, workspace)
+        requested, reason = monitor.training_requested(workspace, key, origin_of(context), attempt)
         if not requested:
             raise AirflowSkipException(reason)
         self.log.info("%s: %s", self.training_dag, reason)

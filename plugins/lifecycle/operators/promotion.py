@@ -9,7 +9,7 @@ from typing import Any
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk.bases.skipmixin import SkipMixin
 
-from include.use_cases.spec import UseCase
+from include.spec.use_case import UseCase
 from lifecycle.operators.base import LifecycleOperator
 
 
@@ -46,7 +46,7 @@ class JudgeOperator(LifecycleOperator, SkipMixin):
     """
 
     def execute(self, context: Any) -> dict[str, Any]:
-        from include import promotion
+        from include.steps.promote import promotion
         from lifecycle.context import challenger_version
 
         workspace, params = self.workspace(), context["params"]
@@ -54,7 +54,7 @@ class JudgeOperator(LifecycleOperator, SkipMixin):
             proposal = promotion.judge_rollback(workspace, params["rollback_to"], params.get("rollback_from"))
         else:
             version = challenger_version(context) or params.get("version")
-            proposal = promotion.judge(workspace, version, self.run_of(context, workspace))
+            proposal = promotion.judge(workspace, version, self.attempt_of(context, workspace))
         if not proposal.change:
             self.log.info("The champion stays: %s", proposal.reason)
             # skipping ends the task on the spot, and its evidence would be lost with what it returns
@@ -80,15 +80,15 @@ class PromoteOperator(LifecycleOperator):
         self.approval = approval
 
     def execute(self, context: Any) -> dict[str, Any]:
-        from include import promotion
+        from include.steps.promote import promotion
 
         workspace = self.workspace()
         proposal = promotion.Proposal.model_validate(self.proposal)
         decided_by = self._approved_by() if workspace.case.promotion == "approve" else _asked_by(context, proposal.kind)
-        return promotion.promote(workspace, proposal, decided_by, self.run_of(context, workspace))
+        return promotion.promote(workspace, proposal, decided_by, self.attempt_of(context, workspace))
 
     def _approved_by(self) -> str:
-        from include.errors import ConfError
+        from include.core.errors import ConfError
 
         answer = self.approval or {}
         person = answer.get("responded_by_user")

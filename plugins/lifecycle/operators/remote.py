@@ -14,7 +14,7 @@ from typing import Any
 from airflow.sdk import BaseOperator
 
 from include.accelerators.settings import AcceleratorSettings
-from include.accelerators.spec import AcceleratorSpec, Place
+from include.spec.accelerator import AcceleratorSpec, Place
 
 GPU_RESOURCE = "nvidia.com/gpu"
 CHECKPOINTS = "/opt/ml/checkpoints"  # where SageMaker keeps a folder in step with S3

@@ -23,8 +23,8 @@ class ScoreOperator(LifecycleOperator):
         self.model = model
 
     def execute(self, context: Any) -> dict[str, str]:
-        from include import scoring
+        from include.steps.score import scoring
 
         workspace = self.workspace()
-        run = self.run_of(context, workspace)
-        return scoring.stage(workspace, self.span["first"], self.span["last"], self.model, run)
+        attempt = self.attempt_of(context, workspace)
+        return scoring.stage(workspace, self.span["first"], self.span["last"], self.model, attempt)

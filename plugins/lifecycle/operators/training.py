@@ -9,8 +9,8 @@ from lifecycle.operators.accelerator import AcceleratorOperator
 from lifecycle.operators.base import LifecycleOperator
 
 if TYPE_CHECKING:
-    from include.accelerators.spec import Place
-    from include.workspace import Workspace
+    from include.spec.accelerator import Place
+    from include.steps.workspace import Workspace
 
 
 class FreezeTrainingSetOperator(LifecycleOperator):
@@ -20,12 +20,12 @@ class FreezeTrainingSetOperator(LifecycleOperator):
     """
 
     def execute(self, context: Any) -> dict[str, Any]:
-        from include import search, training_sets
+        from include.steps.train import search, training_sets
         from lifecycle.context import check_begun
 
         workspace = self.workspace()
         as_of = context["params"].get("as_of") or workspace.newest("features")
-        frozen = training_sets.freeze(workspace, check_begun(workspace, as_of), self.run_of(context, workspace))
+        frozen = training_sets.freeze(workspace, check_begun(workspace, as_of), self.attempt_of(context, workspace))
         # the study is named by it: known from here on, so that no task that starts a worker reads the rows
         search.frozen_set(workspace, frozen)
         return frozen
@@ -47,13 +47,13 @@ class SearchOperator(AcceleratorOperator):
     def __init__(
         self, *, training_set: Any, worker: int = 0, trials: Any = "{{ params.trials }}", **kwargs: Any
     ) -> None:
-        super().__init__(module="include.training.worker", **kwargs)
+        super().__init__(module="include.training.study.worker", **kwargs)
         self.training_set = training_set
         self.worker = worker
         self.trials = trials
 
     def worker_arguments(self, workspace: Workspace, place: Place) -> list[str]:
-        from include import search
+        from include.steps.train import search
 
         # rendered natively: the form's empty field arrives as None
         budget = int(self.trials) if self.trials else None
@@ -61,7 +61,7 @@ class SearchOperator(AcceleratorOperator):
         return search.arguments(workspace, self.training_set, budget, threads=self.needs.cores, shared=here)
 
     def outcome(self, workspace: Workspace) -> dict[str, Any]:
-        from include import search
+        from include.steps.train import search
 
         return search.progress(workspace, self.training_set)
 
@@ -79,10 +79,10 @@ class FitBestOperator(LifecycleOperator):
         self.training_set = training_set
 
     def execute(self, context: Any) -> dict[str, Any]:
-        from include import search
+        from include.steps.train import search
 
         workspace = self.workspace()
-        return search.fit(workspace, self.training_set, self.run_of(context, workspace))
+        return search.fit(workspace, self.training_set, self.attempt_of(context, workspace))
 
 
 class RegisterOperator(LifecycleOperator):
@@ -98,10 +98,10 @@ class RegisterOperator(LifecycleOperator):
         self.fitted = fitted
 
     def execute(self, context: Any) -> dict[str, Any]:
-        from include import promotion
+        from include.steps.promote import promotion
 
         workspace = self.workspace()
-        registered = promotion.register(workspace, self.fitted, self.run_of(context, workspace))
+        registered = promotion.register(workspace, self.fitted, self.attempt_of(context, workspace))
         for outlet in self.outlets:
             context["outlet_events"][outlet].extra = registered
         return registered

@@ -1,0 +1,55 @@
+"""Join the files of a partition that holds several, with the same care for other writers as a publish.
+
+Delta's own OPTIMIZE carries no app transaction, and deltalake 1.6.6 lets a commit pass that removes files which
+such a commit has removed before it: a publish of the same partition would leave the old rows beside the new.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import CommitProperties, DeltaTable
+from deltalake.exceptions import CommitFailedError
+from deltalake.transaction import AddAction
+
+from include.lake import file_statistics
+from include.lake.delta_log import added, partition_transactions, removals
+from include.lake.lake import Lake
+from include.lake.staging import COMPRESSION
+
+
+def compact(lake: Lake, table: str, delta: DeltaTable) -> int:
+    """Join what can be joined, in one commit; returns how many files fewer there are.
+
+    ``delta`` is ``table`` as it was opened: a publish that came since then wins, and nothing is changed.
+    """
+    paths = pa.table(delta.get_add_actions(flatten=True)).column("partition.ds").to_pylist()
+    several = sorted(key for key, count in Counter(paths).items() if count > 1)
+    if not several:
+        return 0
+    actions = [_joined(lake, table, delta, key) for key in several]
+    removed = removals(delta, several, data_change=False)
+    try:
+        delta.create_write_transaction(
+            [*actions, *removed],
+            mode="append",
+            schema=delta.schema(),
+            partition_by=["ds"],
+            commit_properties=CommitProperties(app_transactions=partition_transactions(delta, several)),
+        )
+    except CommitFailedError:
+        return 0
+    return len(removed) - len(actions)
+
+
+def _joined(lake: Lake, table: str, delta: DeltaTable, key: str) -> AddAction:
+    """Write the partition's rows to one new file."""
+    rows = delta.to_pyarrow_dataset(file_pruning_predicate=[("ds", "in", [key])]).to_table().drop_columns(["ds"])
+    filesystem, base = lake.files()
+    path = f"ds={key}/joined-{uuid.uuid4().hex}.parquet"
+    target = f"{base}/{table}/{path}"
+    pq.write_table(rows, target, filesystem=filesystem, compression=COMPRESSION)
+    return added(key, path, filesystem.get_file_info(target).size, file_statistics.of(rows), data_change=False)

@@ -1,0 +1,132 @@
+"""What is known about each publish: who made it, from what, with which content. Kept in the commit's metadata."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from deltalake import DeltaTable
+
+from include.lake import delta_log
+
+# under this name, beside what Delta itself notes of a commit
+RECORD = "lifecycle"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """Name who publishes: one try of one task of one DAG run.
+
+    Attributes:
+        use_case: name of the use case.
+        dag_id, run_id: the DAG run.
+        number: which try of the task it is, from 1; a publish of an earlier one than the newest is refused.
+        code_version: commit of the running code.
+    """
+
+    use_case: str
+    dag_id: str
+    run_id: str
+    number: int = 1
+    code_version: str = "unknown"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the attempt as publish records hold it."""
+        values = asdict(self)
+        return {("attempt" if name == "number" else name): value for name, value in values.items()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Attempt:
+        """Read an attempt from a publish record."""
+        return cls(**{("number" if name == "attempt" else name): value for name, value in values.items()})
+
+
+@dataclass(frozen=True)
+class Input:
+    """What a run read of one table: the Delta version, the keys, and the fingerprint of those keys."""
+
+    version: int
+    first: str
+    last: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known about the last publish of one partition."""
+
+    table: str
+    key: str
+    version: int
+    fingerprint: str
+    rows: int
+    attempt: Attempt
+    inputs: Mapping[str, Input]
+    report: str | None
+    notes: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What one publish did: the partitions that changed, those that already said the same."""
+
+    table: str
+    version: int
+    published: tuple[str, ...]
+    unchanged: tuple[str, ...]
+    rows: int
+
+
+def written(meta: Mapping[str, Any], partitions: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """The metadata of a commit that publishes ``partitions``: fingerprint and rows by key."""
+    return {RECORD: json.dumps({**meta, "partitions": partitions})}
+
+
+def meta_of(
+    attempt: Attempt,
+    inputs: Mapping[str, Any] | None = None,
+    report: str | None = None,
+    notes: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What all partitions of one publish have in common."""
+    return {"run": attempt.as_json(), "inputs": dict(inputs or {}), "report": report, "notes": dict(notes or {})}
+
+
+def newest(delta: DeltaTable, table: str, keys: Iterable[str] | None) -> Iterator[Record]:
+    """Newest record of each of ``keys``, which are published; reads only as much history as they need."""
+    wanted = None if keys is None else set(keys)
+    seen: set[str] = set()
+    limit, read = 32, 0
+    while wanted is None or not wanted <= seen:
+        commits = delta_log.commits(delta, None if wanted is None else limit)
+        for commit in commits[read:]:
+            for record in of_commit(table, commit):
+                if record.key not in seen and (wanted is None or record.key in wanted):
+                    seen.add(record.key)
+                    yield record
+        if wanted is None or len(commits) < limit:
+            return
+        limit, read = limit * 4, len(commits)
+
+
+def of_commit(table: str, commit: Mapping[str, Any]) -> Iterator[Record]:
+    """The records that one commit of ``table`` made; none if it was no publish."""
+    if RECORD not in commit:
+        return
+    meta = json.loads(commit[RECORD])
+    attempt = Attempt.from_json(meta["run"])
+    inputs = {name: Input(**value) for name, value in meta["inputs"].items()}
+    for key, part in meta["partitions"].items():
+        yield Record(
+            table,
+            key,
+            commit["version"],
+            part["fingerprint"],
+            part["rows"],
+            attempt,
+            inputs,
+            meta["report"],
+            meta["notes"],
+        )

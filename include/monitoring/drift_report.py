@@ -1,0 +1,175 @@
+"""The Evidently report of a window: pictures of a bounded, seeded sample beside the decision on all rows."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from include.core.errors import LifecycleError
+from include.monitoring.drift import ColumnDrift, DatasetDrift, dataset_verdict
+from include.spec.monitoring import DriftSpec
+
+MAX_ROWS = 5_000
+# the nearest to drifting; each costs a tenth of a CPU second and 65 kB beside the page's own 3.7 MB
+MAX_COLUMNS = 12
+
+
+@dataclass(frozen=True)
+class DriftReport:
+    """Where the report lies and how it relates to the decision.
+
+    Attributes:
+        html, json: the two files.
+        disagreeing: columns that the sample judges otherwise than all the rows do, with the reason.
+        left_out: decided columns that the page does not show (without values, or beyond ``MAX_COLUMNS``).
+    """
+
+    html: str
+    json: str
+    disagreeing: Mapping[str, str]
+    left_out: tuple[str, ...]
+
+
+def write(
+    reference: pd.DataFrame,
+    current: pd.DataFrame,
+    decision: Sequence[ColumnDrift],
+    folder: Path,
+    *,
+    categorical: Sequence[str],
+    spec: DriftSpec,
+    prediction: str | None = None,
+    seed: int = 0,
+) -> DriftReport:
+    """Write ``report.html`` and ``report.json`` into ``folder``, each complete or not at all.
+
+    ``reference`` and ``current`` hold the decided columns; of more than ``MAX_ROWS`` rows a sample drawn with
+    ``seed`` is used, so the same window gives the same page. Columns nearest to drifting are shown first.
+    ``spec`` says from which share of columns a window has drifted; ``prediction``, if decided too, does not count.
+
+    Raises:
+        LifecycleError: a decided column is missing from a sample, no column has values on both sides, or nothing
+            but the prediction was decided.
+    """
+    # read by Evidently at each event, so it also holds where the library was imported before
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    whole = dataset_verdict(decision, spec, prediction=prediction)
+    shown, left_out = _shown(decision)
+    samples = [_sample(frame, shown, categorical, seed) for frame in (reference, current)]
+    shown = [verdict for verdict in shown if all(frame[verdict.column].notna().any() for frame in samples)]
+    if not shown:
+        raise LifecycleError(f"drift report {folder}: no column has values in both the reference and the window")
+    snapshot = _run(samples[0], samples[1], shown, categorical, spec.drift_share)
+    disagreeing = _disagreeing(shown, snapshot.dict(), [len(frame) for frame in samples])
+    left_out += [verdict.column for verdict in decision if verdict not in shown and verdict.column not in left_out]
+    folder.mkdir(parents=True, exist_ok=True)
+    html, record = folder / "report.html", folder / "report.json"
+    content = {
+        "decision_on_all_rows": [asdict(verdict) for verdict in decision],
+        "sample_rows": {"reference": len(samples[0]), "current": len(samples[1])},
+        "sample_disagrees": disagreeing,
+        "columns_left_out": left_out,
+        "evidently": json.loads(snapshot.json()),
+    }
+    _replace(record, json.dumps(content, indent=1, sort_keys=True, allow_nan=True))
+    page = snapshot.get_html_str(as_iframe=False)
+    _replace(html, page.replace("<body>", f"<body>{_banner(whole, len(shown), samples)}", 1))
+    return DriftReport(str(html), str(record), disagreeing, tuple(left_out))
+
+
+def _banner(whole: DatasetDrift, n_shown: int, samples: Sequence[pd.DataFrame]) -> str:
+    """What was decided, above the page: Evidently counts only the columns and rows that it was given."""
+    return (
+        '<div style="font: 16px/1.5 sans-serif; padding: 1em 2em; background: #fff7e0; color: #222">'
+        f"<b>The window {'drifted' if whole.drifted else 'did not drift'}.</b> Decided on all rows, "
+        f"{whole.n_drifted} of {whole.n_columns} feature columns drifted, {whole.share:.0%}; it takes "
+        f"{whole.threshold:.0%}. Below are the {n_shown} columns that moved most, as Evidently shows them on a sample "
+        f"of {len(samples[0])} reference and {len(samples[1])} current rows; what it calls dataset drift is counted "
+        "over these columns alone.</div>"
+    )
+
+
+def _shown(decision: Sequence[ColumnDrift]) -> tuple[list[ColumnDrift], list[str]]:
+    ranked = sorted(decision, key=lambda verdict: (-_nearness(verdict), verdict.column))
+    return ranked[:MAX_COLUMNS], [verdict.column for verdict in ranked[MAX_COLUMNS:]]
+
+
+def _nearness(verdict: ColumnDrift) -> float:
+    if verdict.method in ("wasserstein", "jensenshannon"):
+        return verdict.statistic / verdict.threshold
+    # a p-value falls as the columns move apart
+    return 1.0 + verdict.threshold - verdict.statistic
+
+
+def _sample(frame: pd.DataFrame, shown: Sequence[ColumnDrift], categorical: Sequence[str], seed: int) -> pd.DataFrame:
+    columns = [verdict.column for verdict in shown]
+    missing = [name for name in columns if name not in frame]
+    if missing:
+        raise LifecycleError(f"drift report: the sample lacks {', '.join(missing)}; give every decided column")
+    sample = frame[columns]
+    if len(sample) > MAX_ROWS:
+        sample = sample.sample(MAX_ROWS, random_state=seed)
+    typed = {
+        name: sample[name].astype("object").where(sample[name].notna(), None)
+        if name in categorical
+        else sample[name].astype("float64")
+        for name in columns
+    }
+    return pd.DataFrame(typed).reset_index(drop=True)
+
+
+def _run(
+    reference: pd.DataFrame,
+    current: pd.DataFrame,
+    shown: Sequence[ColumnDrift],
+    categorical: Sequence[str],
+    drift_share: float,
+) -> Any:
+    from evidently import DataDefinition, Dataset, Report
+    from evidently.presets import DataDriftPreset
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    columns = [verdict.column for verdict in shown]
+    # inferred types would turn an hour of the day into a category and a flight number into text
+    definition = DataDefinition(
+        numerical_columns=[name for name in columns if name not in categorical],
+        categorical_columns=[name for name in columns if name in categorical],
+    )
+    old, new = (Dataset.from_pandas(frame[columns], definition) for frame in (reference, current))
+    thresholds = {verdict.column: verdict.threshold for verdict in shown}
+    preset = DataDriftPreset(columns=columns, drift_share=drift_share, per_column_threshold=thresholds)
+    with threadpool_limits(1):
+        return Report([preset], include_tests=True).run(new, old)
+
+
+def _disagreeing(shown: Sequence[ColumnDrift], snapshot: Mapping[str, Any], rows: Sequence[int]) -> dict[str, str]:
+    scores = {metric["id"]: (metric["config"], metric["value"]) for metric in snapshot["metrics"]}
+    sampled: dict[str, tuple[bool, float]] = {}
+    for test in snapshot["tests"]:
+        config, value = scores[test["metric_config"]["metric_id"]]
+        if "column" in config:
+            sampled[config["column"]] = (test["status"] != "SUCCESS", float(value))
+    return {
+        verdict.column: (
+            f"all {verdict.n_reference} and {verdict.n_current} values give {verdict.statistic:.4f}, "
+            f"a sample of {rows[0]} and {rows[1]} gives {sampled[verdict.column][1]:.4f}"
+        )
+        for verdict in shown
+        if sampled[verdict.column][0] != verdict.drifted
+    }
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write beside and rename, so that a reader meets the old page or the new one."""
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
+        file.write(text)
+    written = Path(file.name)
+    written.chmod(0o644)  # a temporary file is private, a report is not
+    written.replace(path)

@@ -1,0 +1,330 @@
+"""What a column looked like in the training data, small enough to be stored with the model.
+
+A profile is JSON. It keeps what the drift decision needs to be as good as one made on all the rows:
+
+- up to ``EXACT_ROWS`` values: every distinct value with its count;
+- above: a histogram with count *and sum* of each bin. The sums make the integral of the distribution
+  function over a bin exact, so that the Wasserstein distance carries no discretisation error except in the
+  few bins in which the two distribution functions cross;
+- categories: the count of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+from pydantic import BaseModel, ConfigDict, Field
+
+from include.core.errors import LifecycleError
+
+Rows: TypeAlias = pa.Table | ds.Dataset
+Floats = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
+
+EXACT_ROWS = 1_000  # at most this many values Evidently tests by p-value, for which a histogram is too coarse
+FEW_VALUES = 5  # at most this many distinct numbers Evidently compares as categories
+MAX_CATEGORIES = 20_000
+_CORE_BINS = 500
+_TAIL_BINS = 50
+_TAIL_SHARE = 0.001
+_EDGE_SAMPLE = 100_000
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Histogram(_Frozen):
+    """Counts and sums over ``(edge[i], edge[i+1]]``, from the least value to the greatest.
+
+    ``core`` names the run of equally wide bins ``[first, last)``, which are found by arithmetic; the bins
+    outside it hold the few values of both tails, where equal widths would be ruled by one outlier.
+    """
+
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+    sums: tuple[float, ...]
+    core: tuple[int, int]
+
+
+class NumericProfile(_Frozen):
+    """A numeric column: finite values in ``values`` (few, exact) or ``histogram``; NaN counts as null."""
+
+    n: int
+    nulls: int
+    std: float
+    values: tuple[float, ...] = ()
+    value_counts: tuple[int, ...] = ()
+    histogram: Histogram | None = None
+
+
+class CategoryProfile(_Frozen):
+    """A categorical column: the count of each category, written as text."""
+
+    n: int
+    nulls: int
+    counts: dict[str, int]
+
+
+class ReferenceProfile(_Frozen):
+    """Every watched column of a training set, the champion's predictions on it, and its label rate.
+
+    Attributes:
+        rows: rows of the reference.
+        prediction: name of the prediction's column in ``numeric``, or None.
+        label_rate: share of positive labels, the constant baseline; None where there is no label.
+    """
+
+    rows: int
+    numeric: dict[str, NumericProfile] = {}
+    categorical: dict[str, CategoryProfile] = {}
+    prediction: str | None = None
+    label_rate: Annotated[float | None, Field(ge=0.0, le=1.0)] = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every profiled column, the prediction included."""
+        return (*self.numeric, *self.categorical)
+
+
+def profile(
+    rows: Rows,
+    numeric: tuple[str, ...],
+    categorical: tuple[str, ...],
+    *,
+    prediction: str | None = None,
+    label: str | None = None,
+) -> ReferenceProfile:
+    """The profile of ``rows``, read in two passes with memory bounded by one batch and the edge sample.
+
+    ``prediction`` (a probability) is profiled as one more numeric column; ``label`` (boolean or 0/1) only
+    gives the label rate, over the rows where it is known.
+
+    Raises:
+        LifecycleError: there are no rows, a column is missing or cannot be read as said.
+    """
+    total = count_rows(rows)
+    if total == 0:
+        raise LifecycleError("drift profile: the reference has no rows; profile the rows that were trained on")
+    numbers = numeric if prediction is None else (*numeric, prediction)
+    profiles: dict[str, NumericProfile] = {}
+    for name in numbers:
+        profiles[name] = _numeric_profile(rows, name, total)
+    return ReferenceProfile(
+        rows=total,
+        numeric=profiles,
+        categorical={name: _category_profile(rows, name) for name in categorical},
+        prediction=prediction,
+        label_rate=None if label is None else _label_rate(rows, label),
+    )
+
+
+def count_rows(rows: Rows) -> int:
+    """The number of rows."""
+    return int(rows.num_rows if isinstance(rows, pa.Table) else rows.count_rows())
+
+
+def numbers_of(rows: Rows, name: str) -> Iterator[tuple[Floats, int]]:
+    """The finite values of a column batch by batch, each with its number of null, NaN or infinite entries.
+
+    Raises:
+        LifecycleError: the column is missing or not numeric.
+    """
+    for array in _arrays(rows, name):
+        try:
+            values = pc.cast(array, pa.float64()).to_numpy(zero_copy_only=False)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise LifecycleError(
+                f"drift: column {name!r} is {array.type}, not a number; list it as categorical"
+            ) from error
+        finite = np.isfinite(values)
+        kept = values if finite.all() else values[finite]
+        yield kept, len(values) - len(kept)
+
+
+def categories_of(rows: Rows, name: str) -> tuple[dict[str, int], int]:
+    """The count of each category of a column, as text, and its number of nulls.
+
+    Raises:
+        LifecycleError: the column is missing, or has more than ``MAX_CATEGORIES`` categories.
+    """
+    counts: dict[str, int] = {}
+    nulls = 0
+    for array in _arrays(rows, name):
+        nulls += array.null_count
+        counted = pc.value_counts(array.drop_null())
+        texts = pc.cast(counted.field("values"), pa.string()).to_pylist()
+        for text, count in zip(texts, counted.field("counts").to_pylist(), strict=True):
+            counts[text] = counts.get(text, 0) + count
+        if len(counts) > MAX_CATEGORIES:
+            raise LifecycleError(f"drift: column {name!r} has more than {MAX_CATEGORIES} categories; leave it out")
+    return counts, nulls
+
+
+def bin_numbers(histogram_edges: Floats, core: tuple[int, int], values: Floats) -> tuple[Counts, Floats]:
+    """Count and sum of ``values`` in each bin and in one more below and above: ``len(edges) + 1`` of each.
+
+    Bin ``i`` of the result is ``(edges[i-1], edges[i]]``; values equal to the first edge fall in bin 1, as
+    they do in the reference itself.
+    """
+    first, last = core
+    low, high = histogram_edges[first], histogram_edges[last]
+    scale = (last - first) / (high - low)
+    # in place: the temporary arrays, not the arithmetic, are what costs time here
+    position = np.clip(values, low, high)
+    position -= low
+    position *= scale
+    np.minimum(position, last - first - 1, out=position)
+    cells = position.astype(np.intp)
+    cells += first + 1
+    outside = np.flatnonzero((values < low) | (values > high))
+    if len(outside):
+        far = values[outside]
+        found = np.searchsorted(histogram_edges, far, side="left")
+        found[far == histogram_edges[0]] = 1
+        cells[outside] = found
+    size = len(histogram_edges) + 1
+    counts = np.bincount(cells, minlength=size)
+    sums: Floats = np.bincount(cells, weights=values, minlength=size).astype(np.float64, copy=False)
+    return counts.astype(np.int64, copy=False), sums
+
+
+def _arrays(rows: Rows, name: str) -> Iterator[pa.Array]:
+    if name not in rows.schema.names:
+        raise LifecycleError(f"drift: column {name!r} is missing; the rows have {', '.join(rows.schema.names)}")
+    # threads stay with the caller: one task must not take the machine
+    if isinstance(rows, ds.Dataset):
+        batches: Iterator[pa.RecordBatch] = rows.to_batches(columns=[name], use_threads=False)
+    else:
+        batches = iter(rows.select([name]).to_batches())
+    for batch in batches:
+        array = batch.column(0)
+        yield array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
+
+
+class _Moments:
+    """Count, mean and squared deviations merged batch by batch (Chan, Golub and LeVeque, 1979)."""
+
+    def __init__(self) -> None:
+        self.n, self.mean, self.squares = 0, 0.0, 0.0
+        self.least, self.greatest = np.inf, -np.inf
+
+    def add(self, values: Floats) -> None:
+        if not len(values):
+            return
+        mean, size = float(values.mean()), len(values)
+        gap, total = mean - self.mean, self.n + size
+        centred = values - mean
+        self.squares += float(centred @ centred) + gap * gap * self.n * size / total
+        self.mean += gap * size / total
+        self.n = total
+        self.least = min(self.least, float(values.min()))
+        self.greatest = max(self.greatest, float(values.max()))
+
+    @property
+    def std(self) -> float:
+        return float(np.sqrt(self.squares / self.n)) if self.n else 0.0
+
+
+def _numeric_profile(rows: Rows, name: str, total: int) -> NumericProfile:
+    stride = max(1, total // _EDGE_SAMPLE)
+    moments, nulls, seen = _Moments(), 0, 0
+    sample: list[Floats] = []
+    few: dict[float, int] | None = {}
+    for values, missing in numbers_of(rows, name):
+        moments.add(values)
+        nulls += missing
+        sample.append(values[(-seen) % stride :: stride])
+        seen += len(values)
+        few = merge_few(few, values, limit=FEW_VALUES)
+    if moments.n <= EXACT_ROWS:
+        # so short a column was sampled whole unless it is mostly null
+        kept = np.concatenate([v for v, _ in numbers_of(rows, name)]) if moments.n else np.empty(0)
+        distinct, counts = np.unique(kept, return_counts=True)
+        return NumericProfile(
+            n=moments.n,
+            nulls=nulls,
+            std=moments.std,
+            values=tuple(distinct.tolist()),
+            value_counts=tuple(counts.tolist()),
+        )
+    exact = dict(sorted(few.items())) if few else {}
+    return NumericProfile(
+        n=moments.n,
+        nulls=nulls,
+        std=moments.std,
+        values=tuple(exact),
+        value_counts=tuple(exact.values()),
+        histogram=_histogram(rows, name, np.concatenate(sample), moments),
+    )
+
+
+def merge_few(counted: dict[float, int] | None, values: Floats, limit: int) -> dict[float, int] | None:
+    """``counted`` with the counts of ``values`` added, or None once there are more than ``limit`` numbers."""
+    if counted is None or not len(values):
+        return counted
+    # a continuous column shows itself in a few values; sorting a million to learn that is wasted
+    if len(np.unique(values[:256])) > limit:
+        return None
+    distinct, counts = np.unique(values, return_counts=True)
+    merged = dict(counted)
+    for value, count in zip(distinct.tolist(), counts.tolist(), strict=True):
+        merged[value] = merged.get(value, 0) + count
+    return merged if len(merged) <= limit else None
+
+
+def _histogram(rows: Rows, name: str, sample: Floats, moments: _Moments) -> Histogram:
+    edges, core = _edges(sample, moments.least, moments.greatest)
+    counts, sums = np.zeros(len(edges) + 1, np.int64), np.zeros(len(edges) + 1)
+    for values, _ in numbers_of(rows, name):
+        some_counts, some_sums = bin_numbers(edges, core, values)
+        counts += some_counts
+        sums += some_sums
+    return Histogram(
+        edges=tuple(edges.tolist()),
+        counts=tuple(counts[1:-1].tolist()),  # nothing of the reference lies beyond its own extremes
+        sums=tuple(sums[1:-1].tolist()),
+        core=core,
+    )
+
+
+def _edges(sample: Floats, least: float, greatest: float) -> tuple[Floats, tuple[int, int]]:
+    reach = max(abs(least), abs(greatest), 1e-280)
+    if greatest - least <= reach * 1e-12:
+        # a constant: one bin of no matter what small width
+        return np.array([least, least + reach * 1e-9]), (0, 1)
+    low, high = np.quantile(sample, [_TAIL_SHARE, 1.0 - _TAIL_SHARE])
+    if not high - low > (greatest - least) * 1e-6:
+        low, high = least, greatest
+    core = np.linspace(low, high, _CORE_BINS + 1)
+    below = _tail_edges(np.append(sample[sample < low], least))
+    above = _tail_edges(np.append(sample[sample > high], greatest))
+    below, above = below[below < low], above[above > high]
+    return np.concatenate([below, core, above]), (len(below), len(below) + _CORE_BINS)
+
+
+def _tail_edges(values: Floats) -> Floats:
+    edges: Floats = np.unique(np.quantile(values, np.linspace(0.0, 1.0, _TAIL_BINS)))
+    return edges
+
+
+def _category_profile(rows: Rows, name: str) -> CategoryProfile:
+    counts, nulls = categories_of(rows, name)
+    return CategoryProfile(n=sum(counts.values()), nulls=nulls, counts=dict(sorted(counts.items())))
+
+
+def _label_rate(rows: Rows, name: str) -> float:
+    known = positive = 0
+    for array in _arrays(rows, name):
+        kept = pc.cast(array.drop_null(), pa.int64())
+        known += len(kept)
+        positive += pc.sum(kept).as_py() or 0
+    if not known:
+        raise LifecycleError(f"drift profile: no row of {name!r} has a label; profile the rows that were trained on")
+    return positive / known

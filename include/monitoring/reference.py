@@ -1,0 +1,76 @@
+"""What later days are compared with: profile and sample of a model's test window, kept in its directory.
+
+The test window is the youngest part of the training set and the only one whose predictions are honest, so it
+is the reference for features and predictions alike. Both files are under the model's digest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from include.core.errors import LifecycleError
+from include.monitoring.profile import Floats, ReferenceProfile, profile
+from include.training.data import Feature
+from include.training.model import MANIFEST, Manifest
+
+PREDICTION = "prediction"
+_PROFILE = "reference.json"
+_SAMPLE = "reference.parquet"
+_SAMPLE_ROWS = 5_000
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A model's reference: the profile decides, the sample (at most 5,000 rows) draws the pictures."""
+
+    profile: ReferenceProfile
+    sample: pa.Table
+
+
+def write_reference(folder: Path, rows: pa.Table, predicted: Floats) -> None:
+    """Write profile and sample of ``rows`` and what the model predicts for them into its directory.
+
+    Features and label are taken from the manifest beside; the same rows give the same bytes.
+    """
+    manifest = Manifest.model_validate_json((folder / MANIFEST).read_text())
+    numeric, categorical = columns_by_kind(manifest.features)
+    watched = rows.select([*numeric, *categorical, manifest.label])
+    watched = watched.append_column(PREDICTION, pa.array(predicted, pa.float64()))
+    label = manifest.label if manifest.task == "binary" else None
+    made = profile(watched, numeric, categorical, prediction=PREDICTION, label=label)
+    (folder / _PROFILE).write_text(made.model_dump_json() + "\n", encoding="utf-8")
+    chosen = np.arange(watched.num_rows)
+    if watched.num_rows > _SAMPLE_ROWS:
+        draw = np.random.default_rng(manifest.seed)
+        chosen = np.sort(draw.choice(watched.num_rows, _SAMPLE_ROWS, replace=False))
+    pq.write_table(watched.drop_columns([manifest.label]).take(chosen), folder / _SAMPLE)
+
+
+def read_reference(folder: Path) -> Reference:
+    """The reference of the model in ``folder``.
+
+    Raises:
+        LifecycleError: the model was written without one, or it cannot be read.
+    """
+    try:
+        made = ReferenceProfile.model_validate_json((folder / _PROFILE).read_text(encoding="utf-8"))
+        return Reference(made, pq.read_table(folder / _SAMPLE, use_threads=False))
+    except (OSError, ValidationError, pa.ArrowInvalid) as error:
+        raise LifecycleError(
+            f"model directory {folder} has no readable reference ({error}); train the model again, drift is "
+            "judged against the reference that training writes"
+        ) from error
+
+
+def columns_by_kind(features: Iterable[Feature]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the numeric and of the categorical features, in model order."""
+    listed = list(features)
+    numeric = tuple(feature.name for feature in listed if feature.categories is None)
+    return numeric, tuple(feature.name for feature in listed if feature.categories is not None)

@@ -1,0 +1,290 @@
+"""What a monitored window says: quality figures, verdict rows, and whether they ask for a new training.
+
+A window belongs to one partition. Its rows name every verdict; those without a column speak for the whole
+window, those with one explain it. Nothing here reads a clock: all that counts is partition keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from include.core import partitions
+from include.core.errors import LifecycleError
+from include.monitoring.drift import ColumnDrift, dataset_verdict
+from include.spec.monitoring import MonitoringSpec, QualitySpec, RetrainingRule
+from include.training.judging.bootstrap import interval, paired_difference
+from include.training.judging.metrics import Codes, Floats, metric, metrics_for
+
+DATA_DRIFT, PREDICTION_DRIFT, QUALITY = "data_drift", "prediction_drift", "quality"
+VERDICT_SCHEMA = pa.schema(
+    [
+        pa.field("ds", pa.string(), nullable=False),  # partition of the window
+        pa.field("kind", pa.string(), nullable=False),  # data_drift, prediction_drift or quality
+        pa.field("metric", pa.string(), nullable=False),  # drift_share, or the method or metric
+        pa.field("column", pa.string()),  # null: the verdict is about the whole window
+        pa.field("value", pa.float64()),  # null: undefined on these rows
+        pa.field("low", pa.float64()),  # 95 % interval over whole days, where there are enough
+        pa.field("high", pa.float64()),
+        pa.field("threshold", pa.float64()),  # null: a figure that nothing is asked of
+        pa.field("violated", pa.bool_(), nullable=False),
+        pa.field("model_version", pa.int64(), nullable=False),
+        pa.field("n", pa.int64(), nullable=False),  # rows it rests on
+        pa.field("report", pa.string()),  # where the pictures are
+    ]
+)
+_LEAST_DAYS = 5  # fewer whole days than this cannot be resampled into an interval
+_RESAMPLES = 500
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Predictions whose outcomes are known, row by row.
+
+    Attributes:
+        days: partition key of each row's prediction.
+        y: outcome, 0/1 for binary labels.
+        predicted: what the model said.
+        baselines: what simple predictions say for the same rows, by name (``constant``).
+    """
+
+    days: Sequence[str] | NDArray[np.str_]
+    y: Floats
+    predicted: Floats
+    baselines: Mapping[str, Floats] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One quality figure, with its day-block interval where there are at least five days."""
+
+    metric: str
+    value: float | None
+    low: float | None
+    high: float | None
+    threshold: float | None
+    violated: bool
+    n: int
+
+
+@dataclass(frozen=True)
+class TrainingRequest:
+    """Whether a training is asked for, and why or why not."""
+
+    requested: bool
+    reason: str
+
+
+def quality(judged: Judged, spec: QualitySpec, *, task: str = "binary", metric_name: str = "log_loss") -> list[Figure]:
+    """Figures of past predictions: the task's metrics, mean predicted and observed, gaps to the baselines.
+
+    A figure violates when it is beyond its threshold, with its whole interval where there is one, and rests
+    on at least ``spec.min_rows`` rows. A metric that is undefined (one class only) has no value and does not.
+
+    Raises:
+        LifecycleError: there are no rows, a prediction is NaN, or a baseline has another length.
+    """
+    days = _checked_days(judged)
+    figures = [_metric_figure(name.name, judged, days, spec) for name in metrics_for(task)]
+    figures += [
+        _mean_figure("observed_mean", judged.y),
+        _mean_figure("predicted_mean", judged.predicted),
+        _calibration_gap(judged, days, spec),
+    ]
+    for name, predicted in judged.baselines.items():
+        figures.append(_difference_figure(metric_name, name, predicted, judged, days, spec))
+    return figures
+
+
+def verdict_rows(
+    ds: str,
+    model_version: int,
+    spec: MonitoringSpec,
+    *,
+    drifts: Sequence[ColumnDrift] = (),
+    prediction: str | None = None,
+    figures: Sequence[Figure] = (),
+    rows: int = 0,
+    report: str | None = None,
+) -> pa.Table:
+    """The window's rows in ``VERDICT_SCHEMA``.
+
+    ``drifts`` is what ``drift.decide`` gave for the window's ``rows`` rows, ``prediction`` the name of the
+    predictions' column among them; ``figures`` is what ``quality`` gave. Either may be absent.
+    """
+    found: list[dict[str, object]] = []
+    if drifts:
+        whole = dataset_verdict(drifts, spec.drift, prediction=prediction)
+        found.append(_row(DATA_DRIFT, "drift_share", None, whole.share, whole.threshold, whole.drifted, rows))
+    for drift in drifts:
+        of_prediction = drift.column == prediction
+        found.append(
+            _row(
+                PREDICTION_DRIFT if of_prediction else DATA_DRIFT,
+                drift.method,
+                None if of_prediction else drift.column,
+                drift.statistic,
+                drift.threshold,
+                drift.drifted,
+                drift.n_current,
+            )
+        )
+    for figure in figures:
+        row = _row(QUALITY, figure.metric, None, figure.value, figure.threshold, figure.violated, figure.n)
+        found.append(row | {"low": figure.low, "high": figure.high})
+    common = {"ds": ds, "model_version": model_version, "report": report}
+    return pa.Table.from_pylist([row | common for row in found], schema=VERDICT_SCHEMA)
+
+
+def violations(
+    verdicts: pa.Table, newest: str, rule: RetrainingRule, *, model_version: int | None = None
+) -> dict[str, tuple[str, ...]]:
+    """What was violated in each of the rule's newest windows that were monitored, by partition key.
+
+    The windows are the partitions up to ``newest``, not the newest rows: a window that was never monitored
+    counts as one that did not violate. With ``model_version`` only that model's windows count.
+    """
+    wanted = pa.array(partitions.key_range(partitions.shift(newest, 1 - rule.windows), newest))
+    chosen = pc.and_(pc.is_in(verdicts["ds"], value_set=wanted), pc.is_null(verdicts["column"]))
+    if model_version is not None:
+        chosen = pc.and_(chosen, pc.equal(verdicts["model_version"], model_version))
+    found: dict[str, tuple[str, ...]] = {}
+    for row in verdicts.filter(chosen).select(["ds", "kind", "metric", "violated"]).to_pylist():
+        name = (f"{row['kind']} {row['metric']}",) if row["violated"] else ()
+        found[row["ds"]] = found.get(row["ds"], ()) + name
+    return dict(sorted(found.items()))
+
+
+def training_requested(
+    windows: Mapping[str, Sequence[str]],
+    newest: str,
+    rule: RetrainingRule,
+    *,
+    run_type: str,
+    trained_through: str,
+    last_request: str | None = None,
+) -> TrainingRequest:
+    """Whether ``newest`` asks for a training.
+
+    ``windows`` is what ``violations`` gave; ``run_type`` is the run's (``scheduled``, ``manual``,
+    ``backfill``, ...); ``trained_through`` is the end of the champion's training data and ``last_request``
+    the partition that last asked.
+    """
+    if run_type == "backfill":
+        return TrainingRequest(False, "a backfill looks at the past and never asks for a training")
+    if not windows.get(newest):
+        return TrainingRequest(False, f"window {newest} violates nothing")
+    looked_at = set(partitions.key_range(partitions.shift(newest, 1 - rule.windows), newest))
+    bad = sorted(key for key, names in windows.items() if names and key in looked_at)
+    share = f"{len(bad)} of the last {rule.windows} windows violate"
+    if len(bad) < rule.violations:
+        return TrainingRequest(False, f"{share}, {rule.violations} are needed")
+    for what, since in (("the last request", last_request), ("the champion's last label", trained_through)):
+        # a request of a later partition is one that this run must not repeat either
+        if since is not None and _days_between(since, newest) < rule.cooldown_days:
+            return TrainingRequest(
+                False, f"{share}, but {what} is of {since}, less than {rule.cooldown_days} days before"
+            )
+    return TrainingRequest(True, f"{share}: {', '.join(bad)}; newest: {', '.join(windows[newest])}")
+
+
+def _days_between(first: str, last: str) -> int:
+    return (partitions.parse(last) - partitions.parse(first)).days
+
+
+def _row(
+    kind: str,
+    name: str,
+    column: str | None,
+    value: float | None,
+    threshold: float | None,
+    violated: bool,
+    n: int,
+) -> dict[str, object]:
+    return {
+        "kind": kind,
+        "metric": name,
+        "column": column,
+        "value": value,
+        "threshold": threshold,
+        "violated": violated,
+        "n": n,
+    }
+
+
+def _checked_days(judged: Judged) -> Codes:
+    n = len(judged.y)
+    if n == 0:
+        raise LifecycleError("quality: no prediction has an outcome yet; judge a window whose outcomes are in")
+    columns = {"days": judged.days, "predictions": judged.predicted, **judged.baselines}
+    for name, values in columns.items():
+        if len(values) != n:
+            raise LifecycleError(f"quality: {name} has {len(values)} rows for {n} outcomes; join them first")
+        if name != "days" and not np.isfinite(values).all():
+            raise LifecycleError(f"quality: {name} has NaN or infinite values; score these rows again")
+    codes: Codes = np.unique(np.asarray(judged.days), return_inverse=True)[1].astype(np.int64)
+    return codes
+
+
+def _metric_figure(name: str, judged: Judged, days: Codes, spec: QualitySpec) -> Figure:
+    found = interval(metric(name), judged.y, judged.predicted, days, resamples=_RESAMPLES, seed=0)
+    threshold = spec.min_auc if name == "auc" else None
+    low, high = _trusted(found.low, found.high, days)
+    figure = Figure(name, found.value, low, high, threshold, False, len(days))
+    return figure if threshold is None else _violated(figure, spec, below=True)
+
+
+def _difference_figure(
+    metric_name: str, baseline: str, predicted: Floats, judged: Judged, days: Codes, spec: QualitySpec
+) -> Figure:
+    measure = metric(metric_name)
+    found = paired_difference(measure, judged.y, judged.predicted, predicted, days, resamples=_RESAMPLES, seed=0)
+    low, high = _trusted(found.low, found.high, days)
+    threshold = 0.0 if baseline == "constant" and spec.beat_constant else None
+    name = f"{metric_name}_minus_{baseline}"
+    figure = Figure(name, found.value, low, high, threshold, False, len(days))
+    return figure if threshold is None else _violated(figure, spec, below=measure.info.maximize)
+
+
+def _calibration_gap(judged: Judged, days: Codes, spec: QualitySpec) -> Figure:
+    """Mean predicted minus mean observed: calibration in the large."""
+    weights = np.bincount(days).astype(np.float64)
+    sums = np.bincount(days, weights=judged.predicted - judged.y)
+    value = float(sums.sum() / weights.sum())
+    draws = np.random.default_rng(0).multinomial(len(sums), np.full(len(sums), 1 / len(sums)), _RESAMPLES)
+    bounds = np.quantile((draws @ sums) / (draws @ weights), (0.025, 0.975))
+    low, high = _trusted(float(bounds[0]), float(bounds[1]), days)
+    limit = spec.max_calibration_gap
+    figure = Figure("calibration_gap", value, low, high, limit, False, len(days))
+    above = _violated(figure, spec, below=False)
+    return above if value >= 0 else _negated(_violated(_negated(figure), spec, below=False))
+
+
+def _negated(figure: Figure) -> Figure:
+    low = None if figure.high is None else -figure.high
+    high = None if figure.low is None else -figure.low
+    value = None if figure.value is None else -figure.value
+    return Figure(figure.metric, value, low, high, figure.threshold, figure.violated, figure.n)
+
+
+def _mean_figure(name: str, values: Floats) -> Figure:
+    return Figure(name, float(values.mean()), None, None, None, False, len(values))
+
+
+def _trusted(low: float | None, high: float | None, days: Codes) -> tuple[float | None, float | None]:
+    return (low, high) if int(days.max()) + 1 >= _LEAST_DAYS else (None, None)
+
+
+def _violated(figure: Figure, spec: QualitySpec, *, below: bool) -> Figure:
+    """``figure`` with its verdict: beyond its threshold with the whole interval, or its value without one."""
+    nearest = figure.high if below else figure.low
+    judged_by = figure.value if nearest is None else nearest
+    if judged_by is None or figure.threshold is None or figure.n < spec.min_rows:
+        return figure
+    violated = judged_by < figure.threshold if below else judged_by > figure.threshold
+    return Figure(figure.metric, figure.value, figure.low, figure.high, figure.threshold, violated, figure.n)

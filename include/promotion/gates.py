@@ -1,0 +1,198 @@
+"""The verdict on a challenger: better than the champion on the same days, or not.
+
+Days, not flights, are resampled: the rows of one day share its weather, and an interval that took them as
+independent would be several times too narrow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from include.core.errors import TrainingError
+from include.promotion import guardrails
+from include.promotion.guardrails import Guardrail, SliceEvidence
+from include.spec.gates import GateSpec, SliceGate
+from include.training.judging.bootstrap import paired_difference
+from include.training.judging.metrics import Codes, Floats, metric
+
+
+class Verdict(BaseModel):
+    """Whether to promote, with what it rests on. JSON by ``model_dump_json``.
+
+    Attributes:
+        value: the challenger's primary metric; ``champion_value`` the champion's on the same rows.
+        difference, low, high: challenger minus champion with its 95 % interval; None without a champion.
+        guardrails: every further condition and whether it was met.
+        slices: the parts of the test rows that the gates look at, by ``column=value``.
+        remarks: what a reader of the figures should know.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    promote: bool
+    reason: str
+    metric: str
+    value: float
+    champion_value: float | None = None
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n_days: int
+    n_rows: int
+    guardrails: tuple[Guardrail, ...] = ()
+    slices: dict[str, SliceEvidence] = {}
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TestDays:
+    """Predictions of the same test rows by both models.
+
+    Attributes:
+        days: partition key of each row.
+        y: outcome of each row.
+        challenger, champion: predictions; champion None where there is none yet.
+        slices: rows of each part that gets its own figure, as boolean masks by column and value.
+    """
+
+    __test__ = False  # its name makes pytest take it for a test
+
+    days: Sequence[str] | NDArray[np.str_]
+    y: Floats
+    challenger: Floats
+    champion: Floats | None = None
+    slices: Mapping[str, Mapping[str, NDArray[np.bool_]]] = field(default_factory=dict)
+
+
+def judge(test: TestDays, spec: GateSpec, measured: Sequence[Guardrail] = (), remarks: Sequence[str] = ()) -> Verdict:
+    """The verdict: promote when no guardrail is broken and the challenger is better, or alone.
+
+    Better means that the day-block interval of the paired difference excludes zero. ``measured`` holds the
+    guardrails that do not come from predictions (features, cost).
+
+    Raises:
+        TrainingError: no rows, rows that do not match, NaN predictions, a metric that is undefined on these
+            rows (one class only), or a slice without rows.
+    """
+    days = _checked_days(test)
+    value = _value(spec.metric, test.y, test.challenger, "the challenger")
+    slices, of_slices, too_small = _slices(test, days, spec)
+    rails = [
+        Guardrail.of(name, _value(name, test.y, test.challenger, "the challenger"), bound)
+        for name, bound in sorted(spec.guardrails.items())
+    ]
+    verdict = Verdict(
+        promote=True,
+        reason="there is no champion yet",
+        metric=spec.metric,
+        value=value,
+        n_days=int(days.max()) + 1,
+        n_rows=len(days),
+        guardrails=(*rails, *of_slices, *measured),
+        slices=slices,
+        remarks=(*remarks, *too_small),
+    )
+    return _subject_to_guardrails(_against_champion(verdict, test, days, spec))
+
+
+def _against_champion(alone: Verdict, test: TestDays, days: Codes, spec: GateSpec) -> Verdict:
+    if test.champion is None:
+        return alone
+    champion_value = _value(spec.metric, test.y, test.champion, "the champion")
+    found = paired_difference(
+        metric(spec.metric),
+        test.y,
+        test.challenger,
+        test.champion,
+        days,
+        resamples=spec.resamples,
+        seed=spec.seed,
+    )
+    promote, reason = _compared(spec, found.better, found.worse, alone.n_days)
+    evidence = {"difference": found.value, "low": found.low, "high": found.high}
+    compared = {"promote": promote, "reason": reason, "champion_value": champion_value, **evidence}
+    return alone.model_copy(update=compared)
+
+
+def _compared(spec: GateSpec, better: bool, worse: bool, n_days: int) -> tuple[bool, str]:
+    if n_days < spec.min_days:
+        return False, f"{n_days} test days are too few to compare by; the gate asks for {spec.min_days}"
+    if better:
+        return True, f"{spec.metric} is better than the champion's, the interval excludes zero"
+    if worse:
+        return False, f"{spec.metric} is worse than the champion's, the interval excludes zero"
+    return False, f"{spec.metric} does not differ from the champion's beyond chance: the interval holds zero"
+
+
+def _subject_to_guardrails(verdict: Verdict) -> Verdict:
+    broken = [f"{rail.name} is {rail.value:.4f}" for rail in verdict.guardrails if not rail.passed]
+    if not broken:
+        return verdict
+    reason = f"guardrail broken: {', '.join(broken)}; otherwise: {verdict.reason}"
+    return verdict.model_copy(update={"promote": False, "reason": reason})
+
+
+def _checked_days(test: TestDays) -> Codes:
+    n = len(test.y)
+    if n == 0:
+        raise TrainingError("gate: there are no test rows; give the training set more days than it holds back")
+    columns: dict[str, Sequence[str] | NDArray[np.generic]] = {
+        "days": test.days,
+        "challenger": test.challenger,
+        **{f"slice {column}={value}": rows for column, of in test.slices.items() for value, rows in of.items()},
+    }
+    if test.champion is not None:
+        columns["champion"] = test.champion
+    for name, values in columns.items():
+        if len(values) != n:
+            raise TrainingError(f"gate: {name} has {len(values)} rows for {n} outcomes; use the same test rows")
+    codes: Codes = np.unique(np.asarray(test.days), return_inverse=True)[1].astype(np.int64)
+    return codes
+
+
+def _value(name: str, y: Floats, predicted: Floats, who: str) -> float:
+    bad = int(np.count_nonzero(~np.isfinite(predicted)))
+    if bad:
+        raise TrainingError(f"gate: {bad} of {len(y)} predictions of {who} are NaN or infinite; train it again")
+    if not np.isfinite(y).all():
+        raise TrainingError("gate: test rows without an outcome; judge only days whose outcomes are complete")
+    value = metric(name).value(y, predicted)
+    if not np.isfinite(value):
+        raise TrainingError(
+            f"gate: {name} of {who} is undefined on {len(y)} test rows with mean outcome {y.mean():.3f} "
+            f"(one class only?); hold back more test days"
+        )
+    return value
+
+
+def _slices(test: TestDays, days: Codes, spec: GateSpec) -> tuple[dict[str, SliceEvidence], list[Guardrail], list[str]]:
+    """The evidence of each slice that the spec asks something of, its guardrails, and what could not be judged."""
+    shown: dict[str, SliceEvidence] = {}
+    rails: list[Guardrail] = []
+    remarks: list[str] = []
+    for column, gate in spec.slices.items():
+        found = {
+            f"{column}={value}": _slice(f"{column}={value}", rows, test, days, gate)
+            for value, rows in test.slices.get(column, {}).items()
+        }
+        if not found:
+            raise TrainingError(f"gate: there are no slices by {column}; name a column of the test rows")
+        if not any(one.judged for one in found.values()):
+            remarks.append(
+                f"no slice by {column} has {gate.min_rows} rows on {gate.min_days} days, so none of them was judged"
+            )
+        shown |= found
+        for name, one in found.items():
+            rails += guardrails.slice_guardrails(name, one, gate)
+    return shown, rails, remarks
+
+
+def _slice(name: str, rows: NDArray[np.bool_], test: TestDays, days: Codes, gate: SliceGate) -> SliceEvidence:
+    if not rows.any():
+        raise TrainingError(f"gate: slice {name} has no test rows; drop it from the spec or hold back more days")
+    return guardrails.of_slice(rows, test.y, days, test.challenger, test.champion, gate)

@@ -1,0 +1,109 @@
+"""Conditions beside the primary metric: figures of the test rows, of slices, of features and of scoring."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from include.spec.gates import Bound, CostGate, SliceGate
+from include.training.judging.leakage import Probe
+from include.training.judging.metrics import Floats, metric
+
+
+class Guardrail(BaseModel):
+    """One condition and how the challenger met it; the name says what was measured, and in which unit."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    value: float
+    bound: Bound
+    passed: bool
+
+    @classmethod
+    def of(cls, name: str, value: float, bound: Bound) -> Guardrail:
+        return cls(name=name, value=value, bound=bound, passed=bound.accepts(value))
+
+
+class SliceEvidence(BaseModel):
+    """One metric on a part of the test rows.
+
+    ``judged`` is false where the slice has too few rows or days, or the metric is undefined on them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    metric: str
+    challenger: float | None
+    champion: float | None
+    n_rows: int
+    n_days: int
+    judged: bool = False
+
+
+def of_slice(
+    rows: NDArray[np.bool_],
+    y: Floats,
+    days: NDArray[np.int64],
+    challenger: Floats,
+    champion: Floats | None,
+    gate: SliceGate,
+) -> SliceEvidence:
+    """The gate's metric on ``rows``; None where it is undefined, such as an AUC of one class."""
+    measure = metric(gate.metric)
+    values = [
+        None if predicted is None else measure.value(y[rows], predicted[rows]) for predicted in (challenger, champion)
+    ]
+    ours, theirs = (value if value is not None and np.isfinite(value) else None for value in values)
+    n_rows, n_days = int(np.count_nonzero(rows)), len(np.unique(days[rows]))
+    supported = n_rows >= gate.min_rows and n_days >= gate.min_days
+    return SliceEvidence(
+        metric=gate.metric,
+        challenger=ours,
+        champion=theirs,
+        n_rows=n_rows,
+        n_days=n_days,
+        judged=supported and ours is not None,
+    )
+
+
+def slice_guardrails(name: str, found: SliceEvidence, gate: SliceGate) -> list[Guardrail]:
+    """What ``gate`` says about one slice; nothing where it cannot be judged."""
+    if not found.judged or found.challenger is None:
+        return []
+    rails = []
+    if gate.accept is not None:
+        rails.append(Guardrail.of(f"{gate.metric} of {name}", found.challenger, gate.accept))
+    if gate.worse_by is not None and found.champion is not None:
+        gain = found.challenger - found.champion
+        maximize = metric(gate.metric).info.maximize
+        bound = Bound(min=-gate.worse_by) if maximize else Bound(max=gate.worse_by)
+        rails.append(Guardrail.of(f"{gate.metric} of {name}, minus the champion's", gain, bound))
+    return rails
+
+
+def feature_guardrails(probes: Iterable[Probe], threshold: float) -> list[Guardrail]:
+    """The strongest feature, and every one that nearly settles the label alone or by being null or known."""
+    ordered = sorted(probes, key=lambda one: (not one.flagged, -one.auc))
+    shown = [probe for probe in ordered if probe.flagged] or ordered[:1]
+    bound = Bound(max=threshold)
+    return [
+        # a null may settle the label of a few rows, which hardly moves the area: the probe's flag decides
+        Guardrail(name=_probe_name(probe), value=probe.auc, bound=bound, passed=not probe.flagged)
+        for probe in shown
+    ]
+
+
+def _probe_name(probe: Probe) -> str:
+    if probe.by == "value":
+        return f"auc of feature {probe.feature} alone"
+    return f"auc of feature {probe.feature} being {probe.by} (label rate {probe.rate:.3f} in {probe.rows} rows)"
+
+
+def cost_guardrails(measured: Mapping[str, float], gate: CostGate) -> list[Guardrail]:
+    """Scoring time and model size, by the names of the gate's fields."""
+    limits = gate.model_dump(exclude_none=True)
+    return [Guardrail.of(name.replace("_", " "), measured[name], Bound(max=limit)) for name, limit in limits.items()]

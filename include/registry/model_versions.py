@@ -1,0 +1,208 @@
+"""Models in MLflow: registered once, fetched by digest, nothing pickled.
+
+Experiment and registered model both carry the use case's name. A registration is known by its key, a hash of
+training set, study, seed and model digest, written as a tag on its run, its logged model and its version: an
+attempt that finds a part of itself goes on from there, and no repetition makes a second version.
+
+Every call goes through one client of an explicit address; MLflow's process-wide state is left alone. User and
+password of a server with basic auth come from ``MLFLOW_TRACKING_USERNAME`` and ``MLFLOW_TRACKING_PASSWORD``.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModel
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from include.core.errors import LifecycleError, NoChampion
+from include.registry.registration import CHAMPION, KEY, MODEL_NAME, Attempt, Challenger
+
+_MISSING = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
+
+
+@dataclass(frozen=True)
+class Version:
+    """A registered model version.
+
+    Attributes:
+        number: version in the registry, from 1.
+        digest: sha256 over the model's files, which ``fetch`` verifies.
+        trained_through: last partition whose labels the model has seen.
+        run_id: MLflow run that holds its evidence.
+        tags: everything that was recorded with the version.
+    """
+
+    use_case: str
+    number: int
+    digest: str
+    trained_through: str
+    run_id: str
+    tags: Mapping[str, str]
+
+
+def register(tracking_uri: str, challenger: Challenger) -> Version:
+    """Record a challenger with its evidence and make it a version; complete what an attempt left undone.
+
+    Not for two callers at once: each would find that there is no version yet. ``promotion.register`` sees to that.
+
+    Raises:
+        DigestMismatch: the model's folder is not what its digest says.
+        LifecycleError: MLflow refused or could not be reached.
+    """
+    from include.training.model import verify
+
+    verify(challenger.model_dir, challenger.digest)
+    client = MlflowClient(tracking_uri)
+    try:
+        known = _with_key(client, challenger.use_case, challenger.key)
+        if known is not None:
+            Attempt.close(client, known.run_id, known.number)
+            return known
+        run = Attempt.open(client, challenger)
+        run.log_evidence()
+        version = _create_version(client, challenger, run.run_id, run.log_model())
+        Attempt.close(client, run.run_id, version.number)
+    except MlflowException as error:
+        raise LifecycleError(
+            f"{challenger.use_case}: MLflow at {tracking_uri} could not register the model ({error}); "
+            f"run the registration again, it continues where it stopped"
+        ) from error
+    return version
+
+
+def fetch(tracking_uri: str, use_case: str, number: int, cache: Path) -> Path:
+    """The folder with the files of a version, verified; downloaded once into ``cache`` under its digest.
+
+    Raises:
+        DigestMismatch: the files are not the ones that were registered.
+        LifecycleError: the version does not exist or its files are gone.
+    """
+    from include.training.model import verify
+
+    version = version_info(tracking_uri, use_case, number)
+    folder = cache / version.digest
+    if not folder.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache, prefix=".fetching-") as scratch:
+            arrived = _download(tracking_uri, version, Path(scratch))
+            verify(arrived, version.digest)
+            try:
+                arrived.rename(folder)
+            except OSError:
+                # another task was quicker; its folder passed the same test
+                if not folder.exists():
+                    raise
+    # a cache outlives the process that filled it, and anyone may have written to the disk since
+    verify(folder, version.digest)
+    return folder
+
+
+def version_info(tracking_uri: str, use_case: str, number: int) -> Version:
+    """What is recorded about one version.
+
+    Raises:
+        LifecycleError: there is no such version, or it was not registered by this project.
+    """
+    client = MlflowClient(tracking_uri)
+    try:
+        return _version(client.get_model_version(use_case, str(number)))
+    except MlflowException as error:
+        if error.error_code not in _MISSING:
+            raise LifecycleError(f"{use_case}: MLflow at {tracking_uri} did not answer ({error})") from error
+        raise LifecycleError(
+            f"{use_case}: version {number} is not registered; the MLflow UI lists the versions there are"
+        ) from error
+
+
+def champion(tracking_uri: str, use_case: str) -> Version:
+    """The version that carries the alias ``champion`` now; history is the ledger's, aliases have none.
+
+    Raises:
+        NoChampion: no version carries it.
+    """
+    client = MlflowClient(tracking_uri)
+    try:
+        # search results may come with empty aliases, only this call resolves one
+        return _version(client.get_model_version_by_alias(use_case, CHAMPION))
+    except MlflowException as error:
+        # an unknown alias is INVALID_PARAMETER_VALUE, an unknown model RESOURCE_DOES_NOT_EXIST
+        if error.error_code not in (*_MISSING, "INVALID_PARAMETER_VALUE"):
+            raise LifecycleError(f"{use_case}: MLflow at {tracking_uri} did not answer ({error})") from error
+        raise NoChampion(f"{use_case} has no champion; run {use_case}_train and {use_case}_promote") from error
+
+
+def set_alias_champion(tracking_uri: str, use_case: str, number: int) -> None:
+    """Show ``number`` as the champion in MLflow. The ledger decides; this alias follows it."""
+    client = MlflowClient(tracking_uri)
+    version_info(tracking_uri, use_case, number)
+    client.set_registered_model_alias(use_case, CHAMPION, str(number))
+
+
+def _create_version(client: MlflowClient, challenger: Challenger, run_id: str, model: LoggedModel) -> Version:
+    try:
+        client.create_registered_model(challenger.use_case)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    try:
+        created = client.create_model_version(
+            challenger.use_case,
+            # not models:/<id>, which a local store looks up in MLflow's process-wide store
+            source=model.artifact_location,
+            run_id=run_id,
+            tags=challenger.tags,
+            model_id=model.model_id,
+        )
+    except MlflowException:
+        # an error may come after the server committed
+        known = _with_key(client, challenger.use_case, challenger.key)
+        if known is None:
+            raise
+        return known
+    return _version(created)
+
+
+def _with_key(client: MlflowClient, use_case: str, key: str) -> Version | None:
+    found = client.search_model_versions(f"name = '{use_case}' and tags.{KEY} = '{key}'")
+    return min(map(_version, found), key=lambda version: version.number, default=None)
+
+
+def _version(found: ModelVersion) -> Version:
+    tags = dict(found.tags)
+    missing = [name for name in ("digest", "trained_through") if name not in tags]
+    if missing:
+        raise LifecycleError(
+            f"{found.name} version {found.version} lacks the tag {' and '.join(missing)}: it was not "
+            f"registered by this project and cannot be used; register the model by training it"
+        )
+    return Version(
+        use_case=found.name,
+        number=int(found.version),
+        digest=tags["digest"],
+        trained_through=tags["trained_through"],
+        run_id=found.run_id or "",
+        tags=tags,
+    )
+
+
+def _download(tracking_uri: str, version: Version, scratch: Path) -> Path:
+    from mlflow.artifacts import download_artifacts
+
+    client = MlflowClient(tracking_uri)
+    where = f"{version.use_case} version {version.number}"
+    try:
+        # the files' own address; models:/<name>/<version> is looked up in MLflow's process-wide store
+        uri = client.get_model_version_download_uri(version.use_case, str(version.number))
+        root = Path(download_artifacts(artifact_uri=uri, dst_path=str(scratch), tracking_uri=tracking_uri))
+    except (MlflowException, OSError) as error:
+        raise LifecycleError(f"{where}: its files cannot be read from MLflow ({error})") from error
+    folder = root / "data" / MODEL_NAME
+    if not folder.is_dir():
+        raise LifecycleError(f"{where} holds no folder data/{MODEL_NAME}; it was not registered by this project")
+    return folder

@@ -1,0 +1,266 @@
+"""One training in MLflow: its run with parameters, metrics, data and files, and its logged model."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    LoggedModel,
+    LoggedModelOutput,
+    LoggedModelStatus,
+    Metric,
+    Param,
+    RunStatus,
+    RunTag,
+)
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model, ModelSignature
+from mlflow.types import ColSpec, Schema, TensorSpec
+from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
+
+KEY = "registration"  # tag that makes a registration recognisable to its own repetition
+CHAMPION = "champion"
+MODEL_NAME = "model"
+LOADER = "include.registry.pyfunc_loader"
+_DATASET_DIGEST = 36  # MLflow keeps no longer one; the tag carries the whole fingerprint
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """The frozen training set behind a model.
+
+    Attributes:
+        fingerprint: sha256 over its contents.
+        uri, version: the Delta table and the version that was read.
+        rows: number of rows, all windows together.
+        columns: column name to Arrow type.
+    """
+
+    name: str
+    fingerprint: str
+    uri: str
+    version: int | None
+    rows: int
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Challenger:
+    """A trained model with everything that is recorded about it.
+
+    Attributes:
+        model_dir, digest: the model's files and the sha256 over them.
+        trained_through: last partition whose labels the model has seen.
+        study, seed: the search it won.
+        code_version: commit of the code that trained it.
+        dag_run_id: run that trained it.
+        params, metrics: shown as columns in MLflow; metrics that are None are left out.
+        inputs: feature name to MLflow type (``double``, ``long``, ``string``, ``boolean``), in model order.
+        output: name of the predicted column.
+        requirements: pinned packages that loading the model needs; given, because inferring them loads it.
+        trials: the search, one row a trial.
+        evidence: JSON-serialisable verdicts, intervals and slices.
+        files: further artifacts by their name in MLflow (a model card, a picture).
+        more_tags: further tags of the version.
+    """
+
+    use_case: str
+    model_dir: Path
+    digest: str
+    trained_on: TrainedOn
+    trained_through: str
+    study: str
+    seed: int
+    code_version: str
+    dag_run_id: str
+    params: Mapping[str, str | int | float | bool]
+    metrics: Mapping[str, float | None]
+    inputs: Mapping[str, str]
+    output: str
+    requirements: Sequence[str]
+    trials: Sequence[Mapping[str, object]] = ()
+    evidence: Mapping[str, object] = field(default_factory=dict)
+    files: Mapping[str, Path] = field(default_factory=dict)
+    more_tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """The same for every repetition of this registration, other for any other model."""
+        parts = (self.use_case, self.trained_on.fingerprint, self.study, str(self.seed), self.digest)
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Tags of the version; enough to score with it, and to rebuild its training set."""
+        data = self.trained_on
+        return {
+            **self.more_tags,
+            KEY: self.key,
+            "use_case": self.use_case,
+            "digest": self.digest,
+            "trained_through": self.trained_through,
+            "training_set": data.uri,
+            "training_set_version": "" if data.version is None else str(data.version),
+            "training_set_fingerprint": data.fingerprint,
+            "study": self.study,
+            "seed": str(self.seed),
+            "code_version": self.code_version,
+            "dag_run_id": self.dag_run_id,
+        }
+
+
+class Attempt:
+    """The MLflow run of one registration. Each step may be repeated and leaves what one time leaves."""
+
+    def __init__(self, client: MlflowClient, challenger: Challenger, experiment_id: str, run_id: str) -> None:
+        self._client = client
+        self._challenger = challenger
+        self._experiment_id = experiment_id
+        self.run_id = run_id
+
+    @classmethod
+    def open(cls, client: MlflowClient, challenger: Challenger) -> Attempt:
+        """The run that an earlier attempt began, or a new one."""
+        experiment_id = _experiment(client, challenger.use_case)
+        begun = client.search_runs([experiment_id], f"tags.{KEY} = '{challenger.key}'", max_results=1)
+        if begun:
+            return cls(client, challenger, experiment_id, begun[0].info.run_id)
+        name = f"{challenger.use_case} through {challenger.trained_through}"
+        run = client.create_run(experiment_id, tags=challenger.tags, run_name=name)
+        return cls(client, challenger, experiment_id, run.info.run_id)
+
+    def log_evidence(self) -> None:
+        """Parameters, metrics, the training set, the table of trials and the files."""
+        challenger = self._challenger
+        now = int(time.time() * 1000)  # shown by MLflow, read by nothing
+        params = [Param(name, str(value)) for name, value in challenger.params.items()]
+        metrics = [
+            Metric(name, float(value), now, 0) for name, value in challenger.metrics.items() if value is not None
+        ]
+        for begin in range(0, len(params), 100):
+            self._client.log_batch(self.run_id, params=params[begin : begin + 100])
+        for begin in range(0, len(metrics), 1000):
+            self._client.log_batch(self.run_id, metrics=metrics[begin : begin + 1000])
+        self._client.log_inputs(self.run_id, [self._dataset()])
+        with tempfile.TemporaryDirectory() as scratch:
+            self._write_files(Path(scratch))
+            self._client.log_artifacts(self.run_id, scratch)
+
+    def log_model(self) -> LoggedModel:
+        """Upload the model's files as an MLflow model."""
+        begun = self._client.search_logged_models(
+            [self._experiment_id], filter_string=f"tags.{KEY} = '{self._challenger.key}'", max_results=1
+        )
+        model = begun[0] if begun else self._create_logged_model()
+        if model.status == LoggedModelStatus.READY:
+            return model
+        with tempfile.TemporaryDirectory() as scratch:
+            self._save(Path(scratch), model.model_id)
+            # what an interrupted upload left is overwritten: the same files have the same names
+            self._client.log_model_artifacts(model.model_id, str(Path(scratch) / "mlflow"))
+        outputs = self._client.get_run(self.run_id).outputs
+        if not outputs or not outputs.model_outputs:
+            # the one call that MLflow does not accept twice
+            self._client.log_outputs(self.run_id, [LoggedModelOutput(model.model_id, 0)])
+        return self._client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+
+    @staticmethod
+    def close(client: MlflowClient, run_id: str, version: int) -> None:
+        """Mark a run as finished; it and its logged model name the version that they became."""
+        run = client.get_run(run_id)
+        if run.info.status != "FINISHED":
+            link = json.dumps([{"name": run.data.tags["use_case"], "version": str(version)}])
+            for model in run.outputs.model_outputs if run.outputs else ():
+                # this tag is what makes MLflow's pages lead from the model to its version
+                client.set_logged_model_tags(model.model_id, {MLFLOW_MODEL_VERSIONS: link})
+            client.log_batch(run_id, tags=[RunTag("version", str(version))])
+            client.set_terminated(run_id, RunStatus.to_string(RunStatus.FINISHED))
+
+    def _create_logged_model(self) -> LoggedModel:
+        return self._client.create_logged_model(
+            self._experiment_id,
+            name=MODEL_NAME,
+            source_run_id=self.run_id,
+            tags={KEY: self._challenger.key, "digest": self._challenger.digest},
+            params={name: str(value) for name, value in self._challenger.params.items()},
+        )
+
+    def _save(self, scratch: Path, model_id: str) -> None:
+        import mlflow.pyfunc
+
+        files = scratch / MODEL_NAME
+        shutil.copytree(self._challenger.model_dir, files)
+        # a loader module and files: MLflow then has nothing to pickle, neither here nor at load
+        mlflow.pyfunc.save_model(
+            str(scratch / "mlflow"),
+            loader_module=LOADER,
+            data_path=str(files),
+            mlflow_model=Model(model_id=model_id, run_id=self.run_id),
+            signature=self._signature,
+            pip_requirements=list(self._challenger.requirements),
+            metadata={"digest": self._challenger.digest},
+        )
+
+    @cached_property
+    def _signature(self) -> ModelSignature:
+        features = self._challenger.inputs.items()
+        inputs: list[ColSpec | TensorSpec] = [ColSpec(kind, name, required=False) for name, kind in features]
+        return ModelSignature(Schema(inputs), Schema([ColSpec("double", self._challenger.output)]))
+
+    def _dataset(self) -> DatasetInput:
+        data = self._challenger.trained_on
+        # the entity, not mlflow.data: that would open the table to count it
+        dataset = Dataset(
+            name=data.name,
+            digest=data.fingerprint[:_DATASET_DIGEST],
+            source_type="delta_table",
+            source=json.dumps({"path": data.uri, "delta_table_version": data.version}),
+            schema=json.dumps({"mlflow_colspec": [{"name": n, "type": t} for n, t in data.columns.items()]}),
+            profile=json.dumps({"num_rows": data.rows}),
+        )
+        return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
+
+    def _write_files(self, folder: Path) -> None:
+        challenger = self._challenger
+        if challenger.trials:
+            with (folder / "trials.csv").open("w", newline="", encoding="utf-8") as file:
+                columns = list(dict.fromkeys(name for trial in challenger.trials for name in trial))
+                writer = csv.DictWriter(file, columns)
+                writer.writeheader()
+                writer.writerows(challenger.trials)
+        evidence = json.dumps(dict(challenger.evidence), indent=1, sort_keys=True)
+        (folder / "evidence.json").write_text(evidence, encoding="utf-8")
+        for name, path in challenger.files.items():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir():
+                shutil.copytree(path, target)
+            else:
+                shutil.copyfile(path, target)
+
+
+def _experiment(client: MlflowClient, name: str) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    try:
+        return str(client.create_experiment(name))
+    except MlflowException:
+        # another first training was quicker
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            raise
+        return str(found.experiment_id)

@@ -1,0 +1,131 @@
+"""What a use case may choose about promotion: the primary metric, and what a challenger must keep to."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from include.core.words import nearest
+from include.spec.families import METRICS
+
+
+class _Values(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Bound(_Values):
+    """Accepted values of a figure, both ends included."""
+
+    min: float | None = None
+    max: float | None = None
+
+    @model_validator(mode="after")
+    def _bounds_something(self) -> Self:
+        if self.min is None and self.max is None:
+            raise ValueError("give min, max or both")
+        if self.min is not None and self.max is not None and self.max < self.min:
+            raise ValueError(f"max ({self.max}) lies below min ({self.min}): nothing could be accepted")
+        return self
+
+    def accepts(self, value: float) -> bool:
+        """Whether ``value`` lies within; NaN never does."""
+        return (self.min is None or value >= self.min) and (self.max is None or value <= self.max)
+
+
+class SliceGate(_Values):
+    """What every sufficiently large slice of one column must keep to.
+
+    Attributes:
+        metric: the figure that is taken of each slice.
+        accept: bounds of that figure; left out, any will do.
+        worse_by: how much worse than the champion's it may be, in the metric's own unit; left out, any.
+        min_rows, min_days: a slice with fewer test rows or days is shown but not judged.
+    """
+
+    metric: str = "log_loss"
+    accept: Bound | None = None
+    worse_by: float | None = Field(default=None, ge=0)
+    min_rows: int = Field(default=500, ge=1)
+    min_days: int = Field(default=7, ge=1)
+
+    @field_validator("metric")
+    @classmethod
+    def _metric_is_known(cls, name: str) -> str:
+        return known_metric(name)
+
+    @model_validator(mode="after")
+    def _asks_for_something(self) -> Self:
+        if self.accept is None and self.worse_by is None:
+            raise ValueError("give accept, worse_by or both")
+        return self
+
+
+class CostGate(_Values):
+    """What loading and scoring may cost, measured in a fresh process.
+
+    Attributes:
+        microseconds_per_row: wall time of one prediction in a batch.
+        megabytes: size of the model's files.
+    """
+
+    microseconds_per_row: float | None = Field(default=None, gt=0)
+    megabytes: float | None = Field(default=None, gt=0)
+
+
+class GateSpec(_Values):
+    """When a challenger may become champion.
+
+    Attributes:
+        metric: the primary metric; the challenger must better the champion in it.
+        min_days: whole test days below which nothing is promoted over a champion.
+        guardrails: further metrics over all test rows, and the values a challenger must keep to.
+        slices: by column, what each of its values must keep to.
+        cost: what scoring may take.
+        feature_auc: the area under the ROC curve from which one feature alone, or its being null, counts as
+            knowing the answer; null switches the probe off.
+        approval_hours: how long a person may take to answer, where one is asked; no answer is a no.
+        resamples, seed: of the day-block bootstrap.
+    """
+
+    metric: str = "log_loss"
+    min_days: int = Field(default=7, ge=2)
+    guardrails: dict[str, Bound] = {}
+    slices: dict[str, SliceGate] = {}
+    cost: CostGate = CostGate()
+    feature_auc: float | None = Field(default=0.8, gt=0.5, le=1)
+    approval_hours: float = Field(default=72, gt=0, le=24 * 90)
+    resamples: int = Field(default=2000, ge=100)
+    seed: int = Field(default=0, ge=0)
+
+    @field_validator("metric")
+    @classmethod
+    def _metric_is_known(cls, name: str) -> str:
+        return known_metric(name)
+
+    @field_validator("guardrails")
+    @classmethod
+    def _guardrails_are_known(cls, guardrails: dict[str, Bound]) -> dict[str, Bound]:
+        unknown = [_unknown(name) for name in guardrails if name not in METRICS]
+        if unknown:
+            raise ValueError("; ".join(unknown))
+        return guardrails
+
+    def metrics(self) -> set[str]:
+        """Every metric that the gates look at."""
+        return {self.metric, *self.guardrails, *(gate.metric for gate in self.slices.values())}
+
+
+def known_metric(name: str) -> str:
+    """``name``, if there is such a metric.
+
+    Raises:
+        ValueError: there is none; says which is nearest.
+    """
+    if name not in METRICS:
+        raise ValueError(_unknown(name))
+    return name
+
+
+def _unknown(name: str) -> str:
+    return f'metric "{name}" unknown{nearest(name, METRICS)}'

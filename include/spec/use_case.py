@@ -1,0 +1,212 @@
+"""The spec of a use case: values only, checked all at once, light enough to be read at every parse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+
+from include.core import partitions
+from include.core.errors import UnknownPartition
+from include.core.settings import REPOSITORY
+from include.core.words import nearest
+from include.spec.accelerator import AcceleratorSpec
+from include.spec.families import METRICS
+from include.spec.gates import GateSpec
+from include.spec.monitoring import MonitoringSpec
+from include.spec.scoring import ScoringSpec
+from include.spec.training import ModelSettings
+
+FOLDER = REPOSITORY / "include" / "use_cases"
+"""Folder of the use cases that ship with the repository."""
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+Column = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Key = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+
+
+class Values(BaseModel):
+    """A group of spec values: immutable, and a name that is not known is a fault."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class History(Values):
+    """The partitions that the source can deliver; ``last`` left out means that it goes on."""
+
+    first: Key
+    last: Key | None = None
+
+    @field_validator("first", "last")
+    @classmethod
+    def _is_a_day(cls, key: str | None) -> str | None:
+        try:
+            return key if key is None else partitions.parse(key).isoformat()
+        except UnknownPartition as error:
+            raise ValueError(str(error)) from error
+
+    @model_validator(mode="after")
+    def _in_order(self) -> History:
+        if self.last is not None and self.last < self.first:
+            raise ValueError(f"last ({self.last}) lies before first ({self.first})")
+        return self
+
+
+class SourceSpec(Values):
+    """The adapter that delivers raw partitions, as ``module:Class``, and the options it takes."""
+
+    adapter: Annotated[str, Field(pattern=r"^include\.use_cases\.[a-z][a-z0-9_]*\.source:[A-Z][A-Za-z0-9]*$")]
+    options: dict[Column, bool | int | float | str] = {}
+
+
+class RawTable(Values):
+    """A raw table's unique key; a reference table has one partition that holds all of it."""
+
+    key: tuple[Column, ...] = Field(min_length=1)
+    reference: bool = False
+
+
+class FeatureSpec(Values):
+    """Which Feast feature service the model reads, and how far back its SQL looks."""
+
+    service: Column
+    lookback_days: int = Field(ge=1, le=400)
+    views: dict[Column, tuple[Column, ...]] = Field(min_length=1, description="each view's entity keys")
+
+
+class PredictionSpec(Values):
+    """The columns that identify one scored row."""
+
+    key: tuple[Column, ...] = Field(min_length=1)
+
+
+class BootstrapSpec(Values):
+    """What the bootstrap loads when its form is left as it is."""
+
+    days: int = Field(default=120, ge=1, description="partitions up to the last one, when no range is given")
+
+
+class UseCase(Values):
+    """One prediction problem, as values.
+
+    Attributes:
+        name: prefix of its DAG ids, folder of its tables, name of its Feast project and of its model.
+        like: the use case whose values stand where this one names none, and whose SQL, suites and
+            feature definitions it shares.
+        cron: when a partition's run is due; one tick a partition.
+        time_zone: IANA zone in which a partition is a calendar day.
+        accelerator: what one search worker needs of the machine it runs on.
+        training_days: label days of a training set, counted back from its last; left out, all of history.
+        promotion: ``auto`` promotes what the gates recommend; ``approve`` asks a person first.
+        limits: what a reader of a model card must know beyond its figures.
+    """
+
+    name: Name
+    like: Name | None = None
+    title: str
+    description: str
+    limits: tuple[str, ...] = ()
+    owner: str
+    tags: tuple[str, ...] = ()
+    time_zone: str
+    cron: str = "0 0 * * *"
+    paused: bool = False
+    history: History
+    source: SourceSpec
+    raw: dict[Column, RawTable] = Field(min_length=1)
+    features: FeatureSpec
+    predictions: PredictionSpec
+    training: ModelSettings
+    accelerator: AcceleratorSpec = AcceleratorSpec()
+    training_days: int | None = Field(default=None, ge=3)
+    promotion: Literal["auto", "approve"] = "auto"
+    gates: GateSpec = GateSpec()
+    scoring: ScoringSpec = ScoringSpec()
+    monitoring: MonitoringSpec = MonitoringSpec()
+    bootstrap: BootstrapSpec = BootstrapSpec()
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        from zoneinfo import ZoneInfo, available_timezones
+
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError):  # OSError: the name of a folder of zones, such as America
+            raise ValueError(f"no such time zone{nearest(value, available_timezones())}") from None
+        return value
+
+    @model_validator(mode="after")
+    def _gates_suit_the_training(self) -> UseCase:
+        task = self.training.task
+        faults = [
+            f'gates: metric "{name}" is not for {task}'
+            for name in sorted(self.gates.metrics())
+            if task not in METRICS[name].tasks
+        ]
+        faults += [
+            f'gates.slices "{column}" is neither a key nor categorical{nearest(column, self._sliceable)}'
+            for column in self.gates.slices
+            if column not in self._sliceable
+        ]
+        if self.scoring.recalibration is not None and task != "binary":
+            faults.append("scoring.recalibration shifts probabilities: it is for binary labels")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    @property
+    def _sliceable(self) -> tuple[str, ...]:
+        return (*self.training.categorical, *self.training.keys, *self.training.slices)
+
+    @field_validator("cron")
+    @classmethod
+    def _one_tick_a_day(cls, value: str) -> str:
+        if value != "0 0 * * *":
+            raise ValueError("partitions are calendar days that begin at local midnight: only '0 0 * * *' is known")
+        return value
+
+    # ---- names that follow from the values ----------------------------------------------------
+
+    _assets_folder: Path = PrivateAttr(default=FOLDER)
+
+    @property
+    def assets_folder(self) -> Path:
+        """Folder of the SQL and the suites that this use case uses: its own, or those of the one it is like."""
+        return self._assets_folder
+
+    @property
+    def partitioned_raw(self) -> tuple[str, ...]:
+        return tuple(name for name, table in self.raw.items() if not table.reference)
+
+    @property
+    def reference_raw(self) -> tuple[str, ...]:
+        return tuple(name for name, table in self.raw.items() if table.reference)
+
+    def table(self, layer: str, name: str) -> str:
+        """The lake's name of one of this use case's tables."""
+        return f"{self.name}/{layer}/{name}"
+
+    # ---- partitions -----------------------------------------------------------------------------
+
+    def check_keys(self, first: str, last: str) -> tuple[str, ...]:
+        """The keys from ``first`` to ``last``.
+
+        Raises:
+            UnknownPartition: a key is malformed or outside the source's history.
+        """
+        keys = partitions.key_range(first, last)
+        end = self.history.last
+        if keys[0] < self.history.first or (end is not None and keys[-1] > end):
+            until = end or "now"
+            raise UnknownPartition(
+                f"{self.name}: {first}..{last} is outside the source's history {self.history.first}..{until}; "
+                "ask for partitions inside it"
+            )
+        return keys
+
+    def lookback(self, first: str, last: str) -> tuple[str, ...]:
+        """The raw partitions that the features of ``first``..``last`` read, cut off where history begins."""
+        begin = max(partitions.shift(first, 1 - self.features.lookback_days), self.history.first)
+        return partitions.key_range(begin, last)

@@ -1,0 +1,213 @@
+"""Monitor: what the windows of a range of partitions say, published as verdict rows with their pictures."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from include.core import partitions
+from include.core.errors import MissingPartitions
+from include.feature_store import feature_sql
+from include.lake import snapshot
+from include.lake.records import Attempt
+from include.monitoring import drift, drift_report, window_verdicts
+from include.monitoring.reference import PREDICTION, Reference, read_reference
+from include.promotion import ledger
+from include.steps import inputs
+from include.steps.score import recalibration, scoring
+from include.steps.workspace import Workspace
+
+_log = logging.getLogger(__name__)
+
+
+@snapshot.held()
+def stage(workspace: Workspace, first: str, last: str, attempt: Attempt) -> dict[str, str]:
+    """Stage the verdict rows of each window of ``first``..``last``; returns the stage's folder by table.
+
+    The window of a day compares the rows of the last days with the reference that is stored with the model
+    which scored that day, and judges the predictions of past days whose outcomes are all but complete.
+
+    Raises:
+        MissingPartitions: the predictions of a day, or the features of its window, are not published.
+        DigestMismatch: the model's files, the reference among them, are not the registered ones.
+    """
+    case = workspace.case
+    keys = case.check_keys(first, last)
+    wanted = inputs.wanted(workspace, "monitor", keys)
+    for table, parts in wanted.items():
+        workspace.lake.require(table, parts)
+    rows = pa.concat_tables([_verdicts(workspace, key) for key in keys])
+    table = case.table("monitoring", "verdicts")
+    order = ("kind", "metric", "column")
+    staged = workspace.lake.stage(table, rows.to_reader(), keys, attempt, order, inputs.read(workspace, wanted))
+    return {table: staged.path}
+
+
+def training_requested(workspace: Workspace, key: str, origin: str, attempt: Attempt) -> tuple[bool, str]:
+    """Whether the windows up to ``key`` ask for a training, and why; a request is published as a row.
+
+    ``origin`` is how the chain of runs began: a backfill never asks.
+    """
+    case = workspace.case
+    scored = workspace.lake.dataset(case.table("predictions", "scores"), [key]).to_table(["model_version"])
+    version = scored["model_version"][0].as_py()
+    promoted = [entry for entry in ledger.promotions(workspace.lake, workspace.case) if entry.version == version]
+    trained_through = promoted[-1].trained_through if promoted else case.history.first
+    rule = case.monitoring.retraining
+    windows = partitions.key_range(partitions.shift(key, 1 - rule.windows), key)
+    verdicts = workspace.lake.dataset(case.table("monitoring", "verdicts"), windows).to_table()
+    found = window_verdicts.training_requested(
+        window_verdicts.violations(verdicts, key, rule, model_version=version),
+        key,
+        rule,
+        run_type=origin,
+        trained_through=trained_through,
+        last_request=_last_request(workspace, key),
+    )
+    if not found.requested:
+        return False, found.reason
+    asked = workspace.lake.records(case.table("monitoring", "requests"), [key]).get(key)
+    if asked is None:
+        _record_request(workspace, key, version, found.reason, attempt)
+    elif (asked.attempt.dag_id, asked.attempt.run_id) != (attempt.dag_id, attempt.run_id):
+        # the same run may ask again: it was perhaps killed before it could wake the training
+        return False, f"{found.reason}; {asked.attempt.run_id} asked for a training already"
+    return True, found.reason
+
+
+def _verdicts(workspace: Workspace, key: str) -> pa.Table:
+    """The verdict rows of one window."""
+    case = workspace.case
+    scores = _scores(workspace, key)
+    version = scores.filter(pc.equal(scores["ds"], key))["model_version"][0].as_py()
+    reference = read_reference(scoring.model_folder(workspace, version))
+    current = _window_rows(workspace, key, _unshifted(workspace, scores, reference))
+    decided = drift.decide(reference.profile, current, case.monitoring.drift)
+    report = _report(workspace, key, reference, current, decided)
+    judged = _judged(workspace, key, scores, version, reference)
+    figures = []
+    if judged is not None:
+        settings = case.training
+        figures = window_verdicts.quality(
+            judged, case.monitoring.quality, task=settings.task, metric_name=settings.metric
+        )
+    return window_verdicts.verdict_rows(
+        key, version, case.monitoring, drifts=decided, prediction=PREDICTION, figures=figures,
+        rows=current.num_rows, report=report.html,
+    )  # fmt: skip
+
+
+def _scores(workspace: Workspace, key: str) -> pa.Table:
+    """The published predictions of the days that the windows of ``key`` look at, as far as there are any."""
+    case = workspace.case
+    days = max(case.monitoring.quality.window_days, case.monitoring.drift.window_days - 1)
+    table = case.table("predictions", "scores")
+    window = partitions.key_range(max(partitions.shift(key, -days), case.history.first), key)
+    scores = workspace.lake.dataset(table, window).to_table()
+    if key not in scores["ds"].unique().to_pylist():
+        raise MissingPartitions(f"{table}: {key} not published; run {case.name}_score for it")
+    return scores
+
+
+def _unshifted(workspace: Workspace, scores: pa.Table, reference: Reference) -> pa.Table:
+    """``scores`` without the offsets that recalibration added.
+
+    The reference has none, and a base rate that moved and was followed is not the model's drift.
+    """
+    days = scores["ds"].unique().to_pylist()
+    records = workspace.lake.records(workspace.case.table("predictions", "scores"), days)
+    offsets = {day: scoring.offset_of(record) for day, record in records.items()}
+    if not any(offsets.values()):
+        return scores
+    of_rows = np.array([offsets[day] for day in scores["ds"].to_pylist()])
+    known = np.array(reference.profile.numeric[PREDICTION].values)
+    said = recalibration.undo(scores[PREDICTION].to_numpy(), of_rows, known)
+    return scores.set_column(scores.column_names.index(PREDICTION), PREDICTION, pa.array(said))
+
+
+def _window_rows(workspace: Workspace, key: str, scores: pa.Table) -> pa.Table:
+    """What the model saw on the window's days, and what it said where a day was scored."""
+    case = workspace.case
+    begin = max(partitions.shift(key, 1 - case.monitoring.drift.window_days), case.history.first)
+    seen = scoring.entity_rows(workspace, begin, key)
+    said = scores.select([*case.predictions.key, PREDICTION])
+    return seen.join(said, list(case.predictions.key), join_type="left outer")
+
+
+def _report(
+    workspace: Workspace,
+    key: str,
+    reference: Reference,
+    current: pa.Table,
+    decided: list[drift.ColumnDrift],
+) -> drift_report.DriftReport:
+    written = drift_report.write(
+        reference.sample.to_pandas(),
+        current.to_pandas(),
+        decided,
+        _report_folder(workspace, key),
+        categorical=workspace.case.training.categorical,
+        spec=workspace.case.monitoring.drift,
+        prediction=PREDICTION,
+        seed=workspace.case.training.seed,
+    )
+    for column, why in written.disagreeing.items():
+        _log.warning("%s: the report's sample judges %s otherwise than all rows do: %s", key, column, why)
+    return written
+
+
+def _report_folder(workspace: Workspace, key: str) -> Path:
+    """A folder named by what the window is made of: the same window has the same page, whoever asks again."""
+    wanted = inputs.wanted(workspace, "monitor", [key]) | inputs.optional(workspace, "monitor", [key])
+    seen = inputs.content_of(workspace, wanted)
+    return Path(workspace.settings.reports_root) / "drift" / workspace.case.name / key / seen
+
+
+def _judged(
+    workspace: Workspace, key: str, scores: pa.Table, version: int, reference: Reference
+) -> window_verdicts.Judged | None:
+    """Past predictions of this version with their outcomes; ``None`` when no day's are complete yet."""
+    case = workspace.case
+    complete = pc.and_(
+        pc.less_equal(scores["ds"], feature_sql.last_label_day(key)), pc.equal(scores["model_version"], version)
+    )
+    past = scores.filter(complete)
+    if past.num_rows == 0:
+        return None
+    first = pc.min(past["ds"]).as_py()
+    with workspace.connect() as con:
+        for name in case.partitioned_raw:
+            workspace.attach(con, name, case.table("raw", name), partitions.key_range(first, key))
+        query = feature_sql.training_rows(con, case.assets_folder / "sql", first, key, case.time_zone)
+        con.register("past", past)
+        on = ", ".join(case.predictions.key)
+        rows = con.sql(
+            f'SELECT ds, prediction, label FROM (SELECT {on}, "{case.training.label}" AS label FROM ({query})) '
+            f"JOIN past USING ({on}) ORDER BY ds, {on}"
+        ).to_arrow_table()
+    if rows.num_rows == 0:
+        return None
+    y = rows["label"].to_numpy().astype(np.float64)
+    baselines = (
+        {} if reference.profile.label_rate is None else {"constant": np.full(len(y), reference.profile.label_rate)}
+    )
+    return window_verdicts.Judged(rows["ds"].to_pylist(), y, rows[PREDICTION].to_numpy(), baselines)
+
+
+def _last_request(workspace: Workspace, key: str) -> str | None:
+    # a later one counts as well: watching an old partition again must not repeat what is answered
+    requested = [k for k in workspace.lake.keys(workspace.case.table("monitoring", "requests")) if k != key]
+    return max(requested, default=None)
+
+
+def _record_request(workspace: Workspace, key: str, version: int, reason: str, attempt: Attempt) -> None:
+    row: dict[str, Any] = {"model_version": version, "reason": reason, "ds": key}
+    rows = pa.Table.from_pylist([row])
+    staged = workspace.lake.stage(workspace.case.table("monitoring", "requests"), rows.to_reader(), [key], attempt, ())
+    workspace.lake.publish(staged, attempt)
+    workspace.lake.discard(staged)

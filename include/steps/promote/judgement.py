@@ -1,0 +1,95 @@
+"""What a challenger is judged by: both models' predictions of the same days, and what else the gates ask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from include.promotion import gates, guardrails
+from include.promotion.reproduction import Reproduction
+from include.registry import files, model_versions
+from include.steps.promote import reproduction
+from include.steps.score import recalibration
+from include.steps.workspace import Workspace
+from include.training.data import Window, Windows, split
+from include.training.judging import leakage
+from include.training.judging.metrics import Floats
+from include.training.training_set import TrainingSet, open_training_set
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The verdict, and what a new process found when it loaded the challenger."""
+
+    verdict: gates.Verdict
+    reproduced: Reproduction
+
+
+def judge(workspace: Workspace, found: model_versions.Version, champion: int | None) -> Judgement:
+    """Judge a registered version against the champion on the test window of its own training set.
+
+    Raises:
+        TrainingError: the evidence cannot be had (see ``gates.judge``), or the version does not reproduce its
+            own predictions in a new process.
+    """
+    case = workspace.case
+    reproduced = reproduction.reproduce(workspace, found.number)
+    training_set = training_set_of(found)
+    windows = split(training_set.table, case.training)
+    test = gates.TestDays(
+        days=np.asarray(windows.test.day_names)[windows.test.days],
+        y=windows.test.y,
+        challenger=predictions(workspace, found.number, windows),
+        champion=None if champion is None else predictions(workspace, champion, windows),
+        slices={column: masks(windows.test, column) for column in case.gates.slices},
+    )
+    measured = [
+        *_feature_guardrails(workspace, training_set),
+        *guardrails.cost_guardrails(reproduced.model_dump(), case.gates.cost),
+    ]
+    remarks = [] if champion is None else _remarks(workspace, champion, windows.test)
+    return Judgement(gates.judge(test, case.gates, measured, remarks), reproduced)
+
+
+def training_set_of(found: model_versions.Version) -> TrainingSet:
+    """The frozen training set that a version was made from, verified by its fingerprint."""
+    return open_training_set(
+        found.tags["training_set"],
+        int(found.tags["training_set_version"]),
+        found.tags["training_set_fingerprint"],
+    )
+
+
+def predictions(workspace: Workspace, version: int, windows: Windows) -> Floats:
+    """What a version says about the test rows, recalibrated day by day where scoring does so."""
+    model = files.load(workspace.settings, workspace.case.name, version)
+    return recalibration.shifted_test(model, windows, workspace.case, workspace.settings.threads)[0]
+
+
+def masks(window: Window, column: str) -> dict[str, NDArray[np.bool_]]:
+    """The rows of each value of ``column``, largest first; null is ``null``."""
+    values = pc.fill_null(window.table.column(column).cast("string"), "null").to_numpy(zero_copy_only=False)
+    names, counts = np.unique(values.astype(str), return_counts=True)
+    ordered = names[np.argsort(-counts, kind="stable")]
+    return {str(name): np.asarray(values == name) for name in ordered}
+
+
+def _feature_guardrails(workspace: Workspace, training_set: TrainingSet) -> list[guardrails.Guardrail]:
+    threshold = workspace.case.gates.feature_auc
+    if threshold is None:
+        return []
+    probes = leakage.probe(training_set.table, workspace.case.training, threshold=threshold)
+    return guardrails.feature_guardrails(probes, threshold)
+
+
+def _remarks(workspace: Workspace, champion: int, test: Window) -> list[str]:
+    """What makes the comparison uneven."""
+    seen = files.load(workspace.settings, workspace.case.name, champion).manifest.training_set.windows
+    learnt = max(str(seen[name]["last"]) for name in ("train", "valid") if name in seen)
+    if learnt < test.day_names[0]:
+        return []
+    days = sum(day <= learnt for day in test.day_names)
+    return [f"the champion learnt from {days} of the {len(test.day_names)} test days, which favours it"]

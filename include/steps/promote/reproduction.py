@@ -1,0 +1,72 @@
+"""Proof that a candidate predicts elsewhere what it predicted where it was judged.
+
+A new process loads the version as scoring does and predicts the sample that is stored with it. What differs
+between the two processes (a library, a file, state left over from training) shows before the model scores.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict
+from typing import Any
+
+from pydantic import ValidationError
+
+from include.core.errors import TrainingError
+from include.core.settings import REPOSITORY, Settings
+from include.promotion import reproduction
+from include.registry import files
+from include.spec.use_case import UseCase
+from include.steps.workspace import Workspace
+
+_TIMEOUT_S = 300
+
+
+def reproduce(workspace: Workspace, version: int) -> reproduction.Reproduction:
+    """Let a new process load ``version`` and predict its stored sample.
+
+    Raises:
+        TrainingError: it cannot be loaded there, or a prediction differs.
+    """
+    name = f"{workspace.case.name} version {version}"
+    asked = {"settings": asdict(workspace.settings), "case": workspace.case.model_dump(mode="json"), "version": version}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "include.steps.promote.reproduction"],
+            # on standard input: addresses may hold passwords, and arguments are seen by everybody
+            input=json.dumps(asked),
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise TrainingError(f"{name}: a new process did not finish predicting within {_TIMEOUT_S} s") from error
+    if done.returncode:
+        why = done.stderr.strip().splitlines()[-1:] or ["no message"]
+        raise TrainingError(f"{name} cannot be loaded in a new process: {why[0]}; train it again with this code")
+    try:
+        found = reproduction.Reproduction.model_validate_json(done.stdout.splitlines()[-1])
+    except (IndexError, ValidationError) as error:
+        raise TrainingError(f"{name}: the new process answered {done.stdout[-200:]!r}") from error
+    if not found.largest_difference <= reproduction.TOLERANCE:
+        raise TrainingError(
+            f"{name}: a new process predicts up to {found.largest_difference:.3g} away from the stored sample of "
+            f"{found.rows} rows; compare the library versions in its manifest with those installed, and train again"
+        )
+    return found
+
+
+def main(asked: dict[str, Any]) -> None:
+    """Answer one request of :func:`reproduce` on standard output."""
+    workspace = Workspace(Settings(**asked["settings"]), UseCase.model_validate(asked["case"]))
+    model = files.load(workspace.settings, workspace.case.name, asked["version"])
+    folder = files.folder_of(workspace.settings, workspace.case.name, asked["version"])
+    print(reproduction.measure(folder, model, workspace.settings.threads).model_dump_json())
+
+
+if __name__ == "__main__":
+    main(json.load(sys.stdin))

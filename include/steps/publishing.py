@@ -1,0 +1,140 @@
+"""Audit stages, publish the audited ones: nothing becomes visible that no suite has passed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import duckdb
+
+from include.core.errors import AuditFailed
+from include.lake.records import Attempt
+from include.lake.staging import Stage
+from include.quality.audit import AuditPlace, Rows
+from include.quality.audit import audit as run_suite
+from include.quality.report import AuditReport
+from include.sources.adapter import REFERENCE
+from include.spec.suite import Suite
+from include.steps.ingest import suite_of
+from include.steps.workspace import Workspace
+
+_log = logging.getLogger(__name__)
+
+Stages = Mapping[str, str]
+"""Table name to the folder of its stage."""
+
+
+def audit(workspace: Workspace, stages: Stages, attempt: Attempt) -> None:
+    """Attempt each stage's suite and keep the verdict beside the stage.
+
+    Every stage is audited before the first failure is raised, so that one run shows all faults.
+
+    Raises:
+        AuditFailed: critical expectations failed; names them all, the stages and the data docs.
+        AuditEngineError: an expectation could not be evaluated.
+    """
+    opened = {table: workspace.lake.open_stage(path) for table, path in stages.items()}
+    place = _place(workspace, attempt)
+    faults = []
+    with workspace.connect() as session:
+        for table, stage in opened.items():
+            if "/quarantine/" in table:
+                stage.save_audit({"verdict": "not audited", "checked": 0, "failed": 0, "warned": 0, "docs": None})
+                continue
+            report = _audit_one(workspace, table, stage, opened, place, session)
+            faults += _settled(table, stage, report)
+    if faults:
+        raise AuditFailed("\n".join(faults))
+
+
+def _settled(table: str, stage: Stage, report: AuditReport) -> list[str]:
+    """Keep the verdict beside the stage, say it, and return it if it is a failure."""
+    stage.save_audit(_kept(report))
+    _log.info("%s: %d rows, %d expectations, %s; %s", table, stage.rows, report.checked, report.verdict, report.docs)
+    for warning in report.warnings:
+        _log.warning("%s: %s", table, warning)
+    try:
+        report.raise_for_verdict(stage.path)
+    except AuditFailed as fault:
+        return [str(fault)]
+    return []
+
+
+def publish(workspace: Workspace, stages: Stages, attempt: Attempt) -> dict[str, Any]:
+    """Publish every stage; returns the range of days and, by table, how many partitions changed.
+
+    Reference tables go first: a reader that finds a day's rows finds what they refer to.
+
+    Raises:
+        AuditFailed: a stage has no passed audit.
+        LateAttempt, PublishConflict, SchemaMismatch: see ``Lake.publish``.
+    """
+    opened = {table: workspace.lake.open_stage(path) for table, path in stages.items()}
+    # all of them first: a stage that is refused must not leave half of the tables published
+    verdicts = {table: _passed(stage) for table, stage in opened.items()}
+    days: set[str] = set()
+    changed: dict[str, int] = {}
+    for table, stage in sorted(opened.items(), key=lambda item: REFERENCE not in item[1].keys):
+        verdict = verdicts[table]
+        done = workspace.lake.publish(stage, attempt, report=verdict["docs"], notes={"audit": verdict})
+        days |= set(stage.keys) - {REFERENCE}
+        changed[table] = len(done.published)
+        _log.info(
+            "%s: version %d, %d partitions published, %d unchanged, %d rows",
+            table, done.version, len(done.published), len(done.unchanged), done.rows,
+        )  # fmt: skip
+    for stage in opened.values():
+        workspace.lake.discard(stage)
+    return {"first": min(days), "last": max(days), "changed": changed}
+
+
+def _passed(stage: Stage) -> dict[str, Any]:
+    verdict = stage.audit()
+    if verdict is None or verdict["verdict"] == "failed":
+        raise AuditFailed(f"{stage.table}: the stage {stage.path} has not passed an audit; run the audit task first")
+    return verdict
+
+
+def _place(workspace: Workspace, attempt: Attempt) -> AuditPlace:
+    return AuditPlace(
+        use_case=workspace.case.name,
+        run=workspace.report_folder("data_docs", attempt).name,
+        reports_root=workspace.settings.reports_root,
+        threads=workspace.settings.threads,
+        memory_limit=workspace.settings.memory_limit,
+        first_partition=workspace.case.history.first,
+    )
+
+
+def _audit_one(
+    workspace: Workspace,
+    table: str,
+    stage: Stage,
+    stages: Mapping[str, Stage],
+    place: AuditPlace,
+    session: duckdb.DuckDBPyConnection,
+) -> AuditReport:
+    suite = suite_of(workspace, table.rsplit("/", 1)[1])
+    views = _views(workspace, suite, stages)
+    return run_suite(suite, stage.parquet(), stage.keys, place, views=views, connection=session)
+
+
+def _views(workspace: Workspace, suite: Suite, stages: Mapping[str, Stage]) -> dict[str, Rows]:
+    """The other tables that a suite reads: as staged by this run where it staged them, else as published."""
+    views: dict[str, Rows] = {}
+    for name in suite.reads:
+        table = workspace.case.table("raw", name)
+        views[name] = stages[table].parquet() if table in stages else workspace.lake.dataset(table)
+    return views
+
+
+def _kept(report: AuditReport) -> dict[str, Any]:
+    return {
+        "verdict": report.verdict,
+        "checked": report.checked,
+        "failed": len(report.failures),
+        "warned": len(report.warnings),
+        "warnings": [str(warning) for warning in report.warnings][:20],
+        "docs": report.docs,
+    }

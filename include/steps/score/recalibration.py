@@ -1,0 +1,339 @@
+"""Predictions that follow the base rate: one offset of the log odds a day, learnt from what became known last.
+
+A model inherits the level of the months it was trained and calibrated on, and the share of disrupted flights
+moves from month to month. On day D the offset is the one number that, added to the log odds of the model's
+predictions of the newest days with all but complete outcomes, makes their mean what was observed. Only
+outcomes known before the clock of D count, and the predictions are made again from the features of those
+days: so the offset depends on nothing but D, the model and published partitions, and a backfill gives what
+the live run gave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from include.core import partitions
+from include.core.errors import TrainingError
+from include.feature_store import feast_store, feature_sql
+from include.lake.records import Input
+from include.registry.registration import Challenger
+from include.spec.scoring import RecalibrationSpec
+from include.spec.training import ModelSettings
+from include.spec.use_case import UseCase
+from include.steps.workspace import Workspace
+from include.training.data import Window, Windows, split
+from include.training.judging.bootstrap import Difference, Interval
+from include.training.judging.bootstrap import interval as interval_of
+from include.training.judging.evidence import MODEL, differences
+from include.training.judging.metrics import Floats, metrics_for
+from include.training.model import LoadedModel, load_model
+from include.training.training_set import open_training_set
+
+TABLE = "recalibration"
+KNOWN_AT = "label_known_at"
+SCHEMA = pa.schema(
+    [
+        ("ds", pa.string()),
+        ("model_version", pa.int64()),
+        ("offset", pa.float64()),
+        ("rows", pa.int64()),
+        ("first", pa.string()),
+        ("last", pa.string()),
+        ("predicted", pa.float64()),
+        ("observed", pa.float64()),
+    ]
+)
+_EDGE = 1e-6  # a prediction of exactly 0 or 1 has no log odds
+_HALVINGS = 40
+_DIGITS = 6  # an offset that differs by less moves no prediction that anybody could notice
+
+
+@dataclass(frozen=True)
+class Known:
+    """Predictions of one model whose outcomes became known, row by row.
+
+    Attributes:
+        days: partition key of each row.
+        y: outcome, 0 or 1.
+        predicted: what the model says, without any offset.
+        known_at: instant from which the outcome could be known, in microseconds of UTC.
+    """
+
+    days: NDArray[np.str_]
+    y: Floats
+    predicted: Floats
+    known_at: NDArray[np.int64]
+
+    def and_then(self, more: Known, since: str) -> Known:
+        """The rows from day ``since`` on, followed by those of ``more``."""
+        keep = self.days >= since
+        return Known(
+            np.concatenate([self.days[keep], more.days]),
+            np.concatenate([self.y[keep], more.y]),
+            np.concatenate([self.predicted[keep], more.predicted]),
+            np.concatenate([self.known_at[keep], more.known_at]),
+        )
+
+
+@dataclass(frozen=True)
+class State:
+    """The offset of one day and what it was learnt from; means are None where no outcome was known."""
+
+    offset: float
+    rows: int
+    first: str
+    last: str
+    predicted: float | None
+    observed: float | None
+
+
+def window(key: str, spec: RecalibrationSpec) -> tuple[str, str]:
+    """First and last day whose outcomes the offset of ``key`` is learnt from."""
+    last = feature_sql.last_label_day(key)
+    return partitions.shift(last, 1 - spec.window_days), last
+
+
+def learn(key: str, known: Known, spec: RecalibrationSpec, time_zone: str) -> State:
+    """The offset of ``key`` from the outcomes of its window that were known before its clock."""
+    first, last = window(key, spec)
+    clock = int(partitions.clock(key, time_zone).timestamp() * 1_000_000)
+    chosen = (known.days >= first) & (known.days <= last) & (known.known_at < clock)
+    rows = int(np.count_nonzero(chosen))
+    if rows == 0:
+        return State(0.0, 0, first, last, None, None)
+    y, predicted = known.y[chosen], known.predicted[chosen]
+    state = State(0.0, rows, first, last, float(predicted.mean()), float(y.mean()))
+    if rows < spec.min_rows:
+        return state
+    days = len(np.unique(known.days[chosen]))
+    mixed_in = spec.shrink_days / days
+    target = (float(y.mean()) + mixed_in * float(predicted.mean())) / (1 + mixed_in)
+    offset = round(_offset_to(target, predicted, spec.max_offset), _DIGITS)
+    return State(offset, rows, first, last, state.predicted, state.observed)
+
+
+def apply(predicted: Floats, offset: float) -> Floats:
+    """Predictions with ``offset`` added to their log odds; without one, the very same numbers."""
+    if offset == 0.0:
+        return predicted
+    bounded = np.clip(predicted, _EDGE, 1 - _EDGE)
+    return np.asarray(1 / (1 + np.exp(-(np.log(bounded) - np.log1p(-bounded) + offset))))
+
+
+def undo(shifted: Floats, offsets: Floats, known: Floats) -> Floats:
+    """What the model said before the offset of each row was added to its log odds.
+
+    Predictions come back to within rounding, and to within a millionth at 0 and 1. Where that is next to one of
+    ``known`` (ascending) it becomes that very number, for tests that count ties.
+    """
+    said, moved = shifted.copy(), offsets != 0.0
+    found = shifted[moved]
+    found = 1 / (1 + np.exp(-(np.log(found) - np.log1p(-found) - offsets[moved])))
+    if len(known):
+        above = np.searchsorted(known, found).clip(max=len(known) - 1)
+        below = (above - 1).clip(min=0)
+        nearest = np.where(found - known[below] < known[above] - found, known[below], known[above])
+        found = np.where(np.abs(nearest - found) <= 2 * _EDGE, nearest, found)
+    said[moved] = found
+    return said
+
+
+def _offset_to(target: float, predicted: Floats, limit: float) -> float:
+    """The offset that brings the mean prediction to ``target``, as far as ``limit`` allows; by bisection."""
+    low, high = -limit, limit
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        if float(apply(predicted, middle).mean()) < target:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
+
+
+# ---- while scoring -------------------------------------------------------------------------------
+
+
+def label_days(case: UseCase, keys: Sequence[str]) -> tuple[str, ...]:
+    """The days whose outcomes the offsets of the days ``keys`` are learnt from; none where there are no offsets."""
+    spec = case.scoring.recalibration
+    if spec is None:
+        return ()
+    first, last = max(window(keys[0], spec)[0], case.history.first), window(keys[-1], spec)[1]
+    return () if last < first else partitions.key_range(first, last)
+
+
+def states(
+    workspace: Workspace,
+    versions: Mapping[str, int],
+    models: Mapping[int, LoadedModel],
+    read: Mapping[str, Input],
+    runs: Sequence[tuple[str, ...]],
+) -> dict[str, State]:
+    """The state of each day; empty where the spec asks for no recalibration.
+
+    ``versions`` is the model version that scores each day, in order, and ``models`` those versions. Tables are
+    read at the versions that ``read`` records. ``runs`` is ``label_days`` in runs of days whose rows may be held
+    at once; of what was held before only days, outcomes and predictions of one window stay.
+    """
+    spec, case = workspace.case.scoring.recalibration, workspace.case
+    if spec is None:
+        return {}
+    nothing = Known(np.array([], dtype="U10"), np.empty(0), np.empty(0), np.empty(0, dtype=np.int64))
+    known, found, ahead, seen = dict.fromkeys(models, nothing), {}, iter(runs), ""
+    for key, version in versions.items():
+        first, last = window(key, spec)
+        while seen < last and (days := next(ahead, None)):
+            # an outcome of a run's last day may still become known while that day is in somebody's window
+            as_of = min(max(versions), partitions.shift(days[-1], feature_sql.LABEL_DELAY + spec.window_days - 1))
+            for one, more in _known_of(workspace, models, days, as_of, read).items():
+                known[one] = known[one].and_then(more, first)
+            seen = days[-1]
+        found[key] = learn(key, known[version], spec, case.time_zone)
+    return found
+
+
+def _known_of(
+    workspace: Workspace, models: Mapping[int, LoadedModel], days: Sequence[str], as_of: str, read: Mapping[str, Input]
+) -> dict[int, Known]:
+    """What each of ``models`` says about the rows of ``days`` whose outcomes were known at the clock of ``as_of``."""
+    rows = _labelled_rows(workspace, days, as_of, read)
+    label, threads = workspace.case.training.label, workspace.settings.threads
+    return {version: known_rows(rows, model.predict(rows, threads), label, "ds") for version, model in models.items()}
+
+
+def state_rows(found: Mapping[str, State], versions: Mapping[str, int]) -> pa.Table:
+    """The states as rows of the lake's table."""
+    rows = [{"ds": key, "model_version": versions[key], **asdict(state)} for key, state in sorted(found.items())]
+    return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+def known_rows(rows: pa.Table, predicted: Floats, label: str, day_column: str) -> Known:
+    """``rows`` (with label, day and ``label_known_at``) beside what the model says about them.
+
+    Raises:
+        TrainingError: the rows do not say when their labels became known.
+    """
+    if KNOWN_AT not in rows.column_names:
+        raise TrainingError(f"rows lack {KNOWN_AT}: without it nobody knows which outcomes a day may learn from")
+    known_at = rows[KNOWN_AT].cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy()
+    days = rows[day_column].cast(pa.string()).to_numpy(zero_copy_only=False).astype(str)
+    return Known(days, rows[label].cast(pa.float64()).to_numpy(), predicted, known_at)
+
+
+def _labelled_rows(workspace: Workspace, days: Sequence[str], as_of: str, read: Mapping[str, Input]) -> pa.Table:
+    """The rows of ``days`` whose outcomes were known at the clock of ``as_of``, with their features."""
+    case = workspace.case
+    with workspace.connect() as con:
+        for name in case.partitioned_raw:
+            table = case.table("raw", name)
+            workspace.attach(con, name, table, partitions.key_range(days[0], as_of), read[table].version)
+        query = feature_sql.training_rows(con, case.assets_folder / "sql", days[0], as_of, case.time_zone)
+        order = ", ".join(("ds", *case.predictions.key))
+        rows = con.sql(f"SELECT * FROM ({query}) WHERE ds <= '{days[-1]}' ORDER BY {order}").to_arrow_table()
+    pinned = {workspace.lake.uri(table): value.version for table, value in read.items()}
+    store = feast_store.open_store(workspace.settings, case.name, pinned)
+    return feast_store.historical_features(store, case.features.service, rows)
+
+
+# ---- as evidence ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the offset does on the test days, each day with the offset that it would have had.
+
+    Attributes:
+        plain, shifted: by metric, without and with the offset.
+        differences: with minus without, by metric, on the same resampled days.
+        offsets: by day.
+    """
+
+    plain: dict[str, Interval]
+    shifted: dict[str, Interval]
+    differences: dict[str, Difference]
+    offsets: dict[str, float]
+
+    @property
+    def sentence(self) -> str:
+        low, high = min(self.offsets.values()), max(self.offsets.values())
+        return (
+            "Scoring adds an offset to the log odds, learnt each day from the newest known outcomes. On the test "
+            f"days, with the offset that each would have had ({low:+.3f} to {high:+.3f}):"
+        )
+
+    @property
+    def table(self) -> tuple[tuple[str, ...], ...]:
+        """With and without the offset, by metric; the first row names the columns."""
+        rows = [("metric", f"{MODEL} as it is", "with the offset", "difference")]
+        rows += [(n, _text(self.plain[n]), _text(self.shifted[n]), _text(self.differences[n])) for n in self.plain]
+        return tuple(rows)
+
+
+def evidence_of(workspace: Workspace, challenger: Challenger) -> Evaluation | None:
+    """How the offset would have served ``challenger`` on its test days; None where the spec asks for none."""
+    if workspace.case.scoring.recalibration is None:
+        return None
+    data = challenger.trained_on
+    table = open_training_set(data.uri, data.version, data.fingerprint).table
+    windows = split(table, workspace.case.training)
+    return evaluate(load_model(challenger.model_dir), windows, workspace.case, workspace.settings.threads)
+
+
+def evaluate(model: LoadedModel, windows: Windows, case: UseCase, threads: int = 1) -> Evaluation:
+    """Judge ``model`` on the test window without and with the offset of each day."""
+    test, settings = windows.test, case.training
+    plain = model.predict(test.table, threads)
+    shifted, found = shifted_test(model, windows, case, threads)
+    return Evaluation(
+        plain=_intervals(test, plain, settings),
+        shifted=_intervals(test, shifted, settings),
+        differences=differences(test, shifted, plain, settings),
+        offsets={day: state.offset for day, state in found.items()},
+    )
+
+
+def shifted_test(
+    model: LoadedModel, windows: Windows, case: UseCase, threads: int = 1
+) -> tuple[Floats, dict[str, State]]:
+    """Predictions of the test rows as scoring would have made them day by day, and each day's state.
+
+    The first test days learn from validation days, which came before them.
+    """
+    test, spec = windows.test, case.scoring.recalibration
+    plain = model.predict(test.table, threads)
+    if spec is None:
+        return plain, {}
+    before = windows.valid.table
+    rows = pa.concat_tables([before, test.table])
+    predicted = np.concatenate([model.predict(before, threads), plain])
+    known = known_rows(rows, predicted, case.training.label, case.training.day_column)
+    found = {day: learn(day, known, spec, case.time_zone) for day in test.day_names}
+    offsets = np.array([found[day].offset for day in test.day_names])[test.days]
+    return _apply_each(plain, offsets), found
+
+
+def _apply_each(predicted: Floats, offsets: Floats) -> Floats:
+    shifted = predicted.copy()
+    for offset in np.unique(offsets):
+        rows = offsets == offset
+        shifted[rows] = apply(predicted[rows], float(offset))
+    return shifted
+
+
+def _intervals(test: Window, predicted: Floats, settings: ModelSettings) -> dict[str, Interval]:
+    return {
+        one.name: interval_of(one, test.y, predicted, test.days, resamples=settings.resamples, seed=settings.seed)
+        for one in metrics_for(settings.task)
+    }
+
+
+def _text(found: Interval) -> str:
+    if found.value is None:
+        return "undefined"
+    bounds = "" if found.low is None else f" [{found.low:.4f}, {found.high:.4f}]"
+    return f"{found.value:.4f}{bounds}"

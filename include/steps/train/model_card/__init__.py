@@ -1,0 +1,29 @@
+"""Model cards: what a challenger is, what it rests on, where it is weak, and how to make it again.
+
+``write`` makes one folder with the card as a self-contained HTML page, as Markdown, and its pictures.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from include.registry.registration import Challenger
+from include.steps.train.model_card.content import sections
+from include.steps.train.model_card.pages import html_page, markdown_page
+from include.steps.workspace import Workspace
+
+FOLDER = "model_card"
+HTML, MARKDOWN = "model_card.html", "model_card.md"
+
+
+def write(workspace: Workspace, challenger: Challenger, folder: Path) -> Path:
+    """Write the card of ``challenger`` into ``folder``; equal models give equal cards, whoever writes them."""
+    title = f"{workspace.case.title}: {challenger.params['family']} trained through {challenger.trained_through}"
+    made = sections(workspace, challenger)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / HTML).write_text(html_page(title, made), encoding="utf-8")
+    (folder / MARKDOWN).write_text(markdown_page(title, made), encoding="utf-8")
+    for section in made:
+        for picture in section.pictures:
+            (folder / picture.file).write_text(picture.svg, encoding="utf-8")
+    return folder

@@ -1,0 +1,192 @@
+"""What a card says, gathered from the model's directory, its evidence, the lake's records and the study."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+
+from include.lake.records import Input
+from include.registry.registration import Challenger
+from include.steps.score import recalibration
+from include.steps.train.model_card import pictures
+from include.steps.train.model_card.blocks import Block, Command, Listing, Section, Table, Text
+from include.steps.train.model_card.curves import curves
+from include.steps.workspace import Workspace
+from include.training.judging.bootstrap import Interval
+from include.training.judging.evidence import MODEL, Evidence, Slice
+from include.training.model import MANIFEST, Manifest
+
+_LARGE_SLICE = 500
+_WIDE_GAP = 0.05
+_SHOWN_TRIALS = 40
+
+
+def sections(workspace: Workspace, challenger: Challenger) -> tuple[Section, ...]:
+    """Every section of the card, most important first."""
+    manifest = Manifest.model_validate_json((challenger.model_dir / MANIFEST).read_text(encoding="utf-8"))
+    evidence = Evidence.model_validate(challenger.evidence)
+    shifted = recalibration.evidence_of(workspace, challenger)
+    return (
+        _purpose(workspace, challenger),
+        _figures(evidence, shifted),
+        Section("Calibration", (pictures.reliability(evidence.reliability),) if evidence.reliability else ()),
+        _slices(evidence),
+        Section("What it looks at", (pictures.importance(evidence.importance),)),
+        Section("Known limits", (Listing(tuple(limits(workspace, evidence, manifest))),)),
+        _data(workspace, challenger, manifest),
+        _search(workspace, challenger, manifest),
+        _again(workspace, challenger),
+    )
+
+
+def _purpose(workspace: Workspace, challenger: Challenger) -> Section:
+    case, manifest = workspace.case, challenger.params
+    facts = (
+        ("what", "value"),
+        ("use case", f"{case.name}, owned by {case.owner}"),
+        ("predicts", f"{case.training.label} ({case.training.task})"),
+        ("family", str(manifest["family"])),
+        ("calibration", str(manifest["calibration"])),
+        ("trained through", f"{challenger.trained_through}: it may score the days after"),
+        ("model digest", challenger.digest),
+    )
+    return Section("What it is for", (Text(case.description), Table(facts)))
+
+
+def _figures(evidence: Evidence, shifted: recalibration.Evaluation | None) -> Section:
+    names = list(evidence.metrics[MODEL])
+    head = ("", *names, f"model minus it, {evidence.metric}")
+    rows = [head, *(_candidate(evidence, name, names) for name in evidence.metrics)]
+    said = (
+        f"On {evidence.days} test days that it never saw, {evidence.first_day} to {evidence.last_day} "
+        f"({evidence.rows:,} rows). Intervals are 95 %, from resampling whole days."
+    )
+    blocks: list[Block] = [Text(said), Table(tuple(rows))]
+    if shifted is not None:
+        blocks += [Text(shifted.sentence), Table(shifted.table)]
+    return Section("How good it is", tuple(blocks))
+
+
+def _candidate(evidence: Evidence, name: str, metrics: Iterable[str]) -> tuple[str, ...]:
+    difference = evidence.differences.get(name, {}).get(evidence.metric)
+    beside = "" if difference is None else interval(difference)
+    return name, *(interval(evidence.metrics[name][metric]) for metric in metrics), beside
+
+
+def interval(found: Interval) -> str:
+    """A figure with its interval, as text."""
+    if found.value is None:
+        return "undefined"
+    bounds = "" if found.low is None else f" [{found.low:.4f}, {found.high:.4f}]"
+    return f"{found.value:.4f}{bounds}"
+
+
+def _slices(evidence: Evidence) -> Section:
+    if not evidence.slices:
+        return Section("Slices", (Text("The spec names no columns to slice by."),))
+    names = list(evidence.slices[0].metrics)
+    head = ("slice", "rows", "days", "observed", "predicted", *names)
+    return Section("Slices", (pictures.slices(evidence.slices), Table((head, *map(_slice_row, evidence.slices)))))
+
+
+def _slice_row(found: Slice) -> tuple[str, ...]:
+    figures = ("" if value is None else f"{value:.4f}" for value in found.metrics.values())
+    means = f"{found.label_mean:.3f}", f"{found.predicted_mean:.3f}"
+    return f"{found.column}={found.value}", f"{found.rows:,}", str(found.days), *means, *figures
+
+
+def limits(workspace: Workspace, evidence: Evidence, manifest: Manifest) -> list[str]:
+    """What the spec says, and what the figures show to be weak or unproven."""
+    windows = manifest.training_set.windows
+    found = list(workspace.case.limits)
+    found.append(
+        f"It learnt from {windows['train']['first']} to {windows['train']['last']} and was judged on "
+        f"{evidence.first_day} to {evidence.last_day} only: about other seasons these figures say little."
+    )
+    for name, metrics in evidence.differences.items():
+        difference = metrics[evidence.metric]
+        if not difference.better:
+            found.append(f"That it betters {name} in {evidence.metric} is not shown: {interval(difference)}.")
+    predicted, observed = _means(evidence)
+    if abs(predicted - observed) > _WIDE_GAP:
+        found.append(f"The base rate moved: it predicted {predicted:.3f} on average where {observed:.3f} was observed.")
+    found += [
+        f"{one.column}={one.value} is off by {one.predicted_mean - one.label_mean:+.3f} on average "
+        f"({one.rows:,} rows on {one.days} days)."
+        for one in evidence.slices
+        if one.rows >= _LARGE_SLICE and abs(one.predicted_mean - one.label_mean) > _WIDE_GAP
+    ]
+    small = [f"{one.column}={one.value}" for one in evidence.slices if one.rows < _LARGE_SLICE]
+    if small:
+        found.append(f"Fewer than {_LARGE_SLICE} test rows, so hardly judged: {', '.join(small)}.")
+    return found
+
+
+def _means(evidence: Evidence) -> tuple[float, float]:
+    rows = sum(one.rows for one in evidence.reliability) or 1
+    predicted = sum(one.rows * one.predicted for one in evidence.reliability) / rows
+    return predicted, sum(one.rows * one.observed for one in evidence.reliability) / rows
+
+
+def _data(workspace: Workspace, challenger: Challenger, manifest: Manifest) -> Section:
+    data = challenger.trained_on
+    facts = [
+        ("what", "value"),
+        ("training set", f"{data.name}, version {data.version}"),
+        ("rows", f"{data.rows:,}"),
+        ("fingerprint", data.fingerprint),
+        ("features", f"{len(manifest.features)} of service {workspace.case.features.service}"),
+    ]
+    windows = [("window", "first", "last", "days", "rows")]
+    for name, span in manifest.training_set.windows.items():
+        windows.append((name, str(span["first"]), str(span["last"]), str(span["days"]), f"{span['rows']:,}"))
+    inputs = [("table", "version", "first", "last", "fingerprint")]
+    for name, read in sorted(_inputs(workspace, challenger).items()):
+        inputs.append((name, str(read.version), read.first, read.last, read.fingerprint[:16]))
+    return Section("Data", (Table(tuple(facts)), Table(tuple(windows)), Table(tuple(inputs))))
+
+
+def _inputs(workspace: Workspace, challenger: Challenger) -> Mapping[str, Input]:
+    """The tables, with versions, that the training set was frozen from."""
+    history = workspace.lake.history(challenger.trained_on.name)
+    return next((record.inputs for record in history if record.version == challenger.trained_on.version), {})
+
+
+def _search(workspace: Workspace, challenger: Challenger, manifest: Manifest) -> Section:
+    winner = (
+        f"Trial {manifest.trial} of {len(challenger.trials)} won with {manifest.metric} {manifest.search_value:.5f} on "
+        f"the validation days; seed {manifest.seed}; parameters {json.dumps(manifest.params, sort_keys=True)}."
+    )
+    drawn = pictures.learning_curves(
+        curves(workspace.settings.optuna_storage, challenger.study), manifest.metric, manifest.trial
+    )
+    shown = sorted(challenger.trials, key=lambda one: _rank(one))[:_SHOWN_TRIALS]
+    head = ("trial", "family", "state", manifest.metric, "seconds", "reason")
+    rows = tuple(
+        tuple(_cell(one.get(name)) for name in ("number", "family", "state", "value", "seconds", "reason"))
+        for one in shown
+    )
+    return Section("The search", (Text(winner), *([drawn] if drawn else []), Table((head, *rows))))
+
+
+def _rank(trial: Mapping[str, object]) -> tuple[bool, int]:
+    return trial.get("state") != "complete", int(str(trial.get("number", 0)))
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+def _again(workspace: Workspace, challenger: Challenger) -> Section:
+    name, as_of = workspace.case.name, challenger.more_tags.get("as_of", "")
+    frozen = f"--as-of {as_of} --version {challenger.trained_on.version}"
+    rebuild = f"python -m include.steps.train.rebuild --use-case {name} {frozen}"
+    train = f"airflow dags trigger {name}_train --conf '{json.dumps({'as_of': as_of})}'"
+    said = (
+        f"Made by run {challenger.dag_run_id} with the code of commit {challenger.code_version}. The first command "
+        "makes the training set again from the input versions above and fails unless its rows have the same "
+        "fingerprint; the second trains on it. The same code, seed and one worker give the same winner."
+    )
+    return Section("How to make it again", (Text(said), Command(f"make shell\n{rebuild}\n{train}")))

@@ -1,0 +1,72 @@
+"""Make a model's training set again from its record, and prove that its rows are the same.
+
+``python -m include.steps.train.rebuild --use-case flights --model 3`` starts from a registered model version;
+``--as-of 2013-10-31 --version 0`` names the frozen table instead. Settings come from the environment
+(``make shell``). Nothing is published.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from include.core.errors import ConfError, LifecycleError
+from include.registry import model_versions
+from include.steps.train import training_sets
+from include.steps.workspace import Workspace
+from include.training.training_set import open_training_set
+
+
+def rebuild_of_model(workspace: Workspace, version: int) -> str:
+    """Rebuild the training set of a registered model version; returns the fingerprint of its rows in the lake.
+
+    Raises:
+        LifecycleError: there is no such version, or it does not say what it was trained as of.
+        TrainingError: the frozen rows are not those that the model was trained on, or the rebuilt ones differ.
+    """
+    found = model_versions.version_info(workspace.settings.mlflow_tracking_uri, workspace.case.name, version)
+    as_of = found.tags.get("as_of")
+    if not as_of:
+        raise LifecycleError(
+            f"{workspace.case.name} version {version} has no tag as_of; rebuild its training set "
+            f"{found.tags.get('training_set')} with --as-of and --version"
+        )
+    number = int(found.tags["training_set_version"])
+    # the frozen table first: that it still is what the model was trained on
+    open_training_set(found.tags["training_set"], number, found.tags["training_set_fingerprint"])
+    return training_sets.rebuild(workspace, as_of, number)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m include.steps.train.rebuild", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("--use-case", required=True)
+    parser.add_argument("--model", type=int, help="a registered model version")
+    parser.add_argument("--as-of", help="the day at whose clock the training set was frozen")
+    parser.add_argument("--version", type=int, help="the Delta version of the frozen training set")
+    asked = parser.parse_args(arguments)
+    try:
+        workspace = Workspace.open(asked.use_case)
+        print(_rebuild(workspace, asked))
+    except LifecycleError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _rebuild(workspace: Workspace, asked: argparse.Namespace) -> str:
+    if asked.model is not None and asked.as_of is None and asked.version is None:
+        what, found = f"model version {asked.model}", rebuild_of_model(workspace, asked.model)
+    elif asked.model is None and asked.as_of is not None and asked.version is not None:
+        what = f"{training_sets.table_of(workspace, asked.as_of)} version {asked.version}"
+        found = training_sets.rebuild(workspace, workspace.check_partition(asked.as_of), asked.version)
+    else:
+        raise ConfError("give either --model, or --as-of and --version")
+    return f"{what}: the same rows again, fingerprint {found}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,182 @@
+"""How a model did on days it never saw, beside what needs no model at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict
+
+from include.core.errors import TrainingError
+from include.spec.training import ModelSettings
+from include.training.data import Floats, Window, Windows
+from include.training.judging.baselines import predict_baseline
+from include.training.judging.bootstrap import Difference, Interval, interval, paired_difference
+from include.training.judging.metrics import metrics_for
+from include.training.model import LoadedModel
+
+MODEL = "model"
+UNCALIBRATED = "model before calibration"
+_BINS = 10
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Slice(_Record):
+    """The rows where ``column`` is ``value`` (None: null); a metric is None where undefined."""
+
+    column: str
+    value: str | None
+    rows: int
+    days: int
+    label_mean: float
+    predicted_mean: float
+    metrics: dict[str, float | None]
+
+
+class Bin(_Record):
+    """A tenth of the rows by prediction: what was predicted and what happened, on average."""
+
+    rows: int
+    lowest: float
+    highest: float
+    predicted: float
+    observed: float
+
+
+class Evidence(_Record):
+    """Everything a promotion decision rests on; plain JSON through ``model_dump_json``.
+
+    Attributes:
+        metric: the primary metric's name.
+        first_day, last_day, days, rows: the test window.
+        metrics: by candidate (``model``, ``model before calibration``, each baseline) and metric.
+        differences: model minus baseline on the same resampled days, by baseline and metric.
+        slices: metrics by value of the spec's slice columns.
+        reliability: predictions against outcomes in ten bins of equal size.
+        importance: feature importance in the family's own unit, largest first.
+    """
+
+    metric: str
+    first_day: str
+    last_day: str
+    days: int
+    rows: int
+    metrics: dict[str, dict[str, Interval]]
+    differences: dict[str, dict[str, Difference]]
+    slices: tuple[Slice, ...]
+    reliability: tuple[Bin, ...]
+    importance: dict[str, float]
+
+    @property
+    def primary(self) -> Interval:
+        """The model's primary metric."""
+        return self.metrics[MODEL][self.metric]
+
+
+def evaluate(model: LoadedModel, windows: Windows, settings: ModelSettings, threads: int = 1) -> Evidence:
+    """Judge ``model`` on the test window; baselines learn from the train window."""
+    test = windows.test
+    predicted = model.predict(test.table, threads)
+    candidates: dict[str, Floats] = {MODEL: predicted}
+    if model.calibrator is not None:
+        candidates[UNCALIBRATED] = model.predict_raw(test.table, threads)
+    baselines = {baseline.name: predict_baseline(baseline, windows.train, test) for baseline in settings.baselines}
+    return Evidence(
+        metric=settings.metric,
+        first_day=test.day_names[0],
+        last_day=test.day_names[-1],
+        days=len(test.day_names),
+        rows=len(test.y),
+        metrics={name: _intervals(test, values, settings) for name, values in {**candidates, **baselines}.items()},
+        differences={name: differences(test, predicted, other, settings) for name, other in baselines.items()},
+        slices=_slices(test, predicted, settings),
+        reliability=reliability(test.y, predicted),
+        importance=model.importance(),
+    )
+
+
+def compare(
+    candidate: LoadedModel, other: LoadedModel, window: Window, settings: ModelSettings, threads: int = 1
+) -> Mapping[str, Difference]:
+    """Candidate minus other for every metric, on the same resampled days of ``window``."""
+    if candidate.manifest.task != other.manifest.task:
+        raise TrainingError(f"a {candidate.manifest.task} model cannot be compared with a {other.manifest.task} model")
+    ours, theirs = candidate.predict(window.table, threads), other.predict(window.table, threads)
+    return differences(window, ours, theirs, settings)
+
+
+def differences(window: Window, candidate: Floats, other: Floats, settings: ModelSettings) -> dict[str, Difference]:
+    """Candidate minus other predictions for every metric of the task."""
+    return {
+        metric.name: paired_difference(
+            metric,
+            window.y,
+            candidate,
+            other,
+            window.days,
+            resamples=settings.resamples,
+            seed=settings.seed,
+        )
+        for metric in metrics_for(settings.task)
+    }
+
+
+def _intervals(window: Window, predicted: Floats, settings: ModelSettings) -> dict[str, Interval]:
+    return {
+        metric.name: interval(
+            metric, window.y, predicted, window.days, resamples=settings.resamples, seed=settings.seed
+        )
+        for metric in metrics_for(settings.task)
+    }
+
+
+def _slices(window: Window, predicted: Floats, settings: ModelSettings) -> tuple[Slice, ...]:
+    found = []
+    for column in settings.slices:
+        encoded = pc.dictionary_encode(window.table.column(column), null_encoding="encode").combine_chunks()
+        codes = encoded.indices.to_numpy()
+        for code, value in enumerate(encoded.dictionary.to_pylist()):
+            rows = np.flatnonzero(codes == code)
+            found.append(_slice(column, None if value is None else str(value), rows, window, predicted, settings))
+    return tuple(sorted(found, key=lambda one: (settings.slices.index(one.column), -one.rows, str(one.value))))
+
+
+def _slice(
+    column: str,
+    value: str | None,
+    rows: np.ndarray[tuple[int], np.dtype[np.int64]],
+    window: Window,
+    predicted: Floats,
+    settings: ModelSettings,
+) -> Slice:
+    y, p = window.y[rows], predicted[rows]
+    values = {metric.name: metric.value(y, p) for metric in metrics_for(settings.task)}
+    return Slice(
+        column=column,
+        value=value,
+        rows=len(rows),
+        days=len(np.unique(window.days[rows])),
+        label_mean=float(y.mean()),
+        predicted_mean=float(p.mean()),
+        metrics={name: number if np.isfinite(number) else None for name, number in values.items()},
+    )
+
+
+def reliability(y: Floats, predicted: Floats) -> tuple[Bin, ...]:
+    """Mean prediction and outcome in at most ten bins of equal size, ascending."""
+    order = np.argsort(predicted, kind="stable")
+    return tuple(
+        Bin(
+            rows=len(rows),
+            lowest=float(predicted[rows].min()),
+            highest=float(predicted[rows].max()),
+            predicted=float(predicted[rows].mean()),
+            observed=float(y[rows].mean()),
+        )
+        for rows in np.array_split(order, _BINS)
+        if len(rows)
+    )

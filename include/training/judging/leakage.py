@@ -1,0 +1,149 @@
+"""Does one column already know the answer? Each feature alone, and its being null, against the label.
+
+A feature made of what was known at the clock orders rows a little better than chance. One that alone
+orders them almost perfectly, or whose absence settles the label (an aircraft is assigned only to
+flights that fly), carries the outcome.
+
+Where few rows are null the order of all rows says nothing: forty nulls among thousands of rows hardly move the
+area under the curve, be they all positive. Such rows are judged by themselves, the few that are not null
+likewise: an exact binomial test says whether their label rate can be that of the other rows. Rows of one day
+share one cause (the weather station of an airport fails in the storm that closes it), which no test of single
+rows knows. So they must lie on several days, and nearly all have one label, not just an unusual share of it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from include.spec.training import ModelSettings
+from include.training.data import Floats, split
+from include.training.judging.metrics import metric
+
+_SAMPLE = 40_000
+_FEWEST_ROWS, _FEWEST_DAYS = 30, 5
+_CHANCE = 1e-6  # hundreds of columns are tested, and rows of one day depend on each other
+_RARE = 0.2
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One column's power over the label.
+
+    Attributes:
+        feature: the column.
+        by: ``value``: its values order the rows; ``null``: only whether it is null; ``known``: the same, where
+            the rows that are not null settle the label.
+        auc: area under the ROC curve, 0.5 to 1, whichever direction.
+        rows: rows that were looked at, or rows where the column is null (known).
+        rate: mean label of those rows.
+        flagged: whether it is above the threshold or nearly settles the label.
+    """
+
+    feature: str
+    by: Literal["value", "null", "known"]
+    auc: float
+    rows: int
+    rate: float
+    flagged: bool
+
+
+def probe(
+    table: pa.Table, settings: ModelSettings, *, threshold: float = 0.8, sample: int = _SAMPLE
+) -> tuple[Probe, ...]:
+    """Probe every feature of a training set, strongest first: its values on a seeded sample, its nulls in all rows.
+
+    A number is judged by its rank, a category by its label rate in the other half of the sample. A
+    regression label is judged as above or below its median. Being null is also flagged when it settles the
+    label of the null rows, or of the others: at least 30 rows on 5 days, among which the rarer label has at most
+    a fifth of its usual share, and which chance makes so in less than one case of a million.
+    """
+    windows = split(table, settings)
+    encoding = windows.encoding
+    rng = np.random.default_rng(settings.seed)
+    every_y = _classes(table, settings)
+    _, days = np.unique(table.column(settings.day_column).cast(pa.string()).to_numpy(), return_inverse=True)
+    drawn, y = table, every_y
+    if table.num_rows > sample:
+        chosen = np.sort(rng.choice(table.num_rows, sample, replace=False))
+        drawn, y = table.take(pa.array(chosen)), every_y[chosen]
+    x = encoding.encode(drawn)
+    half = rng.random(len(y)) < 0.5
+    found = []
+    for i, feature in enumerate(encoding.features):
+        values = x[:, i].astype(np.float64)
+        if feature.categories is not None:
+            values = _cross_rate(values, y, half)
+        found.append(_by_value(feature.name, values, y, threshold))
+        null = pc.is_null(table.column(feature.name), nan_is_null=True).to_numpy()
+        if null.any():
+            found.append(_by_null(feature.name, null, every_y, days, threshold))
+    return tuple(sorted(found, key=lambda one: (not one.flagged, -one.auc, one.feature, one.by)))
+
+
+def _classes(table: pa.Table, settings: ModelSettings) -> Floats:
+    y: Floats = table.column(settings.label).cast(pa.float64()).to_numpy()
+    return y if settings.task == "binary" else (y > np.median(y)).astype(np.float64)
+
+
+def _cross_rate(codes: Floats, y: Floats, half: NDArray[np.bool_]) -> Floats:
+    """Each row's category rate, learnt from the half of the rows that it is not in."""
+    known = np.nan_to_num(codes, nan=-1.0).astype(np.int64) + 1
+    size = int(known.max()) + 1
+    rates = np.empty(len(y))
+    for mine in (half, ~half):
+        mean = y[~mine].mean() if (~mine).any() else 0.0
+        count = np.bincount(known[~mine], minlength=size)
+        total = np.bincount(known[~mine], weights=y[~mine], minlength=size)
+        rates[mine] = ((total + mean) / (count + 1))[known[mine]]
+    return rates
+
+
+def _by_value(name: str, values: Floats, y: Floats, threshold: float) -> Probe:
+    known = np.isfinite(values)
+    auc = _auc(y[known], values[known])
+    rate = float(y[known].mean()) if known.any() else math.nan
+    return Probe(name, "value", auc, int(known.sum()), rate, auc >= threshold)
+
+
+def _by_null(name: str, null: NDArray[np.bool_], y: Floats, days: NDArray[np.int64], threshold: float) -> Probe:
+    groups: dict[Literal["null", "known"], NDArray[np.bool_]] = {"null": null, "known": ~null}
+    settled = [by for by, rows in groups.items() if _settles(rows, y, days)]
+    by = settled[0] if settled else "null"
+    rows = groups[by]
+    auc = _auc_of(null, y)
+    return Probe(name, by, auc, int(rows.sum()), float(y[rows].mean()), bool(settled) or auc >= threshold)
+
+
+def _auc(y: Floats, values: Floats) -> float:
+    auc = metric("auc").value(y, values) if len(y) else math.nan
+    return 0.5 if math.isnan(auc) else max(auc, 1 - auc)
+
+
+def _auc_of(chosen: NDArray[np.bool_], y: Floats) -> float:
+    """The area of a column that only says yes or no, without sorting all rows."""
+    positives, negatives = float(y.sum()), float(len(y) - y.sum())
+    if positives == 0 or negatives == 0:
+        return 0.5
+    hits = float(y[chosen].sum())
+    return 0.5 + abs(hits / positives - (int(chosen.sum()) - hits) / negatives) / 2
+
+
+def _settles(rows: NDArray[np.bool_], y: Floats, days: NDArray[np.int64]) -> bool:
+    """Whether nearly all of ``rows`` have one label, on several days, and not by chance."""
+    count = int(rows.sum())
+    if count < _FEWEST_ROWS or count == len(y):
+        return False
+    rate, base = float(y[rows].mean()), float(y.mean())
+    if min(rate, 1 - rate) > _RARE * min(base, 1 - base) or len(np.unique(days[rows])) < _FEWEST_DAYS:
+        return False
+    # hardly any column comes this far, and the import takes longer than all the rest
+    from scipy.stats import binomtest
+
+    return bool(binomtest(int(y[rows].sum()), count, float(y[~rows].mean())).pvalue < _CHANCE)
