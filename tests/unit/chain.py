@@ -28,7 +28,7 @@ from include.core.settings import Settings
 from include.lake.lake import Lake
 from include.lake.records import Attempt
 from include.sources.adapter import REFERENCE
-from include.spec import use_case as spec
+from include.spec import loading as spec
 from include.spec.use_case import UseCase
 from include.steps import features, ingest, publishing
 from include.steps.promote import promotion

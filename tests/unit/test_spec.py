@@ -16,7 +16,8 @@ from pydantic import ValidationError
 from include.core import yaml_file
 from include.core.errors import SpecError, UnknownPartition
 from include.core.settings import REPOSITORY
-from include.spec import use_case
+from include.core.words import nearest
+from include.spec import loading
 from include.spec.loading import MORE_FOLDERS, broken_use_cases, json_schema, load_use_case, load_use_cases
 from include.spec.use_case import FOLDER
 
@@ -248,7 +249,7 @@ def test_what_many_are_like_is_parsed_once_and_read_anew_when_it_has_changed(
     base = write("base", values("base"))
     for number in range(5):
         write(f"copy_{number}", {"name": f"copy_{number}", "like": "base", "training": {"trials": 10 + number}})
-    use_case._parsed.cache_clear()
+    loading._parsed.cache_clear()
     parsed: list[str] = []
     parse = yaml_file.parse
     monkeypatch.setattr(yaml_file, "parse", lambda text: parsed.append(text) or parse(text))
@@ -313,5 +314,5 @@ def test_further_folders_are_separated_as_in_path(tmp_path: Path, monkeypatch: p
     assert [case.name for case in load_use_cases()] == ["flights", "flights_live", "one", "two"]
 
 
-def test_nearest_is_silent_when_nothing_is_near() -> None:
-    assert use_case.nearest("zzz", ["log_loss"]) == ""
+def test_nearest_lists_the_known_words_when_none_is_near() -> None:
+    assert nearest("zzz", ["log_loss"]) == "; known are log_loss"
