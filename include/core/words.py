@@ -14,7 +14,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     The clause names the closest known word; without a close one it lists all, if they are few; else it is empty.
     """
     names = sorted(known)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(word, names, n=1)
     if close:
         return f'; did you mean "{close[0]}"?'
     return f"; known are {', '.join(names)}" if 0 < len(names) <= _FEW else ""
