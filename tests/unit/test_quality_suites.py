@@ -90,7 +90,7 @@ def test_unknown_type_of_a_column(tmp_path: Path) -> None:
 def test_key_and_partition_column_must_be_declared(tmp_path: Path) -> None:
     found = faults(tmp_path, columns={"id": "BIGINT"}, key=["idd"])
     assert 'suites/tiny.yaml: key: column "idd" is not under `columns`; did you mean "id"?' in found
-    assert 'suites/tiny.yaml: columns: column "ds" is not under `columns`' in found
+    assert 'suites/tiny.yaml: columns: column "ds" is not under `columns`; known are id' in found
 
 
 def test_table_is_called_as_its_file(tmp_path: Path) -> None:
