@@ -15,7 +15,7 @@ from include.sources.adapter import REFERENCE
 from include.spec.loading import load_use_case
 from include.steps.score import scoring
 from include.steps.workspace import Workspace
-from include.training.judging.bootstrap import Interval
+from include.training.interval import Interval
 from include.training.judging.evidence import MODEL, Evidence
 from include.training.model import EVIDENCE
 from include.training.study.study import study_progress
