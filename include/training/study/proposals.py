@@ -15,7 +15,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
 
 from include.core.errors import TrainingError
-from include.spec.families import Choice, Dimension, Fixed, Span
+from include.spec.families import Choice, Dimension, Fixed, Searched
 from include.spec.training import ModelSettings
 from include.training.families.base import STEPS, starting_point
 
@@ -59,7 +59,7 @@ def grid(settings: ModelSettings) -> list[dict[str, Any]]:
     return [points[i] for i in order]
 
 
-def _free(settings: ModelSettings, family: str) -> list[tuple[str, Span | Choice]]:
+def _free(settings: ModelSettings, family: str) -> list[tuple[str, Searched | Choice]]:
     space = settings.space(family).items()
     return [(key, dimension) for key, dimension in space if not isinstance(dimension, Fixed)]
 
@@ -67,7 +67,7 @@ def _free(settings: ModelSettings, family: str) -> list[tuple[str, Span | Choice
 def _axis(dimension: Dimension, points: int) -> Sequence[Any]:
     if isinstance(dimension, Choice):
         return dimension.options
-    assert isinstance(dimension, Span)
+    assert isinstance(dimension, Searched)
     spread = np.geomspace if dimension.log else np.linspace
     # rounding must not leave the range
     values = np.clip(spread(dimension.low, dimension.high, points), dimension.low, dimension.high)
