@@ -9,7 +9,7 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from include.core import partitions
 from include.core.errors import UnknownPartition
-from include.core.settings import REPOSITORY
+from include.core.repository import REPOSITORY
 from include.core.words import nearest
 from include.spec.accelerator import AcceleratorSpec
 from include.spec.families import METRICS

@@ -13,7 +13,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from include.core.settings import REPOSITORY, Settings
+from include.core.repository import REPOSITORY
+from include.core.settings import Settings
 from tests.benchmarks.limits import thread_environ, threads
 
 CACHE = Path(os.environ.get("BENCH_CACHE") or REPOSITORY / "var" / "bench" / "data").resolve()

@@ -14,7 +14,6 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -198,7 +197,7 @@ def _train_autumn(folder: Path) -> None:
 def copy(workspace: Workspace, folder: Path) -> Workspace:
     """``workspace`` with a lake, registry, ledger and model cache of its own; MLflow stays shared."""
     origin = Path(workspace.settings.lake_root).parent
-    settings = replace(settings_in(folder), mlflow_tracking_uri=workspace.settings.mlflow_tracking_uri)
+    settings = settings_in(folder).model_copy(update={"mlflow_tracking_uri": workspace.settings.mlflow_tracking_uri})
     if not (origin / "mlflow.db").exists():
         settings = settings_in(folder)
     shutil.copytree(origin / "lake", folder / "lake", ignore=shutil.ignore_patterns("_stages"))
@@ -231,7 +230,7 @@ def rows_of(workspace: Workspace, table: str, key: str) -> pa.Table:
 def until(workspace: Workspace, folder: Path, key: str) -> Workspace:
     """A lake with nothing but the raw rows that were known at the clock of ``key``."""
     case = workspace.case
-    settings = replace(settings_in(folder), mlflow_tracking_uri=workspace.settings.mlflow_tracking_uri)
+    settings = settings_in(folder).model_copy(update={"mlflow_tracking_uri": workspace.settings.mlflow_tracking_uri})
     known = Workspace(settings, case)
     clock = pa.scalar(partitions.clock(key, case.time_zone), pa.timestamp("us", "UTC"))
     for name in case.raw:
