@@ -77,6 +77,8 @@ class Settings(EnvironmentSettings):
     Attributes:
         lake_root: folder or ``s3://`` address that holds every Delta table.
         reports_root: folder of data docs, drift reports and model cards.
+        work_root: folder of intermediate files: encoded training sets, checkpoints, fitted models before they are
+            registered, downloaded models. Deletable without loss while no task runs.
         online_store: file of the embedded Feast online store.
         feast_registry: SQLAlchemy address of Feast's registry.
         optuna_storage: SQLAlchemy address of the Optuna studies.
@@ -97,6 +99,7 @@ class Settings(EnvironmentSettings):
 
     lake_root: Annotated[Text, AfterValidator(lambda root: root.rstrip("/"))]
     reports_root: Text
+    work_root: Text
     online_store: Text
     feast_registry: Text
     optuna_storage: Text

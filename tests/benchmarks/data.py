@@ -53,6 +53,7 @@ def settings(home: Path, memory: str = "4GB") -> Settings:
     return Settings(
         lake_root=str(home / "lake"),
         reports_root=str(home / "reports"),
+        work_root=str(home / "work"),
         online_store=str(home / "online.db"),
         feast_registry=f"sqlite:///{home / 'registry.db'}",
         optuna_storage="unused",

@@ -20,6 +20,7 @@ def workspace(tmp_path: Path) -> Workspace:
     settings = Settings(
         lake_root=root,
         reports_root=root,
+        work_root=root,
         online_store=f"{root}/online.db",
         feast_registry="sqlite://",
         optuna_storage="sqlite://",

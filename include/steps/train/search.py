@@ -40,24 +40,8 @@ class Places:
 
 def places(workspace: Workspace) -> Places:
     """Where the searches of the workspace's use case keep their files."""
-    root = Path(workspace.settings.reports_root) / "sweeps" / workspace.case.name
+    root = Path(workspace.settings.work_root) / "searches" / workspace.case.name
     return Places(root / "prepared", root / "checkpoints", SharedFolder(root / "known"))
-
-
-def work(workspace: Workspace, training_set: dict[str, Any], trials: int | None) -> dict[str, Any]:
-    """Be one worker of the study, in this process, until its shared budget is settled; returns where it stands."""
-    frozen, where = frozen_set(workspace, training_set), places(workspace)
-    study.search(
-        workspace.settings.optuna_storage,
-        study_of(workspace, frozen),
-        frozen,
-        workspace.case.training,
-        trials=trials,
-        threads=1,
-        prepared=where.prepared,
-        checkpoints=where.checkpoints,
-    )
-    return progress(workspace, training_set)
 
 
 def arguments(
@@ -124,7 +108,7 @@ def fit(workspace: Workspace, training_set: dict[str, Any], attempt: Attempt) ->
     """
     frozen = training_sets.load(training_set)
     # a folder for each attempt: what a killed one left is never taken for a model
-    folder = workspace.report_folder("models", attempt) / f"attempt-{attempt.number}"
+    folder = workspace.work_folder("fits", attempt) / f"attempt-{attempt.number}"
     fitted = fitting.fit_best(
         workspace.settings.optuna_storage,
         study_of(workspace, frozen),
