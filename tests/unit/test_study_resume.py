@@ -106,8 +106,8 @@ def test_checkpoints_come_no_more_often_than_asked_and_only_with_a_lease(tmp_pat
 # a worker that is slow after each step, so that it can be killed between two of them
 SLOW = """
 import sys, time
-from include.training import checkpoints
-from include.training.worker import main
+from include.training.study import checkpoints
+from include.training.study.worker import main
 keep = checkpoints.SlotCheckpoints.keep
 def slow(self, step, write):
     keep(self, step, write)

@@ -25,7 +25,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 STUCK = """
 import sys, time
 from include.training.families.boosting import LightGbm
-from include.training.worker import main
+from include.training.study.worker import main
 LightGbm.fit = lambda *_: time.sleep(600)
 main(sys.argv[1:])
 """
