@@ -18,7 +18,7 @@ from include.steps.workspace import Workspace
 from include.training.interval import Interval
 from include.training.judging.evidence import MODEL, Evidence
 from include.training.model import EVIDENCE
-from include.training.study.study import study_progress
+from include.training.study.results import study_progress
 
 Row = tuple[str, ...]
 Section = tuple[str, list[Row]]

@@ -33,9 +33,9 @@ from include.training.model import (
     load_model,
     save_model,
 )
-from include.training.study.kept import KeptTrials
-from include.training.study.shared import treated_rows
-from include.training.study.study import BestTrial, best_trials, study_progress
+from include.training.study.kept_trials import KeptTrials
+from include.training.study.prepared import treated_rows
+from include.training.study.results import BestTrial, best_trials, study_progress
 from include.training.training_set import TrainingSet
 
 _LIBRARIES = ("lightgbm", "scikit-learn", "optuna", "numpy", "pyarrow")

@@ -6,13 +6,13 @@ from typing import Any
 
 from include.steps.train import search
 from include.steps.workspace import Workspace
-from include.training.study import study
+from include.training.study import searching
 
 
 def run_search(workspace: Workspace, training_set: dict[str, Any], trials: int | None = None) -> None:
     """Be one worker of the training set's study until its budget is settled."""
     frozen, where = search.frozen_set(workspace, training_set), search.places(workspace)
-    study.search(
+    searching.search(
         workspace.settings.optuna_storage,
         search.study_of(workspace, frozen),
         frozen,

@@ -15,7 +15,7 @@ from include.training.fit import FittedModel, fit_best
 from include.training.judging.evidence import MODEL, Evidence, differences
 from include.training.judging.metrics import metric
 from include.training.model import digest, load_model, verify
-from include.training.study.study import search, study_name
+from include.training.study.searching import search, study_name
 from include.training.training_set import TrainingSet
 from tests.unit.training_rows import REGRESSION, model_settings, training_rows
 

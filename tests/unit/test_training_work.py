@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from include.steps.train import search
-from include.training.study.study import trials_table
+from include.training.study.results import trials_table
 from tests.unit import promotion_case
 from tests.unit.search_case import run_search
 

@@ -16,8 +16,8 @@ from include.steps.workspace import Workspace
 from include.training import fit as fitting
 from include.training.judging.evidence import Evidence
 from include.training.model import EVIDENCE, load_model
-from include.training.study import study
-from include.training.study.shared import Frozen, SharedFolder, discard_data
+from include.training.study import results, searching
+from include.training.study.prepared import Frozen, SharedFolder, discard_data
 from include.training.training_set import TrainingSet
 
 _log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ def arguments(
 
 def progress(workspace: Workspace, training_set: dict[str, Any]) -> dict[str, Any]:
     """Where the study of a training set stands."""
-    found = study.study_progress(
+    found = results.study_progress(
         workspace.settings.optuna_storage, study_of(workspace, frozen_set(workspace, training_set))
     )
     _log.info("%s", found)
@@ -129,7 +129,7 @@ def describe(workspace: Workspace, fitted: dict[str, Any], attempt: Attempt) -> 
     """Everything that is registered about a fitted model."""
     frozen = training_sets.load(fitted["training_set"])
     settings = workspace.settings
-    trials = study.trials_table(settings.optuna_storage, study_of(workspace, frozen)).to_pylist()
+    trials = results.trials_table(settings.optuna_storage, study_of(workspace, frozen)).to_pylist()
     described = challenger.describe(
         _read(Path(fitted["model_dir"]), fitted["digest"]),
         frozen,
@@ -152,4 +152,4 @@ def _read(folder: Path, digest: str) -> fitting.FittedModel:
 
 def study_of(workspace: Workspace, training_set: TrainingSet | Frozen) -> str:
     """The study's name: one for each training set and search space."""
-    return study.study_name(workspace.case.name, training_set.fingerprint, workspace.case.training)
+    return searching.study_name(workspace.case.name, training_set.fingerprint, workspace.case.training)
