@@ -6,7 +6,7 @@ import contextlib
 import logging
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,8 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from include.core.errors import LeaseLost, TrainingError
-from include.training.data import Floats
 from include.training.families import family
-from include.training.families.base import Fitting, Model, NoCheckpoints, Pruned
+from include.training.families.base import Fitting, NoCheckpoints, Pruned
 from include.training.imbalance import corrected
 from include.training.judging.metrics import metric
 from include.training.study import slots
@@ -34,15 +33,6 @@ _log = logging.getLogger(__name__)
 
 class OutOfTime(Pruned):
     """The study's time is used up and it has a result: a running trial ends where it is."""
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A fitted trial; ``predicted`` are its predictions of the validation window, at the true odds."""
-
-    model: Model
-    predicted: Floats
-    value: float
 
 
 class TrialRunner:
