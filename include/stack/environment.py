@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from include.core.settings import REPOSITORY
+from include.core.repository import REPOSITORY
 from include.stack.envfile import parse_env
 from include.stack.layout import Layout
 from include.stack.secrets import FOR_PEOPLE

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from include.core.errors import SettingsError
-from include.core.settings import REPOSITORY
+from include.core.repository import REPOSITORY
 from include.stack.envfile import parse_env
 
 # sun_path holds 108 bytes with its terminating zero

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 from include.core.errors import LifecycleError
-from include.core.settings import REPOSITORY
+from include.core.repository import REPOSITORY
 from include.stack.environment import service_environ
 from include.stack.launch import LAUNCH
 from include.stack.layout import Layout

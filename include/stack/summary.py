@@ -15,10 +15,10 @@ from include.sources.adapter import REFERENCE
 from include.spec.loading import load_use_case
 from include.steps.score import scoring
 from include.steps.workspace import Workspace
-from include.training.judging.bootstrap import Interval
+from include.training.interval import Interval
 from include.training.judging.evidence import MODEL, Evidence
 from include.training.model import EVIDENCE
-from include.training.study.study import study_progress
+from include.training.study.results import study_progress
 
 Row = tuple[str, ...]
 Section = tuple[str, list[Row]]

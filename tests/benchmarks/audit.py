@@ -76,7 +76,7 @@ def _keys(staged: list[str]) -> list[str]:
 
 
 def ours(outcomes: str) -> Work:
-    from include.core.settings import REPOSITORY
+    from include.core.repository import REPOSITORY
     from include.quality.audit import AuditPlace, audit
     from include.quality.suites import load_suite
     from include.spec.suite import Suite

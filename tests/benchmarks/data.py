@@ -13,7 +13,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from include.core.settings import REPOSITORY, Settings
+from include.core.repository import REPOSITORY
+from include.core.settings import Settings
 from tests.benchmarks.limits import thread_environ, threads
 
 CACHE = Path(os.environ.get("BENCH_CACHE") or REPOSITORY / "var" / "bench" / "data").resolve()
@@ -52,6 +53,7 @@ def settings(home: Path, memory: str = "4GB") -> Settings:
     return Settings(
         lake_root=str(home / "lake"),
         reports_root=str(home / "reports"),
+        work_root=str(home / "work"),
         online_store=str(home / "online.db"),
         feast_registry=f"sqlite:///{home / 'registry.db'}",
         optuna_storage="unused",

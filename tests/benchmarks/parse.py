@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from include.core.settings import REPOSITORY
+from include.core.repository import REPOSITORY
 from tests.benchmarks.cases import Call, Facts, Row, Scale, Target, Work
 
 SCRIPT = REPOSITORY / "tests" / "dags" / "parse_dags.py"

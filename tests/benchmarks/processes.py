@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from include.core.settings import REPOSITORY
+from include.core.repository import REPOSITORY
 from tests.benchmarks.cases import Call
 from tests.benchmarks.limits import thread_environ
 

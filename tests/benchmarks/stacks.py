@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from include.core import partitions
-from include.core.settings import REPOSITORY, Settings
+from include.core.repository import REPOSITORY
+from include.core.settings import Settings
 from include.lake.records import Attempt
 from include.spec.loading import load_use_case
 from include.stack import demo

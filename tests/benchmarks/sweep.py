@@ -20,7 +20,7 @@ from typing import Any
 from tests.benchmarks.cases import Call, Facts, Row, Scale, Target, Work
 
 _PRELOAD = [
-    "include.training.study.worker", "include.training.study.study", "include.training.families.boosting",
+    "include.training.study.worker", "include.training.study.searching", "include.training.families.boosting",
     "include.training.families.logistic", "include.training.families.mlp", "tests.benchmarks.sweep",
     "alembic.command", "optuna.storages._rdb.storage",
 ]  # fmt: skip
@@ -65,7 +65,7 @@ def prepared(size: int, shared: bool) -> Work:
     from include.training.families import family
     from include.training.families.base import Fitting
     from include.training.judging.metrics import metric
-    from include.training.study.shared import Frozen, open_data
+    from include.training.study.prepared import Frozen, open_data
     from include.training.training_set import open_training_set
 
     folder = Path(tempfile.mkdtemp(prefix="sweep-"))
@@ -124,7 +124,7 @@ def _sweep(settings: Any, size: int, simulated: float) -> Work:
 
 
 def _facts(storage: str, name: str, wall: float, settings: Any) -> Facts:
-    from include.training.study.study import trials_table
+    from include.training.study.results import trials_table
 
     trials = trials_table(storage, name).to_pylist()
     assert sorted(trial["slot"] for trial in trials) == list(range(settings.trials)), "the budget is not met"

@@ -14,7 +14,7 @@ from include.sources.adapter import REFERENCE
 from include.stack.api import Json
 from include.steps import features
 from include.steps.train import search, training_sets
-from include.training.study import study
+from include.training.study import results
 from tests.e2e.conftest import DAYS, FIRST, LAST, LOADED, TRIALS, Backfilled, Retrained, Trained
 from tests.e2e.deployment import CASE, CHAIN, Deployment, dag
 
@@ -47,7 +47,7 @@ def test_killed_workers_do_not_cost_the_search_a_trial(bootstrapped: Deployment,
     run_id = str(trained.run["dag_run_id"])
     frozen = bootstrapped.api.xcom(dag("train"), run_id, "freeze_training_set")
     name = search.study_of(bootstrapped.workspace, training_sets.load(frozen))
-    progress = study.study_progress(bootstrapped.workspace.settings.optuna_storage, name)
+    progress = results.study_progress(bootstrapped.workspace.settings.optuna_storage, name)
     assert trained.killed >= 1, "no worker was killed in the middle of a trial"
     assert progress.lost >= 1
     assert (progress.total, progress.done + progress.pruned, progress.failed, progress.running) == (

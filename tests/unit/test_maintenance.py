@@ -14,8 +14,8 @@ from include.lake.lake import DeltaTable, Lake
 from include.steps import maintenance
 from include.steps.train import search, training_sets
 from include.steps.workspace import Workspace
+from include.training.study.shared_study import SharedStudy, join_study
 from include.training.study.storage import open_store
-from include.training.study.sweep import Sweep, open_sweep
 from tests.unit import chain
 
 TABLE = "autumn/raw/outcomes"
@@ -199,14 +199,14 @@ def test_old_stages_and_claims_go_and_young_ones_stay(workspace: Workspace) -> N
 # ---- what searches left -----------------------------------------------------------------------------
 
 
-def sweep(workspace: Workspace, study: str) -> Sweep:
+def sweep(workspace: Workspace, study: str) -> SharedStudy:
     """A study with one checkpoint, as a worker sees it."""
     slot = search.places(workspace).checkpoints / study / "slot-0000" / "trial-0000" / "step-01"
     slot.mkdir(parents=True)
     (slot / "state.json").write_text("{}")
     settings = workspace.case.training
     store = open_store(workspace.settings.optuna_storage, settings.heartbeat_seconds, settings.grace_seconds)
-    return open_sweep(store, study, "fingerprint", settings, budget=3)
+    return join_study(store, study, "fingerprint", settings, budget=3)
 
 
 def left(workspace: Workspace) -> list[str]:

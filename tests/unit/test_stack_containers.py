@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from include.core.errors import SettingsError
-from include.core.settings import REPOSITORY, Settings
+from include.core.repository import REPOSITORY
+from include.core.settings import Settings
 from include.stack.containers import write_compose_env
 from include.stack.envfile import parse_env
 from include.stack.environment import SETTINGS_FILE

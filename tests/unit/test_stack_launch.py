@@ -8,7 +8,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from include.core.settings import REPOSITORY
+from include.core.repository import REPOSITORY
 from include.stack.launch import LAUNCH
 
 PROGRAM = """

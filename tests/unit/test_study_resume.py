@@ -22,7 +22,8 @@ from include.training.families import family
 from include.training.families.base import Fitting
 from include.training.judging.metrics import metric
 from include.training.study.checkpoints import SlotCheckpoints
-from include.training.study.study import search, study_name, study_progress, trials_table
+from include.training.study.results import study_progress, trials_table
+from include.training.study.searching import search, study_name
 from include.training.training_set import TrainingSet
 from tests.unit.test_training_families import few, point
 from tests.unit.training_rows import model_settings, training_rows

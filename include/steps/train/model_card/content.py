@@ -12,7 +12,7 @@ from include.steps.train.model_card import pictures
 from include.steps.train.model_card.blocks import Block, Command, Listing, Section, Table, Text
 from include.steps.train.model_card.curves import curves
 from include.steps.workspace import Workspace
-from include.training.judging.bootstrap import Interval
+from include.training.interval import Interval
 from include.training.judging.evidence import MODEL, Evidence, Slice
 from include.training.model import MANIFEST, Manifest
 
