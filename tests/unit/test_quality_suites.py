@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from include.core.errors import SpecError
-from include.quality import expectations
+from include.quality import expectations, gx_private
 from include.quality.audit import audit
 from include.quality.suites import load_suite, load_suites
 from tests.unit.quality_case import KEYS, place, rows, rule, suite
@@ -145,8 +145,8 @@ ARGUMENTS: dict[str, Any] = {
 
 def test_everything_that_is_not_refused_runs_over_duckdb(tmp_path: Path) -> None:
     rules = []
-    for name in sorted(set(expectations.known_types()) - set(expectations.REFUSED)):
-        kwargs = {key: ARGUMENTS[key] for key in expectations.arguments(name) & set(ARGUMENTS)}
+    for name in sorted(set(gx_private.known_types()) - set(expectations.REFUSED)):
+        kwargs = {key: ARGUMENTS[key] for key in gx_private.arguments(name) & set(ARGUMENTS)}
         if any(word in name for word in ("regex", "like", "length")):
             kwargs["column"] = "carrier"
         rules.append(rule(name, "warning", **kwargs))
