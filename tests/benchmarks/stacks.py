@@ -27,7 +27,8 @@ from include.core.settings import REPOSITORY, Settings
 from include.lake.records import Attempt
 from include.spec.loading import load_use_case
 from include.stack import demo
-from include.stack.api import AirflowApi, Json, airflow_command
+from include.stack.airflow_cli import airflow_command
+from include.stack.api import AirflowApi, Json
 from include.stack.layout import Layout
 from include.stack.pools import ensure_pools
 from include.stack.stack import Stack

@@ -12,8 +12,9 @@ from typing import TypeVar
 
 import psutil
 
-from include.stack.api import FINISHED, AirflowApi, Json, airflow_command
-from include.stack.demo import explain_failure
+from include.stack.airflow_cli import airflow_command
+from include.stack.api import FINISHED, AirflowApi, Json
+from include.stack.failures import explain_failure
 from include.stack.layout import Layout
 from include.stack.stack import Stack
 from include.steps.workspace import Workspace
