@@ -66,8 +66,8 @@ def in_process(case: str, days: int) -> Work:
         workspace = prepared.workspace()
         total: dict[str, float] = {}
         for key in state["keys"]:  # type: ignore[attr-defined]
-            for stage, seconds in stacks.one_day(workspace, key).items():
-                total[stage] = total.get(stage, 0.0) + seconds
+            for step, seconds in stacks.one_day(workspace, key).items():
+                total[step] = total.get(step, 0.0) + seconds
         return total
 
     return Work(run, before)

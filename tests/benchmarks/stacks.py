@@ -36,7 +36,7 @@ from include.steps.workspace import Workspace
 from tests.benchmarks.data import CACHE
 
 CHAIN = ("ingest", "features", "score", "monitor")
-STAGES = ("bootstrap", "train", "promote", *CHAIN)
+STEPS = ("bootstrap", "train", "promote", *CHAIN)
 SMALL = "flights_small"
 SMALL_LOADED_TO = "2013-02-28"
 SCORED_DAYS = 15
@@ -113,8 +113,8 @@ class Prepared:
         from include.steps.score import scoring
 
         api = AirflowApi.from_layout(self.start().layout)
-        for stage in STAGES:
-            api.unpause(f"{self.case}_{stage}")
+        for step in STEPS:
+            api.unpause(f"{self.case}_{step}")
         finish(api, f"{self.case}_bootstrap", {"from": "2013-01-01", "to": SMALL_LOADED_TO})
         scored_from = partitions.shift(SMALL_LOADED_TO, -SCORED_DAYS)
         finish(api, f"{self.case}_train", {"trials": 4, "as_of": scored_from})
@@ -156,7 +156,7 @@ class Prepared:
             stack.up()
         ensure_pools(stack.layout)
         api = AirflowApi.from_layout(stack.layout)
-        api.wait_for_dags([f"{self.case}_{stage}" for stage in STAGES])
+        api.wait_for_dags([f"{self.case}_{step}" for step in STEPS])
         # a training that the monitor asks for waits: the calls in a process do not train either
         api.pause(f"{self.case}_train")
         given = stack.environ()
@@ -214,7 +214,7 @@ def one_day_through_airflow(api: AirflowApi, case: str, key: str) -> list[Json]:
     """Trigger the ingest of ``key`` and wait for its monitoring; the four runs."""
     asked = datetime.now(UTC)
     api.trigger(f"{case}_ingest", partition_key=key)
-    return wait_for(api, [f"{case}_{stage}" for stage in CHAIN], [key], asked)
+    return wait_for(api, [f"{case}_{step}" for step in CHAIN], [key], asked)
 
 
 def backfill(stack: Stack, case: str, keys: Sequence[str]) -> list[Json]:
@@ -222,7 +222,7 @@ def backfill(stack: Stack, case: str, keys: Sequence[str]) -> list[Json]:
     asked = datetime.now(UTC)
     span = ("--from-date", keys[0], "--to-date", keys[-1], "--max-active-runs", "4")
     airflow_command(stack.layout, "backfill", "create", "--dag-id", f"{case}_ingest", *span)
-    return wait_for(AirflowApi.from_layout(stack.layout), [f"{case}_{stage}" for stage in CHAIN], keys, asked)
+    return wait_for(AirflowApi.from_layout(stack.layout), [f"{case}_{step}" for step in CHAIN], keys, asked)
 
 
 def wait_for(
@@ -273,24 +273,24 @@ def shares(api: AirflowApi, runs: Sequence[Json], began: float, ended: float) ->
 
 
 def one_day(workspace: Workspace, key: str) -> dict[str, float]:
-    """What the four DAGs do for ``key``, as plain calls, and what each stage took."""
+    """What the four DAGs do for ``key``, as plain calls, and what each step took."""
     from include.steps import features, ingest, monitor, publishing
     from include.steps.score import scoring
 
     took: dict[str, float] = {}
     began = time.perf_counter()
 
-    def lap(stage: str) -> None:
+    def lap(step: str) -> None:
         nonlocal began
         now = time.perf_counter()
-        took[stage], began = now - began, now
+        took[step], began = now - began, now
 
     def publish(stages: dict[str, str], attempt: Attempt) -> None:
         publishing.audit(workspace, stages, attempt)
         publishing.publish(workspace, stages, attempt)
 
-    def attempt_of(stage: str) -> Attempt:
-        return Attempt(workspace.case.name, f"{workspace.case.name}_{stage}", f"benchmark-{key}")
+    def attempt_of(step: str) -> Attempt:
+        return Attempt(workspace.case.name, f"{workspace.case.name}_{step}", f"benchmark-{key}")
 
     publish(ingest.land(workspace, [key], attempt_of("ingest")), attempt_of("ingest"))
     lap("ingest")
