@@ -192,7 +192,8 @@ def test_a_backfill_across_a_promotion_scores_each_day_with_its_own_champion(
     assert retrained.before == {day: {1} for day in DAYS}
     # version 2 has learnt from the outcomes of the first day, so it must not predict that day
     assert {day: bootstrapped.scored_by(day) for day in DAYS} == {DAYS[0]: {1}, DAYS[1]: {2}}
-    through = {entry.version: entry.trained_through for entry in ledger.promotions(bootstrapped.workspace)}
+    entries = ledger.promotions(bootstrapped.workspace.lake, bootstrapped.workspace.case)
+    through = {entry.version: entry.trained_through for entry in entries}
     for day in DAYS:
         assert all(through[version] < day for version in bootstrapped.scored_by(day))
     published = [
