@@ -6,20 +6,32 @@ longer than most of the generators.
 
 from __future__ import annotations
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake import Schema, convert_to_deltalake, write_deltalake
 
+from include.core import partitions
 from include.use_cases.flights.source import FIRST, LAST, FlightsSource
-from tests.benchmarks.data import CACHE, HISTORIES, NUMBERS, TEXTS, settings
+from tests.benchmarks.data import CACHE, HISTORIES, NUMBERS, TEXTS, made, settings
 from tests.benchmarks.limits import threads
 
+if TYPE_CHECKING:
+    from include.steps.workspace import Workspace
+
 YEAR = 365
+# the lake of the score step: so many days from the first of the year on, the last of them scored
+SCORED_DAYS = 40
+SCORED_DAY = partitions.shift(FIRST, SCORED_DAYS - 1)
+LEARNT_FROM = partitions.shift(SCORED_DAY, -9)
+TREES = 47
 _ZSTD = "FORMAT parquet, COMPRESSION zstd"
 
 
@@ -105,7 +117,6 @@ def _month(keys: str, ticks: int, month: int, late_percent: int) -> str:
 
 def lake(folder: Path, days: int) -> None:
     """Land the first ``days`` partitions of the flights use case and publish their features."""
-    from include.core import partitions
     from include.lake.records import Attempt
     from include.spec.loading import load_use_case
     from include.steps import features, ingest
@@ -180,19 +191,69 @@ def _watched(draw: np.random.Generator, rows: int, planted: bool) -> pa.Table:
     return pa.table(columns)
 
 
-def scored(folder: Path, rows: int) -> None:
-    """Rows to predict: 18 numbers and 3 categories of the real flights, copied, in row groups of 100,000."""
-    con = connection()
-    con.execute(f"CREATE TABLE real AS SELECT * FROM ({flights(con)['outcomes']})")
-    # the types of the real features: counts, and rates in single precision
-    numbers = ", ".join(
-        f"(sched_dep_hour * {n + 1} + flight % {n + 7} + 0.01 * {n} * day)::{'BIGINT' if n % 3 == 0 else 'FLOAT'} "
-        f"AS f{n:02d}"
-        for n in range(18)
-    )
-    copies = -(-rows // con.execute("SELECT count(*) FROM real").fetchall()[0][0])
-    con.execute(
-        f"COPY (SELECT {numbers}, carrier, origin, dest, disrupted::BIGINT AS disrupted, ds "
-        f"FROM (SELECT *, dayofyear(flight_date) + copy AS day FROM real, range({copies}) AS copies (copy)) "
-        f"LIMIT {rows}) TO '{folder / 'rows.parquet'}' ({_ZSTD}, ROW_GROUP_SIZE 100000)"
-    )
+def scored_day(folder: Path, rows: int) -> None:
+    """Write a lake whose last day has a schedule of ``rows`` flights and published features, and a model.
+
+    The schedule consists of copies of the day's real flights with other dates, so that all of them join features and
+    the features stay small. ``real.parquet`` holds the real flights of the day with their features, in key order.
+    """
+    from include.spec.loading import load_use_case
+    from include.steps import features
+    from include.steps.score import scoring
+    from include.steps.workspace import Workspace
+
+    # the data set of the benchmark ``transform`` serves every size
+    shutil.copytree(made("lake", SCORED_DAYS), folder, dirs_exist_ok=True)
+    workspace = Workspace(settings(folder), load_use_case("flights"))
+    features.apply_definitions(workspace)
+    sample = scoring.entity_rows(workspace, LEARNT_FROM, SCORED_DAY)
+    for name in ("registry.db", "online.db"):
+        # they hold addresses in this unfinished folder
+        (folder / name).unlink(missing_ok=True)
+    real = sample.filter(pc.equal(sample["ds"], SCORED_DAY))
+    pq.write_table(real, folder / "real.parquet")
+    _copy_schedule(workspace, rows, real.num_rows)
+    _fit(sample, folder / "model")
+
+
+def _copy_schedule(workspace: Workspace, rows: int, real: int) -> None:
+    from include.lake.records import Attempt
+
+    case, attempt = workspace.case, Attempt("flights", "benchmark", "copies")
+    table, order = case.table("raw", "schedule"), case.raw["schedule"].key
+    with workspace.connect() as con:
+        workspace.attach(con, "schedule", table, [SCORED_DAY])
+        copied = (
+            "SELECT * REPLACE (flight_date + copy::INTEGER AS flight_date) FROM schedule, "
+            f"range({-(-rows // real)}) AS copies (copy) ORDER BY {', '.join(order)} LIMIT {rows}"
+        )
+        query = f"SELECT * EXCLUDE (copy) FROM ({copied})"
+        stage = workspace.lake.open_stage(workspace.stage(con, table, query, [SCORED_DAY], attempt, order))
+    workspace.lake.publish(stage, attempt)
+    workspace.lake.discard(stage)
+
+
+def _fit(sample: pa.Table, folder: Path) -> None:
+    """Fit a model of 47 trees on ``sample`` with invented labels, and save it as a registered one is."""
+    import lightgbm as lgb
+
+    from include.training.data import Encoding, Feature
+    from include.training.families.boosting import Trees
+    from include.training.model import LoadedModel, Manifest, TrainingSetRecord, save_model
+
+    texts = {name: tuple(sorted(set(sample[name].to_pylist()))) for name in ("carrier", "origin", "dest")}
+    names = [name for name in sample.column_names if name not in ("ds", "event_timestamp", "flight_date", "flight")]
+    encoding = Encoding(tuple(Feature(name=name, categories=texts.get(name)) for name in names))
+    chance = 0.05 + 0.02 * sample["sched_dep_hour"].to_numpy()
+    label = (np.random.default_rng(0).random(len(chance)) < chance).astype(float)
+    given = {"objective": "binary", "verbosity": -1, "num_threads": threads(), "num_leaves": 31, "seed": 0,
+             "deterministic": True, "force_row_wise": True}  # fmt: skip
+    matrix = lgb.Dataset(encoding.encode(sample), label, categorical_feature=list(encoding.categorical))
+    booster = lgb.train(given, matrix, TREES)
+    manifest = Manifest(
+        use_case="bench", task="binary", label="disrupted", family="lightgbm", params={}, features=encoding.features,
+        calibration="none", training_set=TrainingSetRecord(fingerprint="", uri="", version=None, windows={}),
+        trained_through="2013-01-01", seed=0, threads=threads(), study="bench", trial=0, metric="log_loss",
+        search_value=0.0, fit_value=0.0, libraries={}, settings={},
+    )  # fmt: skip
+    save_model(LoadedModel(manifest, Trees(booster), None), folder)
