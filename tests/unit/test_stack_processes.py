@@ -1,4 +1,4 @@
-"""Processes: ours are stopped with all they started; others are never touched."""
+"""Tests of background processes: ours are stopped with all their children; foreign ones are never touched."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from include.stack.processes import Daemon, members, stop
 
-# a child in its own process group, as Airflow's tasks are, and one in its own session, as shell tasks are
+# one child in its own process group, like Airflow's tasks, and one in its own session, like shell tasks
 FAMILY = """
 import subprocess, time
 subprocess.Popen(["sleep", "300"], process_group=0)

@@ -1,4 +1,4 @@
-"""Secrets: generated once, private, never changed behind anybody's back."""
+"""Tests of the secrets: generated once, private, never changed."""
 
 from __future__ import annotations
 
