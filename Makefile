@@ -83,11 +83,13 @@ schema: setup ## the JSON schema of use-case specs, after their fields have chan
 
 ##@ Document it
 .PHONY: docs docs-serve screenshots
+# the notice is about the theme's end of life in 2027 (docs/how-to/upgrade-libraries.md); it would be all that lint prints
+MKDOCS := NO_MKDOCS_2_WARNING=1 PYTHONPATH=.:plugins $(BIN)/mkdocs
 docs: setup ## the documentation site in site/, reference pages generated from the code; a broken link fails
-	@PYTHONPATH=.:plugins $(BIN)/mkdocs build --strict --quiet
+	@$(MKDOCS) build --strict --quiet
 
 docs-serve: setup ## the same at http://127.0.0.1:8000, rebuilt when a page changes
-	@PYTHONPATH=.:plugins $(BIN)/mkdocs serve
+	@$(MKDOCS) serve
 
 screenshots: setup ## make the README's pictures from the running stack, with Chromium
 	@PYTHONPATH=. $(BIN)/python docs/screenshots.py
