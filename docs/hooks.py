@@ -52,18 +52,9 @@ def decisions() -> list[Path]:
     return sorted((REPOSITORY / "docs" / "decisions").glob("[0-9]*.md"))
 
 
-def _decisions_page() -> str:
-    """Return the index of the decisions: number and title of each."""
-    lines = [
-        "# Decisions",
-        "",
-        "Half a page each: **Found** (facts), **Decided**, and **Violated by**, so that a later change can tell "
-        "whether it breaks one. Numbers below 10 are about how the project runs, 10 to 19 about data and time, "
-        "20 to 29 about models, 30 and above about places to compute.",
-        "",
-        "| | decision |",
-        "|---|---|",
-    ]
+def _decisions_table() -> str:
+    """Return a line for each decision: number and title."""
+    lines = ["", "| | decision |", "|---|---|"]
     for path in decisions():
         title = path.read_text(encoding="utf-8").split("\n", 1)[0].removeprefix("# ")
         number, _, rest = title.partition(" ")
@@ -76,15 +67,12 @@ def on_files(files: Any, config: Any) -> Any:
     # `mkdocs serve` builds at every change of a text, and the code's reference takes seconds
     if not _generated:
         _generated.update(pages())
-    texts = (
-        _generated
-        | {"decisions/index.md": _decisions_page()}
-        | {
-            place: (REPOSITORY / source).read_text(encoding="utf-8")
-            for source, place in BESIDE_THE_CODE.items()
-            if (REPOSITORY / source).exists()
-        }
-    )
+    beside = {
+        place: (REPOSITORY / source).read_text(encoding="utf-8")
+        for source, place in BESIDE_THE_CODE.items()
+        if (REPOSITORY / source).exists()
+    }
+    texts = _generated | beside
     for place, text in texts.items():
         files.append(File.generated(config, place, content=text))
     return files
@@ -93,6 +81,8 @@ def on_files(files: Any, config: Any) -> Any:
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     """Mend the links of one page, and show the chain as a picture: Mermaid would be loaded from another host."""
     place = page.file.src_uri
+    if place == "decisions/index.md":
+        markdown += _decisions_table()
     source = {there: here for here, there in BESIDE_THE_CODE.items()}.get(place, f"docs/{place}")
     picture = posixpath.relpath("images/chain.svg", posixpath.dirname(place) or ".")
     mended = _LINK.sub(lambda link: _mended(link, source, place), markdown)
@@ -119,6 +109,9 @@ def _mended(link: re.Match[str], source: str, place: str) -> str:
         return link.group()
     meant = posixpath.normpath(posixpath.join(posixpath.dirname(source), address))
     folder = posixpath.dirname(place) or "."
+    if meant == "docs/reference/index.md" and f"reference/{anchor}.md" in _generated:
+        # on GitHub the section says where to read instead
+        return f"[{text}]({posixpath.relpath(f'reference/{anchor}.md', folder)})"
     there = BESIDE_THE_CODE.get(meant) or (meant.removeprefix("docs/") if meant.startswith("docs/") else None)
     if there is not None and not (REPOSITORY / meant).is_dir():
         return f"{picture}[{text}]({posixpath.relpath(there, folder)}{mark}{anchor})"

@@ -69,15 +69,7 @@ def test_troubleshooting_names_errors_that_exist() -> None:
 def test_links_between_files_lead_somewhere(page: Path) -> None:
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     targets = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
-    made_at_build = {
-        *(f"{name}.md" for name in ("spec", "suites", "dags", "settings", "make", "operators")),
-        "index.md",
-    }
-    lost = [
-        target
-        for target in targets
-        if target and not (page.parent / target).exists() and Path(target).name not in made_at_build
-    ]
+    lost = [target for target in targets if target and not (page.parent / target).exists()]
     assert lost == []
 
 
