@@ -139,11 +139,11 @@ def _ended(process: Any) -> None:
 
 
 def _work(line: list[str], simulated: float) -> None:
-    from include.training.study import running
+    from include.training.study import trial_runner
     from include.training.study.worker import main
 
     if simulated:
-        vars(running)["family"] = lambda _: _Sleeping(simulated)
+        vars(trial_runner)["family"] = lambda _: _Sleeping(simulated)
     assert main(line) == 0
 
 
