@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
+from deltalake import DeltaTable
 from feast import Entity, FeatureService, FeatureStore, FeatureView, OnDemandFeatureView, RepoConfig
 from feast.data_source import DataSource
 from feast.errors import FeastObjectNotFoundException
-from feast.utils import _convert_arrow_to_proto, _get_column_names
 from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]
 from sqlalchemy import create_engine
 
@@ -25,6 +25,7 @@ from include.core.engine import kept_open
 from include.core.errors import LifecycleError
 from include.core.repository import REPOSITORY
 from include.core.settings import Settings
+from include.feature_store.feast_private import online_rows, source_columns
 from include.feature_store.online_store import GuardedSqliteOnlineStore
 
 CONFIGURATION = REPOSITORY / "feast_repo" / "feature_store.yaml"
@@ -32,14 +33,14 @@ CONFIGURATION = REPOSITORY / "feast_repo" / "feature_store.yaml"
 Definition = Entity | FeatureView | FeatureService | OnDemandFeatureView | DataSource
 
 
-def open_store(settings: Settings, use_case: str, table_versions: Mapping[str, int] | None = None) -> FeatureStore:
+def open_store(settings: Settings, use_case: str, tables: Mapping[str, DeltaTable] | None = None) -> FeatureStore:
     """The Feast store of ``use_case``, as ``feast_repo/feature_store.yaml`` describes it.
 
     Args:
         settings: addresses and limits to fill in.
         use_case: name of the use case; the Feast project.
-        table_versions: Delta version to read, by table address, so that a training set can be looked
-            up again as it was; other tables are read as of now.
+        tables: opened Delta tables, by address. The store reads them at the version that they were opened at, so
+            that a step reads the versions that it records; other tables are read at their newest version.
     """
     values = {
         "LIFECYCLE_USE_CASE": use_case,
@@ -49,7 +50,7 @@ def open_store(settings: Settings, use_case: str, table_versions: Mapping[str, i
         "LIFECYCLE_MEMORY_LIMIT": settings.memory_limit,
     }
     configuration = _filled(yaml_file.parse(CONFIGURATION.read_text()), values)
-    configuration["offline_store"]["table_versions"] = dict(table_versions or {})
+    configuration["offline_store"]["tables"] = dict(tables or {})
     store = FeatureStore(config=RepoConfig(**configuration))
     # Feast creates the registry's tables when it first opens it, and fails if two processes do at once
     with _alone(settings.feast_registry):
@@ -154,7 +155,7 @@ def _service(store: FeatureStore, name: str) -> FeatureService:
 def _materialize_view(store: FeatureStore, name: str, first: datetime, last: datetime) -> int:
     view = store.get_feature_view(name)
     entities = [store.get_entity(entity) for entity in view.entities]
-    keys, features, event, created = _get_column_names(view, entities)
+    keys, features, event, created = source_columns(view, entities)
     source = view.batch_source
     if source is None:
         raise LifecycleError(f"feature view {name!r} has no batch source; give it a Delta FileSource")
@@ -178,8 +179,7 @@ def _write_online(store: FeatureStore, view: FeatureView, rows: pa.Table) -> Non
     if isinstance(online, GuardedSqliteOnlineStore):
         online.write_table(store.config, view, rows)
     elif len(rows):
-        keys = {field.name: field.dtype.to_value_type() for field in view.entity_columns}
-        offered = _convert_arrow_to_proto(rows.combine_chunks(), view, keys)
+        offered = online_rows(rows, view)
         # most stores let the last writer win, and a backfill writes last
         stored = online.online_read(store.config, view, [key for key, *_ in offered])
         wanted = [

@@ -20,6 +20,7 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from deltalake import DeltaTable
 from feast.data_format import DeltaFormat
 from feast.data_source import DataSource
 from feast.feature_logging import LoggingConfig, LoggingSource
@@ -30,11 +31,11 @@ from feast.infra.registry.base_registry import BaseRegistry
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import FeastConfigBaseModel, RepoConfig
 from feast.saved_dataset import SavedDatasetStorage
-from feast.utils import _get_requested_feature_views_to_features_dict
 from pydantic import Field
 
 from include.core.engine import engine
 from include.core.errors import LifecycleError
+from include.feature_store.feast_private import requested_features
 from include.feature_store.point_in_time import History, all_values, latest_values, values_as_of
 
 EVENT_TIMESTAMP = "event_timestamp"
@@ -48,7 +49,8 @@ class AsofOfflineStoreConfig(FeastConfigBaseModel):
         threads: threads of one query.
         memory_limit: memory that DuckDB may hold before it spills to disk.
         temp_directory: folder to spill to; none for the system's temporary folder.
-        table_versions: Delta version to read, by table address; tables not named are read as of now.
+        tables: Delta tables that the caller has opened, by address; they are read at the version that they were
+            opened at. Other tables are opened at their newest version, at each query anew. Only code sets this.
     """
 
     type: Literal["include.feature_store.offline_store.AsofOfflineStore"] = (
@@ -57,7 +59,7 @@ class AsofOfflineStoreConfig(FeastConfigBaseModel):
     threads: int = 1
     memory_limit: str = "2GB"
     temp_directory: str | None = None
-    table_versions: dict[str, int] = Field(default_factory=dict)
+    tables: dict[str, DeltaTable] = Field(default_factory=dict, exclude=True, repr=False)
 
 
 class AsofRetrievalJob(RetrievalJob):
@@ -141,10 +143,9 @@ class AsofOfflineStore(OfflineStore):
         rows = _entity_rows(entity_df)
         instant = _instant_column(rows)
         _refuse_on_demand(OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry))
-        requested, _ = _get_requested_feature_views_to_features_dict(feature_refs, feature_views, [])
         histories = [
             _view_history(config.offline_store, view, features, full_feature_names)
-            for view, features in requested.items()
+            for view, features in requested_features(feature_refs, feature_views).items()
         ]
         narrow = _narrow(rows, instant, histories)
         extremes = pc.min_max(narrow.column(instant))
@@ -338,7 +339,7 @@ def _view_history(
         event=column.get(source.timestamp_field, source.timestamp_field),
         created=column.get(source.created_timestamp_column, source.created_timestamp_column) or None,
         lifetime=view.ttl or None,
-        version=config.table_versions.get(_delta_address(source)),
+        table=config.tables.get(_delta_address(source)),
     )
 
 
@@ -358,7 +359,7 @@ def _source_history(
         values=tuple((name, name) for name in features),
         event=event,
         created=created or None,
-        version=config.table_versions.get(uri),
+        table=config.tables.get(uri),
     )
 
 

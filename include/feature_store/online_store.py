@@ -29,13 +29,14 @@ from feast.feature_view import FeatureView
 from feast.infra.infra_object import InfraObject
 from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.infra.online_stores.helpers import compute_table_id
-from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteOnlineStoreConfig
+from feast.infra.online_stores.sqlite import SqliteOnlineStoreConfig
 from feast.protos.feast.core.Registry_pb2 import Registry
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import RepeatedValue, Value
 from feast.repo_config import RepoConfig
 
 from include.core.errors import LifecycleError
+from include.feature_store.feast_private import ConnectedSqliteStore, OnlineRow
 from include.feature_store.online_rows import KEY_VERSION, encoded_rows
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -44,7 +45,6 @@ KEYS_OF_ONE_QUERY = 10_000  # SQLite takes up to 32,766 parameters
 
 TYPE: Final = "include.feature_store.online_store.GuardedSqliteOnlineStore"
 
-OnlineRow = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
 StoredRow = tuple[bytes, int, bytes, int, int | None]
 """Key, layout, features, event and creation in microseconds."""
 
@@ -61,7 +61,7 @@ class GuardedSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):
     busy_seconds: float = 120.0
 
 
-class GuardedSqliteOnlineStore(SqliteOnlineStore):
+class GuardedSqliteOnlineStore(ConnectedSqliteStore):
     """The newest values of each entity key, in one SQLite file that many processes may use at once."""
 
     def online_write_batch(
@@ -149,7 +149,7 @@ class GuardedSqliteOnlineStore(SqliteOnlineStore):
     ) -> None:
         """Create the tables that are missing, drop those of views that are gone."""
         _refuse_other_keys(config)
-        connection = self._get_conn(config)
+        connection = self.connection(config)
         with connection:
             connection.execute(
                 f"CREATE TABLE IF NOT EXISTS {LAYOUTS} (layout INTEGER PRIMARY KEY, features TEXT NOT NULL UNIQUE)"
@@ -171,7 +171,7 @@ class GuardedSqliteOnlineStore(SqliteOnlineStore):
         self, config: RepoConfig, table: FeatureView, keys: list[bytes]
     ) -> dict[bytes, tuple[int, dict[str, Value]]]:
         """Event and values by feature, of each of ``keys`` that is stored."""
-        connection = self._get_conn(config)
+        connection = self.connection(config)
         found: dict[bytes, tuple[int, dict[str, Value]]] = {}
         layouts: dict[int, list[str]] = {}
         for start in range(0, len(keys), KEYS_OF_ONE_QUERY):
@@ -190,22 +190,25 @@ class GuardedSqliteOnlineStore(SqliteOnlineStore):
 
     @contextmanager
     def _writing(self, config: RepoConfig) -> Iterator[sqlite3.Connection]:
-        connection = self._get_conn(config)
+        connection = self.connection(config)
         # IMMEDIATE takes the write lock at once, so that waiting for it is covered by the busy timeout
         connection.execute("BEGIN IMMEDIATE")
         with connection:
             yield connection
 
-    def _get_conn(self, config: RepoConfig) -> sqlite3.Connection:
-        if self._conn is None:
-            settings = config.online_store
-            if settings.vector_enabled or settings.text_search_enabled:
-                raise LifecycleError(
-                    "the guarded online store has no vector or text search; set vector_enabled and"
-                    " text_search_enabled to false in feature_store.yaml, or name another online store"
-                )
-            self._conn = _connect(self._get_db_path(config), settings.busy_seconds)
-        return self._conn
+    def open_connection(self, path: str, config: RepoConfig) -> sqlite3.Connection:
+        """Open the SQLite file at ``path`` in WAL mode.
+
+        Raises:
+            LifecycleError: the configuration asks for vector or text search.
+        """
+        settings = config.online_store
+        if settings.vector_enabled or settings.text_search_enabled:
+            raise LifecycleError(
+                "the guarded online store has no vector or text search; set vector_enabled and"
+                " text_search_enabled to false in feature_store.yaml, or name another online store"
+            )
+        return _connect(path, settings.busy_seconds)
 
 
 def _connect(path: str, busy_seconds: float) -> sqlite3.Connection:

@@ -27,7 +27,6 @@ from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
 from include.core.errors import LifecycleError, SourceError
-from include.lake import snapshot
 
 # Delta keeps file statistics in whole milliseconds, cut off: a lower bound must not trust the rest
 STATISTICS_GRAIN = timedelta(milliseconds=1)
@@ -93,7 +92,7 @@ class History:
         event: column with the instant at which a row happened; without a time zone it means UTC.
         created: column with the instant from which a row was known; without one, its event.
         lifetime: age at which a row expires; none for never.
-        version: version of the Delta table; none for the newest.
+        table: the Delta table at ``uri`` as the caller has opened it; none to open its newest version.
     """
 
     name: str
@@ -103,16 +102,16 @@ class History:
     event: str
     created: str | None = None
     lifetime: timedelta | None = None
-    version: int | None = None
+    table: DeltaTable | None = None
 
     def open(self) -> Opened:
         """The table, its columns checked; nothing is read yet.
 
         Raises:
-            SourceError: there is no such table or version, or it lacks a column.
+            SourceError: there is no such table, or it lacks a column.
         """
         try:
-            table = snapshot.open_table(self.uri, self.version)
+            table = self.table or DeltaTable(self.uri)
         except TableNotFoundError as error:
             raise SourceError(
                 f"{self.name}: there is no Delta table at {self.uri}; publish its features first"

@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
 import feast
+import pyarrow as pa
 
 from include.core import partitions
 from include.feature_store import feast_store, feature_sql
-from include.lake import snapshot
-from include.lake.records import Attempt
+from include.lake.records import Attempt, Input
 from include.steps import inputs
-from include.steps.workspace import Workspace
+from include.steps.workspace import Workspace, WorkspaceReader
 
 
-@snapshot.held()
 def stage(workspace: Workspace, first: str, last: str, attempt: Attempt) -> dict[str, str]:
     """Stage every feature view's snapshots for ``first``..``last``; returns each table's stage folder.
 
     Raises:
         MissingPartitions: a raw partition in the look-back window is not published.
     """
-    case = workspace.case
+    case, now = workspace.case, workspace.at_one_moment()
     keys = case.check_keys(first, last)
-    wanted = inputs.wanted(workspace, "features", keys)
+    wanted = inputs.wanted(now, "features", keys)
     for table, parts in wanted.items():
-        workspace.lake.require(table, parts)
-    read = inputs.read(workspace, wanted)
+        now.lake.require(table, parts)
+    read = inputs.read(now, wanted)
     stages = {}
-    with workspace.connect() as con:
-        workspace.attach_raw(con, read)
+    with now.connect() as con:
+        now.attach_raw(con, read)
         queries = feature_sql.compute(con, case.assets_folder / "sql", first, last, case.time_zone)
         for view, query in queries.items():
             table = case.table("features", view)
@@ -39,7 +38,7 @@ def stage(workspace: Workspace, first: str, last: str, attempt: Attempt) -> dict
     return stages
 
 
-def definitions(workspace: Workspace) -> list[Any]:
+def definitions(workspace: WorkspaceReader) -> list[Any]:
     """The use case's Feast entities, views and service, over its tables in the lake."""
     case = workspace.case
     module = import_module(f"feast_repo.{case.like or case.name}")
@@ -47,12 +46,25 @@ def definitions(workspace: Workspace) -> list[Any]:
     return found
 
 
-def store(workspace: Workspace) -> feast.FeatureStore:
+def store(workspace: WorkspaceReader) -> feast.FeatureStore:
     """Feast's store of this use case; it shares settings with every other one, not its registry entries."""
     return feast_store.open_store(workspace.settings, workspace.case.name)
 
 
-def apply_definitions(workspace: Workspace, opened: feast.FeatureStore | None = None) -> list[str]:
+def look_up(workspace: WorkspaceReader, rows: pa.Table, read: Mapping[str, Input]) -> pa.Table:
+    """Add to ``rows`` what the use case's feature service knew at the ``event_timestamp`` of each.
+
+    Feature tables that ``read`` names are read at the version that it records, others as ``workspace`` sees them.
+    """
+    case, lake = workspace.case, workspace.lake
+    versions = {table: value.version for table, value in read.items()}
+    tables = [case.table("features", view) for view in case.features.views]
+    opened = {lake.uri(table): lake.open(table, versions.get(table)) for table in tables}
+    pinned = feast_store.open_store(workspace.settings, case.name, opened)
+    return feast_store.historical_features(pinned, case.features.service, rows)
+
+
+def apply_definitions(workspace: WorkspaceReader, opened: feast.FeatureStore | None = None) -> list[str]:
     """Tell Feast what the feature views are, if it does not know yet; returns their names.
 
     Raises:

@@ -8,7 +8,7 @@ from include.core import partitions
 from include.lake import fingerprint
 from include.lake.records import Input
 from include.sources.adapter import REFERENCE
-from include.steps.workspace import Workspace
+from include.steps.workspace import WorkspaceReader
 
 LAYER_BEFORE = {"features": "raw", "score": "features", "monitor": "predictions"}
 """The layer whose newest partition a stage takes when its run names none."""
@@ -23,7 +23,7 @@ Wanted = dict[str, tuple[str, ...]]
 """Table name to the partitions of it that are read."""
 
 
-def wanted(workspace: Workspace, stage: str, keys: Sequence[str]) -> Wanted:
+def wanted(workspace: WorkspaceReader, stage: str, keys: Sequence[str]) -> Wanted:
     """The partitions without which ``stage`` cannot be computed for ``keys``."""
     case = workspace.case
     first, last = keys[0], keys[-1]
@@ -39,7 +39,7 @@ def wanted(workspace: Workspace, stage: str, keys: Sequence[str]) -> Wanted:
     return {case.table("predictions", "scores"): tuple(keys)} | _features(workspace, window)
 
 
-def optional(workspace: Workspace, stage: str, keys: Sequence[str]) -> Wanted:
+def optional(workspace: WorkspaceReader, stage: str, keys: Sequence[str]) -> Wanted:
     """The partitions that ``stage`` uses if anybody produces them, and does without if not."""
     case = workspace.case
     if stage != "monitor":
@@ -48,7 +48,7 @@ def optional(workspace: Workspace, stage: str, keys: Sequence[str]) -> Wanted:
     return {case.table("predictions", "scores"): _window(workspace, keys, days)}
 
 
-def missing(workspace: Workspace, stage: str, keys: Sequence[str], among: Wanted | None = None) -> Wanted:
+def missing(workspace: WorkspaceReader, stage: str, keys: Sequence[str], among: Wanted | None = None) -> Wanted:
     """Those of the wanted and optional partitions that are not published; only ``among`` them, where given."""
     found: Wanted = {}
     for table, parts in (among or _both(workspace, stage, keys)).items():
@@ -59,12 +59,12 @@ def missing(workspace: Workspace, stage: str, keys: Sequence[str], among: Wanted
     return found
 
 
-def producers(workspace: Workspace, stage: str) -> list[str]:
+def producers(workspace: WorkspaceReader, stage: str) -> list[str]:
     """The DAGs whose runs may publish what ``stage`` reads."""
     return [f"{workspace.case.name}_{name}" for name in _UPSTREAM[stage]]
 
 
-def fault(workspace: Workspace, stage: str, keys: Sequence[str], gone: Mapping[str, Sequence[str]]) -> str | None:
+def fault(workspace: WorkspaceReader, stage: str, keys: Sequence[str], gone: Mapping[str, Sequence[str]]) -> str | None:
     """What to tell a person about partitions that nobody is producing; ``None`` if none is indispensable."""
     needed = wanted(workspace, stage, keys)
     lacking = {table: sorted(set(parts) & set(needed.get(table, ()))) for table, parts in gone.items()}
@@ -78,30 +78,30 @@ def fault(workspace: Workspace, stage: str, keys: Sequence[str], gone: Mapping[s
     )
 
 
-def read(workspace: Workspace, tables: Wanted) -> dict[str, Input]:
+def read(workspace: WorkspaceReader, tables: Wanted) -> dict[str, Input]:
     """What a run that reads ``tables`` records about them."""
     return {table: workspace.lake.inputs(table, parts) for table, parts in tables.items()}
 
 
-def content_of(workspace: Workspace, tables: Wanted) -> str:
+def content_of(workspace: WorkspaceReader, tables: Wanted) -> str:
     """Sixteen hexadecimal digits that say what was read: equal content, equal digits, whatever the versions."""
     found = read(workspace, tables)
     return fingerprint.combine(f"{table}={found[table].fingerprint}" for table in sorted(found))[:16]
 
 
-def _features(workspace: Workspace, keys: tuple[str, ...]) -> Wanted:
+def _features(workspace: WorkspaceReader, keys: tuple[str, ...]) -> Wanted:
     case = workspace.case
     views: Wanted = {case.table("features", view): keys for view in case.features.views}
     return views | {case.table("raw", name): keys for name in case.partitioned_raw}
 
 
-def _window(workspace: Workspace, keys: Sequence[str], days_before: int) -> tuple[str, ...]:
+def _window(workspace: WorkspaceReader, keys: Sequence[str], days_before: int) -> tuple[str, ...]:
     """``keys`` and the days before them, cut off where history begins."""
     begin = max(partitions.shift(keys[0], -days_before), workspace.case.history.first)
     return partitions.key_range(begin, keys[-1])
 
 
-def _both(workspace: Workspace, stage: str, keys: Sequence[str]) -> Wanted:
+def _both(workspace: WorkspaceReader, stage: str, keys: Sequence[str]) -> Wanted:
     both = {table: set(parts) for table, parts in wanted(workspace, stage, keys).items()}
     for table, parts in optional(workspace, stage, keys).items():
         both.setdefault(table, set()).update(parts)

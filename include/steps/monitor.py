@@ -13,19 +13,17 @@ import pyarrow.compute as pc
 from include.core import partitions
 from include.core.errors import MissingPartitions
 from include.feature_store import feature_sql
-from include.lake import snapshot
 from include.lake.records import Attempt
 from include.monitoring import drift, drift_report, window_verdicts
 from include.monitoring.reference import PREDICTION, Reference, read_reference
 from include.promotion import ledger
 from include.steps import inputs
 from include.steps.score import recalibration, scoring
-from include.steps.workspace import Workspace
+from include.steps.workspace import Workspace, WorkspaceReader
 
 _log = logging.getLogger(__name__)
 
 
-@snapshot.held()
 def stage(workspace: Workspace, first: str, last: str, attempt: Attempt) -> dict[str, str]:
     """Stage the verdict rows of each window of ``first``..``last``; returns the stage's folder by table.
 
@@ -36,15 +34,15 @@ def stage(workspace: Workspace, first: str, last: str, attempt: Attempt) -> dict
         MissingPartitions: the predictions of a day, or the features of its window, are not published.
         DigestMismatch: the model's files, the reference among them, are not the registered ones.
     """
-    case = workspace.case
+    case, now = workspace.case, workspace.at_one_moment()
     keys = case.check_keys(first, last)
-    wanted = inputs.wanted(workspace, "monitor", keys)
+    wanted = inputs.wanted(now, "monitor", keys)
     for table, parts in wanted.items():
-        workspace.lake.require(table, parts)
-    rows = pa.concat_tables([_verdicts(workspace, key) for key in keys])
+        now.lake.require(table, parts)
+    rows = pa.concat_tables([_verdicts(now, key) for key in keys])
     table = case.table("monitoring", "verdicts")
     order = ("kind", "metric", "column")
-    staged = workspace.lake.stage(table, rows.to_reader(), keys, attempt, order, inputs.read(workspace, wanted))
+    staged = workspace.lake.stage(table, rows.to_reader(), keys, attempt, order, inputs.read(now, wanted))
     return {table: staged.path}
 
 
@@ -80,7 +78,7 @@ def training_requested(workspace: Workspace, key: str, origin: str, attempt: Att
     return True, found.reason
 
 
-def _verdicts(workspace: Workspace, key: str) -> pa.Table:
+def _verdicts(workspace: WorkspaceReader, key: str) -> pa.Table:
     """The verdict rows of one window."""
     case = workspace.case
     scores = _scores(workspace, key)
@@ -102,7 +100,7 @@ def _verdicts(workspace: Workspace, key: str) -> pa.Table:
     )  # fmt: skip
 
 
-def _scores(workspace: Workspace, key: str) -> pa.Table:
+def _scores(workspace: WorkspaceReader, key: str) -> pa.Table:
     """The published predictions of the days that the windows of ``key`` look at, as far as there are any."""
     case = workspace.case
     days = max(case.monitoring.quality.window_days, case.monitoring.drift.window_days - 1)
@@ -114,7 +112,7 @@ def _scores(workspace: Workspace, key: str) -> pa.Table:
     return scores
 
 
-def _unshifted(workspace: Workspace, scores: pa.Table, reference: Reference) -> pa.Table:
+def _unshifted(workspace: WorkspaceReader, scores: pa.Table, reference: Reference) -> pa.Table:
     """``scores`` without the offsets that recalibration added.
 
     The reference has none, and a base rate that moved and was followed is not the model's drift.
@@ -130,7 +128,7 @@ def _unshifted(workspace: Workspace, scores: pa.Table, reference: Reference) -> 
     return scores.set_column(scores.column_names.index(PREDICTION), PREDICTION, pa.array(said))
 
 
-def _window_rows(workspace: Workspace, key: str, scores: pa.Table) -> pa.Table:
+def _window_rows(workspace: WorkspaceReader, key: str, scores: pa.Table) -> pa.Table:
     """What the model saw on the window's days, and what it said where a day was scored."""
     case = workspace.case
     begin = max(partitions.shift(key, 1 - case.monitoring.drift.window_days), case.history.first)
@@ -140,7 +138,7 @@ def _window_rows(workspace: Workspace, key: str, scores: pa.Table) -> pa.Table:
 
 
 def _report(
-    workspace: Workspace,
+    workspace: WorkspaceReader,
     key: str,
     reference: Reference,
     current: pa.Table,
@@ -161,7 +159,7 @@ def _report(
     return written
 
 
-def _report_folder(workspace: Workspace, key: str) -> Path:
+def _report_folder(workspace: WorkspaceReader, key: str) -> Path:
     """A folder named by what the window is made of: the same window has the same page, whoever asks again."""
     wanted = inputs.wanted(workspace, "monitor", [key]) | inputs.optional(workspace, "monitor", [key])
     seen = inputs.content_of(workspace, wanted)
@@ -169,7 +167,7 @@ def _report_folder(workspace: Workspace, key: str) -> Path:
 
 
 def _judged(
-    workspace: Workspace, key: str, scores: pa.Table, version: int, reference: Reference
+    workspace: WorkspaceReader, key: str, scores: pa.Table, version: int, reference: Reference
 ) -> window_verdicts.Judged | None:
     """Past predictions of this version with their outcomes; ``None`` when no day's are complete yet."""
     case = workspace.case

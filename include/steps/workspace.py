@@ -18,6 +18,7 @@ from include.core.engine import engine
 from include.core.errors import ConfError, MissingPartitions
 from include.core.settings import Settings
 from include.lake.lake import Lake
+from include.lake.reader import LakeReader
 from include.lake.records import Attempt, Input
 from include.sources.adapter import REFERENCE, SourceAdapter
 from include.spec.loading import load_use_case
@@ -27,29 +28,16 @@ BATCH_ROWS = 100_000
 
 
 @dataclass(frozen=True)
-class Workspace:
-    """One use case in one deployment."""
+class WorkspaceReader:
+    """One use case in one deployment, to read from."""
 
     settings: Settings
     case: UseCase
 
-    @classmethod
-    def open(cls, use_case: str) -> Workspace:
-        """The workspace of ``use_case``, with the settings that the environment gives."""
-        return cls(Settings.from_environ(), load_use_case(use_case))
-
     @cached_property
-    def lake(self) -> Lake:
-        return Lake(self.settings.lake_root, threads=self.settings.threads)
-
-    @cached_property
-    def source(self) -> SourceAdapter:
-        """The adapter that delivers this use case's raw partitions."""
-        module, name = self.case.source.adapter.split(":")
-        adapter: SourceAdapter = getattr(import_module(module), name)(
-            self.settings.source_cache, **self.case.source.options
-        )
-        return adapter
+    def lake(self) -> LakeReader:
+        """The lake at one moment: each table stays at the version at which it was first opened."""
+        return LakeReader(self.settings.lake_root).at_one_moment()
 
     @contextmanager
     def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -86,20 +74,6 @@ class Workspace:
             if (found := read.get(self.case.table("raw", name))) is not None:
                 keys = [REFERENCE] if raw.reference else partitions.key_range(found.first, found.last)
                 self.attach(con, name, self.case.table("raw", name), keys, found.version)
-
-    def stage(
-        self,
-        con: duckdb.DuckDBPyConnection,
-        table: str,
-        query: str,
-        keys: Sequence[str],
-        attempt: Attempt,
-        order: Sequence[str],
-        inputs: Mapping[str, Input] | None = None,
-    ) -> str:
-        """Stage the rows of ``query``, which has a column ``ds``; returns the stage's folder."""
-        reader = con.sql(f"SELECT * FROM ({query}) ORDER BY ds").to_arrow_reader(BATCH_ROWS)
-        return self.lake.stage(table, reader, keys, attempt, order, inputs).path
 
     # ---- where reports go ---------------------------------------------------------------------
 
@@ -164,6 +138,51 @@ class Workspace:
         if end > today:
             raise ConfError(f"{self.case.name}: partition {end} has not begun yet; the newest one is {today}")
         return self.case.check_keys(begin, end)
+
+
+@dataclass(frozen=True)
+class Workspace(WorkspaceReader):
+    """One use case in one deployment, to read, to stage and to publish; each read sees the newest versions."""
+
+    @classmethod
+    def open(cls, use_case: str) -> Workspace:
+        """Open the workspace of ``use_case`` with the settings that the environment gives."""
+        return cls(Settings.from_environ(), load_use_case(use_case))
+
+    @cached_property
+    def lake(self) -> Lake:
+        """The lake as it is at each read."""
+        return Lake(self.settings.lake_root, threads=self.settings.threads)
+
+    def at_one_moment(self) -> WorkspaceReader:
+        """Return a reader for which each table of the lake stays at the version that it first sees.
+
+        A step reads its inputs through one reader, so that the versions that it records are those that it read.
+        """
+        return WorkspaceReader(self.settings, self.case)
+
+    @cached_property
+    def source(self) -> SourceAdapter:
+        """The adapter that delivers this use case's raw partitions."""
+        module, name = self.case.source.adapter.split(":")
+        adapter: SourceAdapter = getattr(import_module(module), name)(
+            self.settings.source_cache, **self.case.source.options
+        )
+        return adapter
+
+    def stage(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        table: str,
+        query: str,
+        keys: Sequence[str],
+        attempt: Attempt,
+        order: Sequence[str],
+        inputs: Mapping[str, Input] | None = None,
+    ) -> str:
+        """Stage the rows of ``query``, which has a column ``ds``; returns the stage's folder."""
+        reader = con.sql(f"SELECT * FROM ({query}) ORDER BY ds").to_arrow_reader(BATCH_ROWS)
+        return self.lake.stage(table, reader, keys, attempt, order, inputs).path
 
 
 def _folder_name(run_id: str) -> str:

@@ -15,7 +15,8 @@ import pytest
 from deltalake import DeltaTable
 
 from include.core.errors import MissingPartitions
-from include.lake import snapshot
+from include.feature_store import point_in_time
+from include.lake import reader
 from include.promotion import ledger
 from include.steps import inputs
 from include.steps.score import scoring
@@ -79,7 +80,7 @@ def test_as_of_its_clock_each_day_has_its_own_champion_and_current_is_the_newest
 ) -> None:
     first = ledger.current(workspace.lake, workspace.case)
     entries = [first, replace(first, entry=2, version=2, previous=1, trained_through="2013-11-05")]
-    monkeypatch.setattr(ledger, "promotions", lambda *_: entries)
+    monkeypatch.setattr(ledger, "promotions", lambda lake, case: entries)
     loaded = scoring.load_version(workspace, 1)
     monkeypatch.setattr(scoring, "load_version", lambda workspace, version: loaded)
 
@@ -123,7 +124,8 @@ def test_the_log_of_each_table_is_read_once_a_stage(workspace: Workspace, monkey
         opened[uri] += 1
         return DeltaTable(uri, **options)
 
-    monkeypatch.setattr(snapshot, "DeltaTable", counting)
+    for module in (reader, point_in_time):
+        monkeypatch.setattr(module, "DeltaTable", counting)
     staged(workspace, "as_of_clock")
     assert len(opened) > len(workspace.case.features.views)
     assert set(opened.values()) == {1}

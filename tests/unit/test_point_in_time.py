@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 import pytest
-from deltalake import write_deltalake
+from deltalake import DeltaTable, write_deltalake
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -202,7 +202,7 @@ def test_only_files_within_the_instants_and_the_lifetime_are_opened(
 def test_a_recorded_version_is_read_again(tmp_path: Path, connection: duckdb.DuckDBPyConnection) -> None:
     uri = delta(tmp_path, [("AA", 1, 0, 0)])
     delta(tmp_path, [("AA", 2, 0, 0), ("AA", 1, 1, 1)])
-    pinned = History(**{**history(uri).__dict__, "version": 0})
+    pinned = History(**{**history(uri).__dict__, "table": DeltaTable(uri, version=0)})
     wanted = entity_rows([("AA", 1, 5)])
     assert values_as_of(connection, wanted, "now", pinned).column("found").to_pylist() == [0]
     assert values_as_of(connection, wanted, "now", history(uri)).column("found").to_pylist() == [1]

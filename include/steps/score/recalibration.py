@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 
 from include.core import partitions
 from include.core.errors import TrainingError
-from include.feature_store import feast_store, feature_sql
+from include.feature_store import feature_sql
 from include.lake.records import Input
 from include.registry.registration import Challenger
 from include.spec.scoring import RecalibrationSpec
 from include.spec.training import ModelSettings
 from include.spec.use_case import UseCase
-from include.steps.workspace import Workspace
+from include.steps import features
+from include.steps.workspace import Workspace, WorkspaceReader
 from include.training.data import Window, Windows, split
 from include.training.interval import Difference, Interval
 from include.training.judging.bootstrap import interval as interval_of
@@ -168,7 +169,7 @@ def label_days(case: UseCase, keys: Sequence[str]) -> tuple[str, ...]:
 
 
 def states(
-    workspace: Workspace,
+    workspace: WorkspaceReader,
     versions: Mapping[str, int],
     models: Mapping[int, LoadedModel],
     read: Mapping[str, Input],
@@ -198,7 +199,11 @@ def states(
 
 
 def _known_of(
-    workspace: Workspace, models: Mapping[int, LoadedModel], days: Sequence[str], as_of: str, read: Mapping[str, Input]
+    workspace: WorkspaceReader,
+    models: Mapping[int, LoadedModel],
+    days: Sequence[str],
+    as_of: str,
+    read: Mapping[str, Input],
 ) -> dict[int, Known]:
     """What each of ``models`` says about the rows of ``days`` whose outcomes were known at the clock of ``as_of``."""
     rows = _labelled_rows(workspace, days, as_of, read)
@@ -225,7 +230,7 @@ def known_rows(rows: pa.Table, predicted: Floats, label: str, day_column: str) -
     return Known(days, rows[label].cast(pa.float64()).to_numpy(), predicted, known_at)
 
 
-def _labelled_rows(workspace: Workspace, days: Sequence[str], as_of: str, read: Mapping[str, Input]) -> pa.Table:
+def _labelled_rows(workspace: WorkspaceReader, days: Sequence[str], as_of: str, read: Mapping[str, Input]) -> pa.Table:
     """The rows of ``days`` whose outcomes were known at the clock of ``as_of``, with their features."""
     case = workspace.case
     with workspace.connect() as con:
@@ -235,9 +240,7 @@ def _labelled_rows(workspace: Workspace, days: Sequence[str], as_of: str, read: 
         query = feature_sql.training_rows(con, case.assets_folder / "sql", days[0], as_of, case.time_zone)
         order = ", ".join(("ds", *case.predictions.key))
         rows = con.sql(f"SELECT * FROM ({query}) WHERE ds <= '{days[-1]}' ORDER BY {order}").to_arrow_table()
-    pinned = {workspace.lake.uri(table): value.version for table, value in read.items()}
-    store = feast_store.open_store(workspace.settings, case.name, pinned)
-    return feast_store.historical_features(store, case.features.service, rows)
+    return features.look_up(workspace, rows, read)
 
 
 # ---- as evidence ---------------------------------------------------------------------------------

@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 
 from include.core import partitions
 from include.core.errors import ConfError
-from include.feature_store import feast_store, feature_sql
-from include.lake import fingerprint, snapshot
+from include.feature_store import feature_sql
+from include.lake import fingerprint
 from include.lake.records import Attempt, Input, Record
 from include.promotion import ledger
 from include.registry import files
-from include.steps import inputs
+from include.steps import features, inputs
 from include.steps.score import recalibration
-from include.steps.workspace import Workspace
+from include.steps.workspace import Workspace, WorkspaceReader
 from include.training.model import LoadedModel
 
 AS_OF_CLOCK, CURRENT = "as_of_clock", "current"
@@ -38,7 +38,6 @@ ROWS_AT_ONCE = 500_000
 """Rows of a range that are held with their features at once; a day that has more is held whole."""
 
 
-@snapshot.held()
 def stage(workspace: Workspace, first: str, last: str, model: str, attempt: Attempt) -> dict[str, str]:
     """Stage the predictions of ``first``..``last``; returns the stage's folder by table.
 
@@ -51,17 +50,17 @@ def stage(workspace: Workspace, first: str, last: str, model: str, attempt: Atte
         DigestMismatch: a model's files are not the registered ones.
         MissingPartitions: a feature partition is not published.
     """
-    case = workspace.case
+    case, now = workspace.case, workspace.at_one_moment()
     keys = case.check_keys(first, last)
-    versions = _versions(workspace, keys, str(model))
-    wanted = inputs.wanted(workspace, "score", keys)
+    versions = _versions(now, keys, str(model))
+    wanted = inputs.wanted(now, "score", keys)
     for table, parts in wanted.items():
-        workspace.lake.require(table, parts)
-    read = inputs.read(workspace, wanted)
-    seen = _features_versions(workspace, keys, read)
-    models = {version: load_version(workspace, version) for version in sorted(set(versions.values()))}
-    learnt_from = recalibration.label_days(workspace.case, keys)
-    states = recalibration.states(workspace, versions, models, read, _runs(workspace, learnt_from, read))
+        now.lake.require(table, parts)
+    read = inputs.read(now, wanted)
+    seen = _features_versions(now, keys, read)
+    models = {version: load_version(now, version) for version in sorted(set(versions.values()))}
+    learnt_from = recalibration.label_days(case, keys)
+    states = recalibration.states(now, versions, models, read, _runs(now, learnt_from, read))
     notes: dict[str, Any] = {"models": versions}
     if states:
         notes[OFFSETS] = {key: state.offset for key, state in states.items()}
@@ -71,11 +70,11 @@ def stage(workspace: Workspace, first: str, last: str, model: str, attempt: Atte
         return {table: workspace.lake.stage(table, found, keys, attempt, order, read, notes).path}
 
     def scored() -> Iterator[pa.Table]:
-        for days in _runs(workspace, keys, read):
+        for days in _runs(now, keys, read):
             # no name here holds the rows of a run: they are gone before those of the next are made
             yield from _predict_days(
-                workspace,
-                entity_rows(workspace, days[0], days[-1], read),
+                now,
+                entity_rows(now, days[0], days[-1], read),
                 {day: versions[day] for day in days},
                 models,
                 states,
@@ -89,17 +88,17 @@ def stage(workspace: Workspace, first: str, last: str, model: str, attempt: Atte
     return stages
 
 
-def load_version(workspace: Workspace, version: int) -> LoadedModel:
+def load_version(workspace: WorkspaceReader, version: int) -> LoadedModel:
     """A registered model, its files verified by digest, from the local cache or from MLflow."""
     return files.load(workspace.settings, workspace.case.name, version)
 
 
-def model_folder(workspace: Workspace, version: int) -> Path:
+def model_folder(workspace: WorkspaceReader, version: int) -> Path:
     """The folder of a version's verified files."""
     return files.folder_of(workspace.settings, workspace.case.name, version)
 
 
-def entity_rows(workspace: Workspace, first: str, last: str, read: Mapping[str, Input] | None = None) -> pa.Table:
+def entity_rows(workspace: WorkspaceReader, first: str, last: str, read: Mapping[str, Input] | None = None) -> pa.Table:
     """The rows to predict on ``first``..``last`` with their features as of each day's clock.
 
     Tables that ``read`` names are read at the version that it records, others as they are now.
@@ -110,10 +109,7 @@ def entity_rows(workspace: Workspace, first: str, last: str, read: Mapping[str, 
         query = _entities(workspace, con, keys, recorded)
         order = ", ".join(("ds", *case.predictions.key))
         rows = con.sql(f"SELECT * FROM ({query}) ORDER BY {order}").to_arrow_table()
-    views = [case.table("features", view) for view in case.features.views]
-    pinned = {workspace.lake.uri(table): recorded[table].version for table in views if table in recorded}
-    store = feast_store.open_store(workspace.settings, case.name, pinned)
-    return feast_store.historical_features(store, case.features.service, rows)
+    return features.look_up(workspace, rows, recorded)
 
 
 def offset_of(record: Record) -> float:
@@ -126,7 +122,7 @@ def offset_of(record: Record) -> float:
 
 
 def _entities(
-    workspace: Workspace, con: duckdb.DuckDBPyConnection, keys: Sequence[str], recorded: Mapping[str, Input]
+    workspace: WorkspaceReader, con: duckdb.DuckDBPyConnection, keys: Sequence[str], recorded: Mapping[str, Input]
 ) -> str:
     """The query of the rows to predict on ``keys``, for ``con``."""
     case = workspace.case
@@ -136,7 +132,7 @@ def _entities(
     return feature_sql.scoring_rows(con, case.assets_folder / "sql", keys[0], keys[-1], case.time_zone)
 
 
-def _runs(workspace: Workspace, keys: Sequence[str], read: Mapping[str, Input]) -> list[tuple[str, ...]]:
+def _runs(workspace: WorkspaceReader, keys: Sequence[str], read: Mapping[str, Input]) -> list[tuple[str, ...]]:
     """``keys`` in runs of days whose rows may be held at once."""
     if len(keys) < 2:
         return [tuple(keys)] if keys else []
@@ -153,7 +149,7 @@ def _reader(tables: Iterator[pa.Table]) -> pa.RecordBatchReader:
     return pa.RecordBatchReader.from_batches(first.schema, batches)
 
 
-def _versions(workspace: Workspace, keys: tuple[str, ...], model: str) -> dict[str, int]:
+def _versions(workspace: WorkspaceReader, keys: tuple[str, ...], model: str) -> dict[str, int]:
     """The model version of each day."""
     if model == CURRENT:
         return dict.fromkeys(keys, ledger.current(workspace.lake, workspace.case).version)
@@ -165,7 +161,7 @@ def _versions(workspace: Workspace, keys: tuple[str, ...], model: str) -> dict[s
     raise ConfError(f'model "{model}" unknown; ask for as_of_clock, current or a version number')
 
 
-def _features_versions(workspace: Workspace, keys: tuple[str, ...], read: Mapping[str, Input]) -> dict[str, str]:
+def _features_versions(workspace: WorkspaceReader, keys: tuple[str, ...], read: Mapping[str, Input]) -> dict[str, str]:
     """What ``inputs.content_of`` says of each day, with each table opened once for all of them."""
     found = {table: workspace.lake.fingerprints(table, keys, value.version) for table, value in read.items()}
     return {
@@ -177,7 +173,7 @@ def _features_versions(workspace: Workspace, keys: tuple[str, ...], read: Mappin
 
 
 def _predict_days(
-    workspace: Workspace,
+    workspace: WorkspaceReader,
     rows: pa.Table,
     versions: Mapping[str, int],
     models: Mapping[int, LoadedModel],
@@ -197,7 +193,9 @@ def _predict_days(
         yield _scored(workspace, of_day, predicted, version, seen[key])
 
 
-def _scored(workspace: Workspace, rows: pa.Table, predicted: NDArray[np.float64], version: int, seen: str) -> pa.Table:
+def _scored(
+    workspace: WorkspaceReader, rows: pa.Table, predicted: NDArray[np.float64], version: int, seen: str
+) -> pa.Table:
     # the categorical columns come along: they are what predictions are sliced by later
     wanted = {"ds", *workspace.case.predictions.key, *workspace.case.training.categorical}
     count = rows.num_rows

@@ -9,11 +9,10 @@ import pyarrow as pa
 
 from include.core import partitions
 from include.core.errors import TrainingError
-from include.feature_store import feast_store, feature_sql
-from include.lake import snapshot
+from include.feature_store import feature_sql
 from include.lake.records import Attempt, Input
 from include.steps import features
-from include.steps.workspace import Workspace
+from include.steps.workspace import Workspace, WorkspaceReader
 from include.training.training_set import TrainingSet, open_training_set
 
 _log = logging.getLogger(__name__)
@@ -34,7 +33,7 @@ def freeze(workspace: Workspace, as_of: str, attempt: Attempt) -> dict[str, Any]
         TrainingError: no day has both a whole look-back and complete labels.
     """
     case = workspace.case
-    rows, read = _rows(workspace, as_of)
+    rows, read = _rows(workspace.at_one_moment(), as_of)
     table = table_of(workspace, as_of)
     order = [case.training.day_column, *case.training.keys]
     staged = workspace.lake.stage(table, rows.to_reader(), [as_of], attempt, order, inputs=read)
@@ -70,7 +69,7 @@ def rebuild(workspace: Workspace, as_of: str, version: int) -> str:
     record = next((r for r in workspace.lake.history(table) if r.version == version), None)
     if record is None:
         raise TrainingError(f"{table} has no version {version}; `freeze_training_set` of {as_of} makes one")
-    rows, _ = _rows(workspace, as_of, record.inputs)
+    rows, _ = _rows(workspace.at_one_moment(), as_of, record.inputs)
     attempt = Attempt(workspace.case.name, "rebuild", f"{as_of}@{version}")
     order = [workspace.case.training.day_column, *workspace.case.training.keys]
     staged = workspace.lake.stage(table, rows.to_reader(), [as_of], attempt, order)
@@ -84,12 +83,12 @@ def rebuild(workspace: Workspace, as_of: str, version: int) -> str:
     return found
 
 
-def table_of(workspace: Workspace, as_of: str) -> str:
+def table_of(workspace: WorkspaceReader, as_of: str) -> str:
     """The table that holds the training set of one clock; a table each, so that an address says it all."""
     return workspace.case.table("training", f"as_of_{as_of.replace('-', '_')}")
 
 
-def label_days(workspace: Workspace, as_of: str) -> tuple[str, str]:
+def label_days(workspace: WorkspaceReader, as_of: str) -> tuple[str, str]:
     """First and last day whose rows a training set of ``as_of`` holds."""
     case = workspace.case
     first, last = feature_sql.first_label_day(case.history.first), feature_sql.last_label_day(as_of)
@@ -98,9 +97,8 @@ def label_days(workspace: Workspace, as_of: str) -> tuple[str, str]:
     return first, last
 
 
-@snapshot.held()
 def _rows(
-    workspace: Workspace, as_of: str, recorded: dict[str, Input] | Any = None
+    workspace: WorkspaceReader, as_of: str, recorded: dict[str, Input] | Any = None
 ) -> tuple[pa.Table, dict[str, Input]]:
     """The training rows, read at the recorded versions if they are given, else at the current ones."""
     case = workspace.case
@@ -122,15 +120,13 @@ def _rows(
         rows = con.sql(f"SELECT * FROM ({query}) ORDER BY {order}").to_arrow_table()
     if rows.num_rows == 0:
         raise TrainingError(f"{case.name}: no labelled row from {first} to {last}; are the outcomes published?")
-    versions = {workspace.lake.uri(table): value.version for table, value in read.items() if "/features/" in table}
-    store = feast_store.open_store(workspace.settings, case.name, versions)
-    found = feast_store.historical_features(store, case.features.service, rows)
+    found = features.look_up(workspace, rows, read)
     day = case.training.day_column
     renamed = found.rename_columns([day if name == "ds" else name for name in found.column_names])
     return renamed.append_column("ds", pa.array([as_of] * found.num_rows, pa.string())), dict(read)
 
 
-def _inputs(workspace: Workspace, first: str, last: str, as_of: str) -> dict[str, Input]:
+def _inputs(workspace: WorkspaceReader, first: str, last: str, as_of: str) -> dict[str, Input]:
     case = workspace.case
     days = partitions.key_range(first, last)
     wanted = {case.table("raw", name): partitions.key_range(first, as_of) for name in case.partitioned_raw}
