@@ -12,8 +12,8 @@ STACK := PYTHONPATH=. $(BIN)/python -m include.stack
 PYTEST := PYTHONPATH=.:plugins $(BIN)/pytest
 # a file to a worker: what a file prepares is prepared once; the end-to-end tests have a stack and stay one process
 PARALLEL := -n auto --dist loadfile
-CODE := $(wildcard dags plugins include feast_repo tests)
-TYPED := $(wildcard include plugins)
+CODE := $(wildcard dags plugins include feast_repo tests docs)
+TYPED := $(wildcard include plugins docs)
 
 # find-links of pip are handed to uv, which does not read pip's settings: there a machine may offer
 # builds of its own, such as a small CPU build of torch
@@ -22,7 +22,7 @@ FIND_LINKS = links="$${UV_FIND_LINKS:-$${PIP_FIND_LINKS:-$$($(BIN)/pip config ge
 UV_VERSION := $(shell sed -n 's/^uv==//p' requirements.txt)
 
 ##@ Use it
-.PHONY: demo up down status passwords shell
+.PHONY: demo up down status passwords shell rebuild
 demo: setup ## the whole chain on real flights, with progress and a summary; leaves the services up
 	@$(STACK) demo
 
@@ -41,8 +41,13 @@ passwords: setup ## print the generated logins
 shell: setup ## a shell in which `airflow` and `mlflow` act on this stack (make shell ARGS="airflow dags list")
 	@$(STACK) shell $(ARGS)
 
+rebuild: setup ## make a model's training set again and prove its hash (make rebuild CASE=flights MODEL=1)
+	@: $(or $(CASE),$(error give the use case and the model version: make rebuild CASE=flights MODEL=1))
+	@: $(or $(MODEL),$(error give the model version too: make rebuild CASE=$(CASE) MODEL=1))
+	@$(STACK) shell python -m include.steps.train.rebuild --use-case $(CASE) --model $(MODEL)
+
 ##@ Change it
-.PHONY: test test-unit test-dags test-e2e lint format types schema
+.PHONY: test test-unit test-dags test-e2e lint format types arrows schema
 test: setup ## every test, the end-to-end ones included
 	@$(PYTEST) $(PARALLEL) $(wildcard tests/unit tests/sql tests/dags tests/operators) $(ARGS)
 	@$(PYTEST) $(wildcard tests/e2e) $(ARGS)
@@ -56,15 +61,18 @@ test-dags: setup ## DAGs load, operators execute
 test-e2e: setup ## a real scheduler on an embedded stack of its own
 	@$(PYTEST) $(wildcard tests/e2e) $(ARGS)
 
-lint: setup ## ruff (style, layers, security), formatting, the Dockerfile, types
+lint: setup ## ruff (style, layers, security), formatting, the Dockerfile, arrows between folders, types, the docs build
 	@$(BIN)/ruff check $(CODE)
 	@$(BIN)/ruff format --check $(CODE)
 	@$(BIN)/hadolint docker/Dockerfile
-	@$(MAKE) types
+	@$(MAKE) arrows types docs
 
 format: setup ## let ruff repair what it can
 	@$(BIN)/ruff check --fix $(CODE)
 	@$(BIN)/ruff format $(CODE)
+
+arrows: setup ## import-linter: imports between folders point down only
+	@PYTHONPATH=.:plugins $(BIN)/lint-imports --no-logo
 
 types: setup ## mypy --strict
 	@$(if $(TYPED),$(BIN)/mypy $(TYPED),true)
@@ -72,6 +80,19 @@ types: setup ## mypy --strict
 schema: setup ## the JSON schema of use-case specs, after their fields have changed
 	@PYTHONPATH=. $(BIN)/python -c 'import json; from include.spec.loading import json_schema; print(json.dumps(json_schema(), indent=1, sort_keys=True))' > include/spec/use_case.schema.json.new
 	@mv include/spec/use_case.schema.json.new include/spec/use_case.schema.json
+
+##@ Document it
+.PHONY: docs docs-serve screenshots
+# the notice is about the theme's end of life in 2027 (docs/how-to/upgrade-libraries.md); it would be all that lint prints
+MKDOCS := NO_MKDOCS_2_WARNING=1 PYTHONPATH=.:plugins $(BIN)/mkdocs
+docs: setup ## the documentation site in site/, reference pages generated from the code; a broken link fails
+	@$(MKDOCS) build --strict --quiet
+
+docs-serve: setup ## the same at http://127.0.0.1:8000, rebuilt when a page changes
+	@$(MKDOCS) serve
+
+screenshots: setup ## make the README's pictures from the running stack, with Chromium
+	@PYTHONPATH=. $(BIN)/python docs/screenshots.py
 
 ##@ Measure it
 .PHONY: bench bench-clean bench-profile
@@ -117,7 +138,7 @@ compose-secrets: setup ## docker/.env with fresh secrets for docker/compose.yaml
 	@PYTHONPATH=. $(BIN)/python -m include.stack.containers secrets docker/.env
 
 clean: ## remove caches; keeps the environment and all state
-	@rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	@rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache site
 	@find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 purge: down ## stop everything and delete all state (lake, databases, models, secrets) after asking

@@ -1,4 +1,4 @@
-"""Containers get every value that the settings and the compose file ask for."""
+"""Tests of the values that containers get: complete for the settings file and for the compose file."""
 
 from __future__ import annotations
 
