@@ -1,1 +1,4 @@
-"""Where workers run: leases on this machine's GPUs and CPU slots, worker processes, and what they used."""
+"""Run search workers: leases on GPUs and CPU slots, worker processes, and records of what they used.
+
+May import ``include.core`` and ``include.spec``. A worker is a module that this package starts but does not import.
+"""

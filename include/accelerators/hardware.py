@@ -1,4 +1,4 @@
-"""This machine's GPUs, as its driver reports them."""
+"""The GPUs and CPU cores of this machine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Gpu:
 
 @contextmanager
 def driver() -> Iterator[Any | None]:
-    """NVIDIA's management library while the block runs, or None on a machine without its driver."""
+    """Load NVIDIA's management library while the block runs; yield None on a machine without its driver."""
     import pynvml
 
     try:
@@ -38,9 +38,9 @@ def driver() -> Iterator[Any | None]:
 
 
 def gpus() -> tuple[Gpu, ...]:
-    """The GPUs that this process may use, in bus order.
+    """Return the GPUs that this process may use, in bus order.
 
-    Asks the driver and not CUDA: a process that has started CUDA can have no forked children that use it.
+    This asks the driver and not CUDA: forked children of a process that has started CUDA cannot use CUDA.
     """
     with driver() as nvml:
         if nvml is None:
@@ -56,7 +56,7 @@ def _gpu(nvml: Any, index: int) -> Gpu:
 
 
 def _visible(count: int) -> list[int]:
-    """All indices, or those that CUDA_VISIBLE_DEVICES leaves; identifiers other than numbers are not followed."""
+    """Return the indices that CUDA_VISIBLE_DEVICES leaves, all without it; only numbers are supported in it."""
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     if given is None:
         return list(range(count))
@@ -64,5 +64,5 @@ def _visible(count: int) -> list[int]:
 
 
 def cores() -> int:
-    """CPU cores that this process may run on."""
+    """Return the number of CPU cores that this process may run on."""
     return len(os.sched_getaffinity(0))

@@ -1,7 +1,7 @@
-"""A worker on a machine that is not this deployment's own: run it, measure it, record it in MLflow.
+"""The command that pods and batch jobs run: start a worker, measure it, record its use in MLflow.
 
-``python -m include.accelerators.job --place kubernetes -- include.training.study.worker --study ...`` is what pods and
-batch jobs run. The worker is the same module with the same arguments as on one machine; its exit code is this one's.
+Example: ``python -m include.accelerators.job --place kubernetes -- include.training.study.worker --study ...``. The
+worker is the same module with the same arguments as on one machine, and its exit code is passed on.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 def arguments() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(prog="python -m include.accelerators.job", description="Run and measure a worker.")
     parser.add_argument("--place", choices=PLACES, required=True, help="where this is, as the record names it")
     parser.add_argument("--experiment", default="", help="MLflow experiment of the run")
@@ -37,7 +37,7 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the worker; returns its exit code."""
+    """Run the worker; return its exit code."""
     options = arguments().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     if options.secret:
@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def secret(name: str) -> dict[str, str]:
-    """Environment variables from AWS Secrets Manager: batch services would show them if they were given directly."""
+    """Read environment variables from AWS Secrets Manager: batch services show variables that are set directly."""
     import boto3
 
     found = json.loads(boto3.client("secretsmanager").get_secret_value(SecretId=name)["SecretString"])

@@ -33,7 +33,7 @@ from include.core.errors import AcceleratorError, LeaseLost
 CLAIM = "LIFECYCLE_LEASE"
 """Environment variable in which a worker finds the claim that its writes are checked by."""
 
-_SIZE = 512  # of a lease file: written in one piece, so that no reader meets half of it
+_SIZE = 512  # bytes of a lease file: written in one piece, so that no reader sees half of it
 _log = logging.getLogger(__name__)
 
 
@@ -64,7 +64,7 @@ class Lease:
 
     @property
     def claim(self) -> str:
-        """What a worker shows before it writes."""
+        """Return the text that a worker shows before it writes; see :func:`check`."""
         return f"{self.file}@{self.token}"
 
     def release(self) -> None:
@@ -81,10 +81,10 @@ class Lease:
 
 
 def acquire(folder: Path, slots: Sequence[Slot], holder: str, wait_seconds: float = 0.0) -> Lease:
-    """Lease the first free one of ``slots``, waiting for one if need be.
+    """Lease the first free slot of ``slots``; wait if none is free.
 
     Raises:
-        AcceleratorError: none became free in time; names who holds them.
+        AcceleratorError: none became free in time; names the holders.
     """
     folder.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + wait_seconds
@@ -106,7 +106,7 @@ def acquire(folder: Path, slots: Sequence[Slot], holder: str, wait_seconds: floa
 
 
 def check(claim: str) -> None:
-    """Do nothing if ``claim`` still holds its slot.
+    """Raise if ``claim`` no longer holds its slot.
 
     Call it under the lock of what is written, immediately before the write.
 
@@ -123,7 +123,7 @@ def check(claim: str) -> None:
 
 
 def guard(claim: str | None = None) -> Callable[[], None]:
-    """A check to call before each write: of ``claim``, of the environment's, or one that always passes."""
+    """Return the check to call before each write: of ``claim``, else of the claim in the environment, else none."""
     given = claim or os.environ.get(CLAIM)
     return (lambda: check(given)) if given else (lambda: None)
 
@@ -140,7 +140,7 @@ def revoke(folder: Path, slot: Slot) -> None:
 
 
 def holders(folder: Path, slots: Sequence[Slot]) -> str:
-    """Who holds or last held each slot, for people."""
+    """Describe who holds or last held each slot, for people."""
     return ", ".join(f"{slot} by {_read(_file(folder, slot)).get('holder', 'nobody')}" for slot in slots)
 
 
@@ -149,7 +149,7 @@ def _try(folder: Path, slot: Slot, holder: str) -> Lease | None:
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # a file that was replaced in between is locked by nobody who looks at its name
+        # revoke() may have replaced the file since it was opened; nobody else looks at the old one
         if os.fstat(descriptor).st_ino != file.stat().st_ino:
             raise BlockingIOError
         token = _next_token(_read(file))
@@ -195,7 +195,7 @@ def slots_in(folder: Path) -> dict[str, Slot]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """List the leases of this machine, or take one away; returns the exit code."""
+    """List the leases of this machine, or take one away; return the exit code."""
     # read here: a worker that only checks its lease needs no settings
     from include.accelerators.settings import AcceleratorSettings
 

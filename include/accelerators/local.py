@@ -1,4 +1,4 @@
-"""Run a worker on this machine: lease a GPU or CPU slot, start it there, listen to it, measure it."""
+"""A worker on this machine: lease a GPU or CPU slot, start the worker, read its output, measure it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class LocalRun:
     Attributes:
         module, arguments: what ``python -m`` is to run.
         needs: what it needs of the machine.
-        holder: who leases the slot, for people who find it taken.
+        holder: name that others see while the slot is taken.
         environ: environment variables besides those of this process.
         line: receives each line that the worker prints.
         watching: a block to be in while the worker runs; entered after it was started, so that it may use threads.
@@ -49,7 +49,7 @@ class LocalRun:
     _stopped: bool = False
 
     def run(self) -> Usage:
-        """Run the worker to its end; returns what it used.
+        """Run the worker to its end; return what it used.
 
         Raises:
             AcceleratorError: no slot fits or is free, the worker failed, or it was stopped.
@@ -76,7 +76,7 @@ class LocalRun:
             held.release()
             slots.remove(held.slot)
         raise AcceleratorError(
-            f"vram_gb is {self.needs.vram_gb:g} and no GPU has that much free ({_memory(hardware.gpus())}): something "
+            f"vram_gb is {self.needs.vram_gb:g} and no GPU has that much free ({_memory(hardware.gpus())}): a process "
             "without a lease uses them; end it, or lower vram_gb"
         )
 
@@ -140,7 +140,7 @@ class LocalRun:
 
 
 def gpu_slots(gpus: Sequence[Gpu], needs: AcceleratorSpec) -> list[Slot]:
-    """The GPUs that are large enough for ``needs``; none: use the CPU.
+    """Return the GPUs that are large enough for ``needs``; an empty list means a CPU slot.
 
     Raises:
         AcceleratorError: a GPU is required and there is none, or none is large enough.
@@ -159,7 +159,7 @@ def gpu_slots(gpus: Sequence[Gpu], needs: AcceleratorSpec) -> list[Slot]:
 
 
 def _has_room(slot: Slot, needs: AcceleratorSpec) -> bool:
-    """Whether a GPU that we lease has the memory free, once its last holder's has been given back."""
+    """Return whether the leased GPU has the memory free; wait until its last holder's memory is given back."""
     end = time.monotonic() + _SETTLE_SECONDS
     while True:
         free = next((gpu.free_gb for gpu in hardware.gpus() if gpu.index == slot.index), 0.0)
@@ -175,7 +175,7 @@ def _memory(gpus: Sequence[Gpu]) -> str:
 
 
 def cpu_slots(settings: AcceleratorSettings) -> list[Slot]:
-    """The CPU slots of this machine: as many as set, else one a core."""
+    """Return the CPU slots of this machine: as many as set, else one a core."""
     return [Slot("cpu", index) for index in range(settings.cpu_slots or hardware.cores())]
 
 

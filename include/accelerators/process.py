@@ -42,9 +42,9 @@ class Worker:
         self._ended: Ended | None = None
 
     def follow(self, line: Callable[[str], None]) -> Ended:
-        """Hand each line of output to ``line`` until the worker has ended, and whatever it started with it."""
+        """Pass each line of output to ``line`` until the worker and all processes that it started have ended."""
         while self._ended is None:
-            # a process that the worker left behind may keep the pipe open: then its end is seen by asking
+            # a process that the worker left behind may keep the pipe open, so poll the worker too
             ready, _, _ = select.select([self._output], [], [], 0.5)
             open_still = self._pass_on(line) if ready else True
             self._reap(block=not open_still)
@@ -97,7 +97,7 @@ class Worker:
 
 
 def may_fork() -> bool:
-    """Whether this process has but one thread: a fork keeps only the calling one, and with it no library's pool."""
+    """Return whether this process has one thread: a fork keeps the calling thread only, and no library's pool."""
     try:
         return len(list(Path("/proc/self/task").iterdir())) == 1
     except OSError:
@@ -131,7 +131,7 @@ def _spawned(module: str, arguments: Sequence[str], environ: Mapping[str, str], 
         start_new_session=True,
         preexec_fn=lambda: _die_with(starter),
     )
-    process.returncode = 0  # reaped by Worker, which also wants to know what it used
+    process.returncode = 0  # Worker reaps the process itself, to read what the process used
     return process.pid
 
 
@@ -146,7 +146,7 @@ def _forked(module: str, arguments: Sequence[str], environ: Mapping[str, str], k
             _forget_the_parent(environ, keep, writes)
             code = _run(module, arguments)
         finally:
-            # neither the parent's exit handlers nor its finally blocks are the worker's business
+            # run neither the parent's exit handlers nor its finally blocks
             os._exit(code)
     return pid
 
@@ -160,7 +160,7 @@ def _die_with(starter: int) -> None:
 
 
 def _forget_the_parent(environ: Mapping[str, str], keep: int, writes: int) -> None:
-    """Make a forked process what a started one would be: own output, signals, environment and logging."""
+    """Give a forked process output, signals, environment and logging of its own, as a started process has."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM, signal.SIGUSR2, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     nothing = os.open(os.devnull, os.O_RDWR)
@@ -168,9 +168,9 @@ def _forget_the_parent(environ: Mapping[str, str], keep: int, writes: int) -> No
     os.dup2(writes, 1)
     os.dup2(writes, 2)
     for descriptor in _connections() - {keep, 0, 1, 2}:
-        # replaced, not closed: an object that closes it later must not meet somebody else's descriptor
+        # replace, do not close: an object that closes the number later must not close a new file
         os.dup2(nothing, descriptor)
-    # kept: whoever made them may have them close the descriptors, which are the worker's now
+    # keep references: a finalizer could close the descriptors, which belong to the worker now
     _PARENTS.extend([sys.stdin, sys.stdout, sys.stderr])
     sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115 - open as long as the process
     sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
@@ -180,7 +180,7 @@ def _forget_the_parent(environ: Mapping[str, str], keep: int, writes: int) -> No
 
 
 def _connections() -> set[int]:
-    """Descriptors of sockets and pipes: who waits for their end must not wait for the worker."""
+    """Return the descriptors of sockets and pipes: a peer that waits for end of file must not wait for the worker."""
     found = set()
     for entry in Path("/dev/fd").iterdir():
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Where workers run in this deployment, and what that place needs to be told.
+"""Settings of the places where workers run.
 
 Tasks read these settings when they run, like ``include/core/settings.py``; names and defaults are in
 ``docker/airflow.env``.
@@ -74,7 +74,7 @@ class AcceleratorSettings(EnvironmentSettings):
         return cls.read(ours, leases=leases, values=values)
 
     def at(self, asked: str | None) -> Place:
-        """The place that was asked for, or the deployment's own, if everything it needs is set.
+        """Return the place that was asked for, or the deployment's own, after a check of its settings.
 
         Raises:
             ConfError: no such place.
@@ -91,7 +91,7 @@ class AcceleratorSettings(EnvironmentSettings):
         return place
 
     def json_value(self, name: str, default: Any) -> Any:
-        """A setting that is written as JSON, of the type of ``default``.
+        """Parse a setting that is written as JSON and has the type of ``default``.
 
         Raises:
             SettingsError: it is not JSON, or of another type.
@@ -108,7 +108,7 @@ class AcceleratorSettings(EnvironmentSettings):
         return value
 
     def _unreachable(self, place: Place) -> list[str]:
-        """Addresses that a worker on another machine cannot use."""
+        """Return a fault for each address that a worker on another machine cannot use."""
         faults = []
         if place != "kubernetes" and "://" not in self.values.get("LAKE_ROOT", ""):
             faults.append(f"{PREFIX}LAKE_ROOT is a folder of this machine; give an address such as s3://bucket/lake")

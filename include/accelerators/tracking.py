@@ -1,6 +1,6 @@
-"""Each worker's run in MLflow: what it used, its system metrics, and a page that a task can link to.
+"""MLflow runs of workers: what each used, its system metrics, and a page that a task can link to.
 
-Tracking never stops a worker: a server that does not answer costs the record, not the training.
+Tracking never stops a worker: without an answer of the server the record is missing and training goes on.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from include.accelerators.usage import Usage
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Attempt
+    from mlflow.entities import Run
 
 _log = logging.getLogger(__name__)
 _SYSTEM_METRICS_SECONDS = 5
@@ -32,19 +32,19 @@ class TrackedRun:
 
     @property
     def url(self) -> str:
-        """Its page in MLflow's UI; empty for a store without a server."""
+        """Return the address of its page in MLflow's UI; empty for a store without a server."""
         if not self.run_id or not self.uri.startswith("http"):
             return ""
         return f"{self.uri.rstrip('/')}/#/experiments/{self.experiment_id}/runs/{self.run_id}"
 
 
 def experiment_of(use_case: str) -> str:
-    """The MLflow experiment that holds the runs of a use case's workers."""
+    """Return the name of the MLflow experiment that holds the MLflow runs of a use case's workers."""
     return f"{use_case}_workers"
 
 
 def begin(uri: str, experiment: str, name: str, tags: Mapping[str, str]) -> TrackedRun:
-    """Begin a worker's run in ``experiment``, which is created when it is missing."""
+    """Begin a worker's MLflow run in ``experiment``; create the experiment if it is missing."""
     with _tolerant("begin a run"):
         client = _client(uri)
         experiment_id = _experiment(client, experiment)
@@ -65,14 +65,14 @@ def record(run: TrackedRun, used: Usage) -> None:
 
 
 def end(run: TrackedRun, succeeded: bool) -> None:
-    """Close the run."""
+    """Close the MLflow run."""
     if run.run_id:
         with _tolerant("close the run"):
             _client(run.uri).set_terminated(run.run_id, "FINISHED" if succeeded else "FAILED")
 
 
 def recorded(run: TrackedRun) -> Usage | None:
-    """What a worker on another machine recorded about itself; None when nothing is known."""
+    """Read what a worker on another machine recorded about itself; None when there is no record."""
     if run.run_id:
         with _tolerant("read usage"):
             return _usage_of(_client(run.uri).get_run(run.run_id))
@@ -80,7 +80,7 @@ def recorded(run: TrackedRun) -> Usage | None:
 
 
 def recorded_in(uri: str, use_case: str, dag_run_id: str) -> list[Usage]:
-    """What every worker of a DAG run recorded, also those that were killed and tried again."""
+    """Read what every worker of a DAG run recorded, killed and retried ones included."""
     with _tolerant("read the workers' usage"):
         client = _client(uri)
         found = client.get_experiment_by_name(experiment_of(use_case))
@@ -93,13 +93,13 @@ def recorded_in(uri: str, use_case: str, dag_run_id: str) -> list[Usage]:
 
 @contextlib.contextmanager
 def system_metrics(run: TrackedRun) -> Iterator[None]:
-    """Log this machine's CPU, memory, disk, network and GPU use into the run while the block runs."""
+    """Log this machine's CPU, memory, disk, network and GPU use into the MLflow run while the block runs."""
     monitor: Any = None
     if run.run_id:
         with _tolerant("watch the machine"):
             from mlflow.system_metrics import system_metrics_monitor
 
-            # that it has begun and ended is no news in a task's log
+            # its messages about start and end are noise in a task's log
             logging.getLogger(system_metrics_monitor.__name__).setLevel(logging.WARNING)
             watch: Any = system_metrics_monitor.SystemMetricsMonitor  # untyped
             monitor = watch(run.run_id, sampling_interval=_SYSTEM_METRICS_SECONDS, tracking_uri=run.uri)
@@ -112,8 +112,8 @@ def system_metrics(run: TrackedRun) -> Iterator[None]:
                 monitor.finish()
 
 
-def _usage_of(attempt: Attempt) -> Usage | None:
-    data = attempt.data
+def _usage_of(run: Run) -> Usage | None:
+    data = run.data
     return Usage.from_metrics(data.metrics, data.tags.get("place", ""), data.tags.get("device", ""))
 
 

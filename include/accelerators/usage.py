@@ -1,4 +1,4 @@
-"""What a worker used, and about what that cost."""
+"""Measured use of a worker, and an estimate of its cost."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ class Usage:
     cost_usd: float | None
 
     def metrics(self) -> dict[str, float]:
-        """The numbers among them, by the names under which MLflow shows them."""
+        """Return the numeric fields, by the names under which MLflow shows them."""
         return {f"usage/{name}": float(v) for name, v in asdict(self).items() if isinstance(v, int | float)}
 
     @classmethod
     def from_metrics(cls, metrics: Mapping[str, float], place: str, device: str) -> Usage | None:
-        """The usage behind ``metrics``; None when nothing was recorded."""
+        """Return the usage that ``metrics`` record; None when they record none."""
         found: dict[str, Any] = {name: metrics.get(f"usage/{name}") for name in _NUMBERS}
         if found["seconds"] is None:
             return None
@@ -62,10 +62,10 @@ class Usage:
 
 
 def total(used: Sequence[Usage]) -> dict[str, float]:
-    """What several workers used together, by the names under which MLflow shows it.
+    """Sum up what several workers used, by the names under which MLflow shows it.
 
-    Times and costs add up, peaks are the highest, the utilisation is weighted by time. A cost is left out where
-    one of them has none: a part of a sum would pass for the whole.
+    Times and costs add up, peaks are the highest, the utilisation is weighted by time. The cost is left out if one
+    worker has none: a partial sum would be read as the whole.
     """
     if not used:
         return {}
@@ -92,10 +92,9 @@ _NUMBERS = (
 
 
 class GpuSampler:
-    """Watches a GPU while the block runs; without a GPU it does nothing.
+    """A sampler of one GPU while its block runs; without a GPU it does nothing.
 
-    What is in use is measured on the device: its lease is exclusive, and a container does not see by which
-    process.
+    It measures the whole device: the lease is exclusive, and inside a container the driver does not show processes.
     """
 
     def __init__(self, index: int | None, interval: float = _INTERVAL_SECONDS) -> None:
@@ -107,12 +106,12 @@ class GpuSampler:
 
     @property
     def peak_vram_gb(self) -> float | None:
-        """Most memory seen in use, GiB."""
+        """Return the most memory seen in use, GiB."""
         return self._peak
 
     @property
     def utilisation(self) -> float | None:
-        """Mean share of time in which a kernel ran, 0 to 1."""
+        """Return the mean share of time in which a kernel ran, 0 to 1."""
         return sum(self._busy) / len(self._busy) if self._busy else None
 
     def __enter__(self) -> GpuSampler:
@@ -144,7 +143,7 @@ class GpuSampler:
 
 
 def cost(prices: Mapping[str, float], keys: tuple[str, ...], seconds: float, units: int = 1) -> float | None:
-    """Estimated USD for ``units`` over ``seconds``, by the first of ``keys`` that has a price an hour."""
+    """Estimate USD for ``units`` over ``seconds``, by the first of ``keys`` that has a price an hour."""
     for key in keys:
         if key in prices:
             return prices[key] * units * seconds / 3600

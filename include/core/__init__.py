@@ -1,0 +1,1 @@
+"""What every folder uses: errors, settings, partitions, the SQL engine. Imports nothing else of ``include``."""

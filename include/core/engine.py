@@ -1,4 +1,4 @@
-"""The SQL engine: DuckDB connections that keep to their share of the machine and leave nothing behind."""
+"""The SQL engine: DuckDB connections with limited threads and memory, and a spill folder that is removed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _Settings = tuple[int, str, str | None, bool]
 def engine(
     threads: int, memory_limit: str, temp_directory: str | None = None, *, ordered: bool = True
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A DuckDB connection in UTC, closed at the end of the block.
+    """Open a DuckDB connection in UTC and close it at the end of the block.
 
     Args:
         threads: threads of a query.
@@ -36,9 +36,9 @@ def engine(
 
 @contextmanager
 def kept_open() -> Iterator[None]:
-    """Within the block :func:`engine` opens a connection only once, which takes longer than a small query.
+    """Let :func:`engine` reuse its connections within the block: to open one takes longer than a small query.
 
-    Whoever uses it leaves it without tables and views.
+    Callers must drop every table and view that they create.
     """
     with ExitStack() as opened:
         token = _kept.set(_Kept(opened))
@@ -80,7 +80,7 @@ def _connected(
         )
         try:
             connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false").fetchall()
-            # several queries read the same files, and of hundreds of small ones the footers are what takes time
+            # several queries read the same hundreds of small files, and reading their footers takes most of the time
             connection.execute("SET parquet_metadata_cache = true").fetchall()
             yield connection
         finally:

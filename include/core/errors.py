@@ -18,7 +18,7 @@ class SpecError(LifecycleError):
 
 
 class ConfError(LifecycleError):
-    """A run was asked for something its parameters do not allow."""
+    """A DAG run was asked for something that its parameters do not allow."""
 
 
 class UnknownPartition(LifecycleError):

@@ -1,6 +1,6 @@
-"""What a use case's source adapter promises to the ingest stage.
+"""The interface between a use case's source adapter and the ingest step.
 
-An adapter stands where an upstream system's API or drop folder would: it knows where the data comes
+An adapter takes the place of an upstream system's API or drop folder: it knows where the data comes
 from and *when each row could first be known*. It knows nothing of the lake, of audits or of Airflow.
 """
 
@@ -17,10 +17,10 @@ REFERENCE = "reference"
 
 @runtime_checkable
 class SourceAdapter(Protocol):
-    """Delivers raw tables partition by partition, faults included."""
+    """A source of raw tables, delivered partition by partition, faults included."""
 
     def deliver(self, con: duckdb.DuckDBPyConnection, first: str, last: str) -> dict[str, str]:
-        """One query for each raw table, covering the partitions ``first``..``last`` in one pass.
+        """Return one query for each raw table, which covers the partitions ``first``..``last`` in one pass.
 
         Every query stands alone (it may be run later, and several times, on ``con``), orders its rows
         by their key, and has a column ``ds`` that names the partition of the row: a key in the asked

@@ -1,4 +1,4 @@
-"""What a worker needs of the machine it runs on; light enough to be part of a use-case spec."""
+"""The spec of a worker's machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PLACES: tuple[Place, ...] = ("local", "kubernetes", "aws_batch", "sagemaker")
 
 
 class AcceleratorSpec(Values):
-    """One worker's needs.
+    """What one worker needs of its machine.
 
     ``gpu`` says whether a worker may do without: ``preferred`` takes a GPU where there is one and else a CPU
     slot, ``required`` never starts without, ``none`` never takes one. ``vram_gb`` is GPU memory that must be

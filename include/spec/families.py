@@ -1,7 +1,8 @@
 """Names that a spec may use: metrics, model families and their search spaces.
 
-Values only, so that a spec can be checked without importing a machine-learning library. The code
-behind a metric is in ``metrics``, behind a family in ``families``; a test holds the two together.
+These are values only, so that a spec can be checked without importing a machine-learning library. The code
+of metrics is in ``include.training.judging.metrics``, that of families in ``include.training.families``; a test
+compares the names.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class MetricInfo:
-    """What a metric is for and which way is better."""
+    """The tasks of a metric, and whether larger is better."""
 
     tasks: frozenset[str]
     maximize: bool = False
@@ -49,9 +50,9 @@ Space = Mapping[str, Dimension]
 
 @dataclass(frozen=True)
 class FamilyInfo:
-    """Where a family's code lives, the tasks it can do and what is searched by default.
+    """The module of a family, its tasks and its default search space.
 
-    ``imbalance`` names the answers to rare positives that the family has; none for regression.
+    ``imbalance`` names the methods against rare positives that the family has; none for regression.
     """
 
     module: str

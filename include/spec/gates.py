@@ -1,4 +1,4 @@
-"""What a use case may choose about promotion: the primary metric, and what a challenger must keep to."""
+"""The spec of promotion: the primary metric, and the limits that a challenger must keep to."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Bound(Values):
         return self
 
     def accepts(self, value: float) -> bool:
-        """Whether ``value`` lies within; NaN never does."""
+        """Return whether ``value`` lies within the bounds; NaN never does."""
         return (self.min is None or value >= self.min) and (self.max is None or value <= self.max)
 
 
 class SliceGate(Values):
-    """What every sufficiently large slice of one column must keep to.
+    """Limits that every sufficiently large slice of one column must keep to.
 
     Attributes:
         metric: the figure that is taken of each slice.
@@ -59,7 +59,7 @@ class SliceGate(Values):
 
 
 class CostGate(Values):
-    """What loading and scoring may cost, measured in a fresh process.
+    """Limits of what loading and scoring cost, measured in a fresh process.
 
     Attributes:
         microseconds_per_row: wall time of one prediction in a batch.
@@ -71,7 +71,7 @@ class CostGate(Values):
 
 
 class GateSpec(Values):
-    """When a challenger may become champion.
+    """The conditions under which a challenger may become champion.
 
     Attributes:
         metric: the primary metric; the challenger must better the champion in it.
@@ -109,15 +109,15 @@ class GateSpec(Values):
         return guardrails
 
     def metrics(self) -> set[str]:
-        """Every metric that the gates look at."""
+        """Return the name of every metric that the gates look at."""
         return {self.metric, *self.guardrails, *(gate.metric for gate in self.slices.values())}
 
 
 def known_metric(name: str) -> str:
-    """``name``, if there is such a metric.
+    """Return ``name`` if it names a metric.
 
     Raises:
-        ValueError: there is none; says which is nearest.
+        ValueError: it does not; names the nearest metric.
     """
     if name not in METRICS:
         raise ValueError(_unknown(name))

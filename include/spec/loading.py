@@ -30,17 +30,17 @@ class Broken:
 
 
 def load_use_cases() -> Iterator[UseCase]:
-    """Every use case whose spec is sound, by name. Broken ones are reported by ``broken_use_cases``."""
+    """Yield every use case whose spec is sound, by name; ``broken_use_cases`` reports the others."""
     yield from (case for case in _load_all() if isinstance(case, UseCase))
 
 
 def broken_use_cases() -> list[Broken]:
-    """Every use case whose spec is not sound, with all its faults."""
+    """Return every use case whose spec is not sound, with all its faults."""
     return [case for case in _load_all() if isinstance(case, Broken)]
 
 
 def load_use_case(name: str) -> UseCase:
-    """The use case called ``name``.
+    """Return the use case called ``name``.
 
     Raises:
         SpecError: there is none, or its spec has faults; names all of them.
@@ -52,7 +52,7 @@ def load_use_case(name: str) -> UseCase:
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON schema of a spec file, for editors; a spec that is ``like`` another may leave out anything."""
+    """Return the JSON schema of a spec file, for editors; a spec that is ``like`` another may leave out anything."""
     schema = UseCase.model_json_schema()
     complete = {"required": schema.pop("required")}
     for group in schema["$defs"].values():
@@ -61,14 +61,14 @@ def json_schema() -> dict[str, Any]:
 
 
 def _found() -> list[Path]:
-    """Every spec file, by name; where two have one name, that of the earlier folder first."""
+    """Return every spec file, by name; of two with one name, that of the earlier folder comes first."""
     folders = [FOLDER, *(Path(part) for part in os.environ.get(MORE_FOLDERS, "").split(os.pathsep) if part)]
     paths = [path for folder in folders for path in folder.glob("*/*.yaml") if path.stem == path.parent.name]
     return sorted(paths, key=lambda path: path.stem)
 
 
 def _spec_files() -> dict[str, Path]:
-    """The spec file of each use case, by name."""
+    """Return the spec file of each use case, by name."""
     return {path.stem: path for path in reversed(_found())}
 
 
@@ -105,7 +105,7 @@ def _load(path: Path, files: Mapping[str, Path]) -> UseCase:
 
 
 def _base(path: Path, values: Mapping[str, Any], files: Mapping[str, Path]) -> Path:
-    """The file whose values stand where this one names none; the file itself without ``like``."""
+    """Return the file that ``like`` names, which gives the missing values; without ``like`` the file itself."""
     like = values.get("like")
     if like is None:
         return path
@@ -133,12 +133,12 @@ def _read(path: Path) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=16)
 def _parsed(text: str) -> Any:
-    """What a spec's text says, not to be changed: the spec that many others are ``like`` is parsed once."""
+    """Parse a spec's text, once for all specs that are ``like`` it; callers must not change the result."""
     return yaml_file.parse(text)
 
 
 def _over(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-    """``values`` laid over ``base``, groups merged, lists replaced."""
+    """Lay ``values`` over ``base``: groups are merged, lists are replaced."""
     merged = dict(base)
     for name, value in values.items():
         below = merged.get(name)

@@ -1,4 +1,4 @@
-"""What a use case may choose about watching its model: thresholds, the shape of a window, when to retrain."""
+"""The spec of monitoring: thresholds, lengths of windows, when to retrain."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class DriftSpec(Values):
-    """When a column, and when a whole window, counts as drifted.
+    """The rule by which a column, and a whole window, counts as drifted.
 
     The defaults are Evidently's, so that the decision and its report judge by the same rule.
 
@@ -37,7 +37,7 @@ class DriftSpec(Values):
 
 
 class QualitySpec(Values):
-    """When the model's past predictions, judged by their outcomes, count as bad.
+    """The rule by which past predictions, judged by their outcomes, count as bad.
 
     Attributes:
         window_days: days of predictions whose outcomes one window judges; one day is too few for an AUC.
@@ -55,7 +55,7 @@ class QualitySpec(Values):
 
 
 class RetrainingRule(Values):
-    """When violated windows ask for a new training.
+    """The rule by which violated windows ask for a new training.
 
     Attributes:
         windows: how many of the newest windows are looked at, one partition each.
@@ -70,7 +70,7 @@ class RetrainingRule(Values):
 
 
 class MonitoringSpec(Values):
-    """Everything the monitor of one use case may choose."""
+    """The monitoring part of a use case."""
 
     drift: DriftSpec = DriftSpec()
     quality: QualitySpec = QualitySpec()

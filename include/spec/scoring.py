@@ -1,4 +1,4 @@
-"""What a use case may choose about scoring: whether predictions follow a base rate that moves."""
+"""The spec of scoring: whether predictions follow a base rate that moves."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from include.spec.values import Values
 
 
 class RecalibrationSpec(Values):
-    """How predictions are shifted by what lately became known.
+    """How predictions are shifted by outcomes that lately became known.
 
     Attributes:
         kind: ``logit_offset`` adds one number to the log odds of every prediction of a partition.
@@ -28,6 +28,6 @@ class RecalibrationSpec(Values):
 
 
 class ScoringSpec(Values):
-    """Everything that scoring of one use case may choose."""
+    """The scoring part of a use case."""
 
     recalibration: RecalibrationSpec | None = None

@@ -1,4 +1,4 @@
-"""Expectation suites as YAML: what a table must look like before anyone may read it.
+"""The spec of an expectation suite: what a table must look like before it is published.
 
 A suite holds values only. Names of expectations and their arguments are those of Great Expectations,
 checked against its own registry when the suite loads (``include.quality.expectations``).
@@ -23,7 +23,7 @@ class QuarantineRule(StrictValues):
     Attributes:
         name: what the rule is called in the quarantine table.
         when: SQL predicate over the table's columns; true sends the row away, null keeps it.
-        reason: why such a row is useless, for whoever finds it in quarantine.
+        reason: why such a row is useless, for people who find it in quarantine.
     """
 
     name: Identifier
@@ -32,7 +32,7 @@ class QuarantineRule(StrictValues):
 
 
 class PartitionRows(StrictValues):
-    """How many rows each partition has, both bounds included."""
+    """Bounds of the rows of each partition, both included."""
 
     min: Annotated[int, Field(ge=1)] | None = None
     max: Annotated[int, Field(ge=1)] | None = None
@@ -81,6 +81,6 @@ class Suite(StrictValues):
     expectations: list[ExpectationRule] = []
 
     def may_be_empty(self, first_partition: str | None) -> frozenset[str]:
-        """The keys that may have no rows, with ``first`` resolved."""
+        """Return the keys that may have no rows, with ``first`` resolved."""
         keys = {first_partition if key == "first" else key for key in self.may_be_empty_on}
         return frozenset(key for key in keys if key is not None)

@@ -36,18 +36,18 @@ Override = Range | list[Scalar] | Scalar
 
 
 class ConstantBaseline(Values):
-    """Predicts the mean label of the train window for every row."""
+    """A baseline that predicts the mean label of the train window for every row."""
 
     kind: Literal["constant"] = "constant"
 
     @property
     def name(self) -> str:
-        """Name under which the baseline appears in the evidence."""
+        """Return the name under which the baseline appears in the evidence."""
         return "constant"
 
 
 class HistoryBaseline(Values):
-    """Predicts the train window's mean label of the row's group, drawn towards the overall mean.
+    """A baseline that predicts the train window's mean label of the row's group, drawn towards the overall mean.
 
     Attributes:
         by: columns that form the group; they need not be features.
@@ -60,7 +60,7 @@ class HistoryBaseline(Values):
 
     @property
     def name(self) -> str:
-        """Name under which the baseline appears in the evidence."""
+        """Return the name under which the baseline appears in the evidence."""
         return f"historical_rate({', '.join(self.by)})"
 
 
@@ -68,7 +68,7 @@ Baseline = Annotated[ConstantBaseline | HistoryBaseline, Field(discriminator="ki
 
 
 class Imbalance(Values):
-    """What is done about rare positives; predictions are probabilities of the real world all the same.
+    """The method against rare positives; predictions stay probabilities of the real world.
 
     Attributes:
         method: ``weights`` makes positive rows count more, ``undersample`` leaves negative rows out,
@@ -214,7 +214,7 @@ class ModelSettings(Values):
         return self
 
     def space(self, family: str) -> Mapping[str, Dimension]:
-        """The search space of ``family`` with this spec's overrides applied."""
+        """Return the search space of ``family`` with this spec's overrides applied."""
         overrides = self.families[family]
         return {
             name: _override(default, overrides[name]) if name in overrides else default
@@ -222,7 +222,7 @@ class ModelSettings(Values):
         }
 
     def search_digest(self) -> str:
-        """Eight hex digits over what a trial's result depends on.
+        """Return eight hex digits over what a trial's result depends on.
 
         Budget, workers, judgement and heartbeats are left out: more trials continue the same study.
         """
@@ -233,7 +233,7 @@ class ModelSettings(Values):
         return self._digest(fields)
 
     def data_digest(self) -> str:
-        """Eight hex digits over what decides how the training set is cut and encoded."""
+        """Return eight hex digits over what decides how the training set is cut and encoded."""
         return self._digest({
             "task", "label", "day_column", "keys", "ignore", "categorical", "test_days", "valid_days",
         })  # fmt: skip
@@ -301,7 +301,7 @@ def _override(default: Dimension, override: Override) -> Dimension:
 
 
 def parse_settings(text: str) -> ModelSettings:
-    """Model settings from JSON text.
+    """Parse model settings from JSON text.
 
     Raises:
         pydantic.ValidationError: with every fault, each naming its field.
@@ -310,5 +310,5 @@ def parse_settings(text: str) -> ModelSettings:
 
 
 def load_settings(values: Mapping[str, Any]) -> ModelSettings:
-    """Model settings from plain values; raises like :func:`parse_settings`."""
+    """Check model settings given as plain values; raises like :func:`parse_settings`."""
     return ModelSettings.model_validate(dict(values))

@@ -1,4 +1,4 @@
-"""The spec of a use case: values only, checked all at once, light enough to be read at every parse."""
+"""The spec of a use case: values only, checked all at once, light enough for every DAG parse."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Key = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
 
 
 class History(Values):
-    """The partitions that the source can deliver; ``last`` left out means that it goes on."""
+    """The partitions that the source can deliver; without ``last`` the source goes on."""
 
     first: Key
     last: Key | None = None
@@ -63,7 +63,7 @@ class RawTable(Values):
 
 
 class FeatureSpec(Values):
-    """Which Feast feature service the model reads, and how far back its SQL looks."""
+    """The Feast feature service that the model reads, and how far back its SQL looks."""
 
     service: Column
     lookback_days: int = Field(ge=1, le=400)
@@ -77,7 +77,7 @@ class PredictionSpec(Values):
 
 
 class BootstrapSpec(Values):
-    """What the bootstrap loads when its form is left as it is."""
+    """The partitions that the bootstrap loads by default."""
 
     days: int = Field(default=120, ge=1, description="partitions up to the last one, when no range is given")
 
@@ -87,7 +87,7 @@ class UseCase(Values):
 
     Attributes:
         name: prefix of its DAG ids, folder of its tables, name of its Feast project and of its model.
-        like: the use case whose values stand where this one names none, and whose SQL, suites and
+        like: the use case whose values hold where this one gives none, and whose SQL, suites and
             feature definitions it shares.
         cron: when a partition's run is due; one tick a partition.
         time_zone: IANA zone in which a partition is a calendar day.
@@ -168,7 +168,7 @@ class UseCase(Values):
 
     @property
     def assets_folder(self) -> Path:
-        """Folder of the SQL and the suites that this use case uses: its own, or those of the one it is like."""
+        """Return the folder of the SQL and the suites: its own, or that of the use case it is like."""
         return self._assets_folder
 
     @property
@@ -180,7 +180,7 @@ class UseCase(Values):
         return tuple(name for name, table in self.raw.items() if table.reference)
 
     def table(self, layer: str, name: str) -> str:
-        """The lake's name of one of this use case's tables."""
+        """Return the lake's name of one of this use case's tables."""
         return f"{self.name}/{layer}/{name}"
 
     # ---- partitions -----------------------------------------------------------------------------

@@ -1,5 +1,6 @@
-"""Search, fit, calibrate and judge models.
+"""Models from a frozen training set: cut and encode it, search, fit, calibrate, judge, write a model directory.
 
-Light modules, safe to import when a spec loads: ``catalog``, ``spec``. Everything else imports numpy,
-pyarrow, LightGBM, scikit-learn or Optuna and belongs inside a task.
+May import ``include.core``, ``include.spec``, ``include.lake`` and ``include.accelerators``. Every module here is
+heavy (numpy, pyarrow, LightGBM, scikit-learn, Optuna or torch) and is imported inside tasks only; the names that a
+spec needs are in ``include.spec.families``.
 """

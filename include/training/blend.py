@@ -1,9 +1,9 @@
-"""A weighted mean of models, chosen greedily from the best trials.
+"""The weights of a blend, chosen greedily from the best trials.
 
-Caruana and others, "Ensemble selection from libraries of models" (ICML 2004): begin with the best, add
-whichever model improves the mean most, as long as one does; a model may be added again, which weighs it.
-Weights chosen on the very days they are judged by would flatter the blend, so it is judged by weights
-that were chosen on the other half of the days, and kept only if it beats the best single trial clearly.
+Caruana and others, "Ensemble selection from libraries of models" (ICML 2004): begin with the best model and add the
+model that improves the mean most, as long as one does. A model that is added again weighs more. Weights that are judged
+on the days on which they were chosen would flatter the blend. So each half of the days is judged by weights chosen
+on the other half, and the blend is kept only if it beats the best single trial by the whole interval.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _BLOCKS = 4
 
 @dataclass(frozen=True)
 class Choice:
-    """What a blend of the trials would be: its weights, and how it compares with the best trial."""
+    """The weights of a blend of the trials, and its difference from the best trial."""
 
     weights: tuple[float, ...]
     difference: Difference
 
     @property
     def better(self) -> bool:
-        """Whether it is more than the best trial alone, and better by the whole interval."""
+        """Return whether the blend has two members or more and is better by the whole interval."""
         return self.difference.better and sum(weight > 0 for weight in self.weights) > 1
 
 
@@ -45,7 +45,7 @@ def choose(
     resamples: int,
     seed: int,
 ) -> Choice:
-    """Weights for ``predictions`` (best first, each of shape (rows,)) and the evidence for them."""
+    """Choose weights for ``predictions`` (best first, each of shape (rows,)) and compare the blend with the best."""
     # neighbouring days are alike: alternate quarters of the window, not days
     half = (days * _BLOCKS // (int(days.max()) + 1)) % 2 == 0
     unseen = np.empty(len(y))
@@ -57,7 +57,7 @@ def choose(
 
 
 def greedy(metric: Metric, y: Floats, predictions: Sequence[Floats]) -> tuple[float, ...]:
-    """Weights that add up to 1; all on the first where nothing helps or the metric is undefined."""
+    """Choose weights that add up to 1; the first gets all if no other helps or the metric is undefined."""
     counts = np.zeros(len(predictions))
     counts[0] = 1
     total, best = predictions[0].copy(), metric.value(y, predictions[0])

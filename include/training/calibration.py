@@ -27,7 +27,7 @@ class Isotonic:
 
         Plain isotonic regression ends in blocks of a few rows that all had one outcome, and claims
         certainty there; one later row that disagrees then costs an unbounded log loss. So each block
-        is drawn towards the mean label by a few rows, and the result is made to rise again.
+        is drawn towards the mean label by a few rows, and the result is made monotone again.
         """
         from sklearn.isotonic import IsotonicRegression
 
@@ -41,7 +41,7 @@ class Isotonic:
         return cls(np.asarray(fitted.X_thresholds_, dtype=np.float64), calibrated)
 
     def apply(self, predicted: Floats) -> Floats:
-        """Calibrated probabilities; values outside the learnt range take its nearest end."""
+        """Return calibrated probabilities; values outside the learnt range take its nearest end."""
         return np.interp(predicted, self.raw, self.calibrated)
 
     def save(self, path: Path) -> None:

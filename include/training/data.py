@@ -1,4 +1,4 @@
-"""From a frozen training set to matrices: roles of columns, split by day, encoding."""
+"""A frozen training set as matrices: roles of columns, split by day, encoding."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Feature(BaseModel):
 
 @dataclass(frozen=True)
 class Encoding:
-    """Turns named columns into the float32 matrix that models read.
+    """The map from named columns to the float32 matrix that models read.
 
     Numbers stay as they are, null becomes NaN. A category becomes its position in the stored list;
     null and strings never seen in training become NaN.
@@ -42,16 +42,16 @@ class Encoding:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Feature names in the matrix's column order."""
+        """Return the feature names in the matrix's column order."""
         return tuple(feature.name for feature in self.features)
 
     @property
     def categorical(self) -> tuple[int, ...]:
-        """Positions of the categorical features."""
+        """Return the positions of the categorical features."""
         return tuple(i for i, feature in enumerate(self.features) if feature.categories is not None)
 
     def encode(self, table: pa.Table | pa.RecordBatch) -> Matrix:
-        """Rows of ``table`` as a C-ordered matrix, shape (rows, features)."""
+        """Encode ``table`` as a C-ordered matrix, shape (rows, features)."""
         matrix = np.empty((table.num_rows, len(self.features)), dtype=np.float32)
         for i, feature in enumerate(self.features):
             matrix[:, i] = _column(table, feature)
@@ -63,7 +63,7 @@ def _column(table: pa.Table | pa.RecordBatch, feature: Feature) -> NDArray[np.ge
     if feature.categories is not None:
         return _codes(column, feature.categories)
     if column.null_count == 0 and (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
-        # as it lies: the matrix rounds to float32 when it is filled
+        # no cast: filling the matrix rounds to float32
         plain: NDArray[np.generic] = column.to_numpy(zero_copy_only=False)
         return plain
     return _floats(column.cast(pa.float64()))
@@ -88,24 +88,24 @@ def _floats(column: pa.Array | pa.ChunkedArray) -> NDArray[np.float64]:
 
 
 class Rows(Protocol):
-    """What a fit needs of a window: encoded rows ``x`` (rows, features), labels ``y`` (rows,)."""
+    """The part of a window that a fit needs: encoded rows ``x`` (rows, features), labels ``y`` (rows,)."""
 
     @property
     def x(self) -> Matrix:
-        """Encoded rows."""
+        """Return the encoded rows."""
 
     @property
     def y(self) -> Floats:
-        """Labels."""
+        """Return the labels."""
 
     @property
     def encoding(self) -> Encoding:
-        """What the columns of ``x`` mean."""
+        """Return the meaning of the columns of ``x``."""
 
 
 @dataclass(frozen=True)
 class EncodedRows:
-    """A window that is encoded already; ``days`` numbers each row's day from 0 in order of time."""
+    """A window that is encoded; ``days`` numbers each row's day from 0 in order of time."""
 
     encoding: Encoding
     x: Matrix
@@ -134,12 +134,12 @@ class Window:
 
     @cached_property
     def x(self) -> Matrix:
-        """The encoded rows, made on first use: a worker never needs the test window's."""
+        """Encode the rows on first use: a worker never needs those of the test window."""
         return self.encoding.encode(self.table)
 
     @property
     def span(self) -> dict[str, str | int]:
-        """First and last day, days and rows, for the record."""
+        """Return first and last day, number of days and of rows, for the record."""
         return {
             "first": self.day_names[0],
             "last": self.day_names[-1],
@@ -158,7 +158,7 @@ class Windows:
 
     @property
     def encoding(self) -> Encoding:
-        """How each window's rows become numbers."""
+        """Return the encoding, learnt from the train window."""
         return self.train.encoding
 
 

@@ -1,4 +1,4 @@
-"""From a finished study to a model directory: fit the winner, calibrate, judge, write."""
+"""A finished study made into a model directory: fit the winner, calibrate, judge, write."""
 
 from __future__ import annotations
 
@@ -71,9 +71,9 @@ def fit_best(
 ) -> FittedModel:
     """Fit the study's winner and write it, with its evidence, into ``directory``.
 
-    With ``checkpoints``, the folder that the search was given, the winner is taken as the search fitted it.
-    The model is fitted on train, stopped and calibrated on valid and judged on test; what is judged
-    is the directory read back, so that the evidence is about exactly what is registered.
+    ``checkpoints`` is the folder that the search was given: a model that the search kept there is not fitted again.
+    The model is fitted on train, stopped and calibrated on valid, and judged on test. The judged model is read
+    back from the directory, so that the evidence is about exactly the files that are registered.
 
     Raises:
         TrainingError: the study is unfinished or has no completed trial, or belongs to another
@@ -126,7 +126,7 @@ class _Member:
 
 
 def _winner(job: _Job, trials: list[BestTrial]) -> LoadedModel:
-    """The best trial, or a blend of the best ones where that is better beyond doubt."""
+    """Return the best trial's model, or a blend of the best trials if it is better by the whole interval."""
     members = _members(job, trials)
     best, valid, settings = members[0], job.windows.valid, job.settings
     judge = metric(settings.metric)
@@ -168,7 +168,7 @@ def _calibrated(job: _Job, predicted: Floats, manifest: Manifest, model: Model) 
 
 
 def _members(job: _Job, trials: list[BestTrial]) -> list[_Member]:
-    """The trials' models as the search kept them; those that it did not keep are fitted again."""
+    """Return the trials' models as the search kept them; fit again those that it did not keep."""
     settings, windows = job.settings, job.windows
     treatment = treat(settings.imbalance, windows.train.y, settings.seed)
     fitting = Fitting(

@@ -1,4 +1,4 @@
-"""Rare positives: what is done to the training rows, and how predictions are brought back.
+"""Methods against rare positives: a treatment of the training rows, and the correction of the predictions.
 
 A model that learns from weighted or thinned-out rows learns the odds of a world in which positives are
 more common by a known factor. Dividing its odds by that factor gives probabilities of the real one.
@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Treatment:
-    """What to fit on.
+    """The treatment of the training rows.
 
     Attributes:
         rows: positions of the training rows to use, ascending; None for all of them.
@@ -34,7 +34,7 @@ class Treatment:
 
 
 def treat(imbalance: Imbalance, y: Floats, seed: int) -> Treatment:
-    """How the training labels ``y`` are dealt with; the same labels and seed give the same rows."""
+    """Return the treatment of the training labels ``y``; the same labels and seed give the same rows."""
     if imbalance.method == "none":
         return Treatment()
     if imbalance.method == "focal":
@@ -53,17 +53,17 @@ def treat(imbalance: Imbalance, y: Floats, seed: int) -> Treatment:
 
 
 def corrected(predicted: Floats, odds: float) -> Floats:
-    """Probabilities whose odds were raised by ``odds``, brought back; values of a regression stay."""
+    """Bring back probabilities whose odds were raised by ``odds``; odds of 1, as in a regression, change nothing."""
     if odds == 1.0:
         return predicted
     return predicted / (predicted + odds * (1 - predicted))
 
 
 def focal_inverse(score: Floats, gamma: float) -> Floats:
-    """The probability behind the score that minimises a focal loss.
+    """Return the probability behind the score that minimises a focal loss.
 
-    The focal loss is no proper scoring rule: its best score is nearer to one half than the truth. The
-    map back is known in closed form (Charoenphakdee and others, "On focal loss for class-posterior
+    The focal loss is no proper scoring rule: its best score is nearer to one half than the true probability. The
+    inverse is known in closed form (Charoenphakdee and others, "On focal loss for class-posterior
     probability estimation", CVPR 2021).
     """
     p = np.clip(score, 1e-7, 1 - 1e-7)

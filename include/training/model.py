@@ -1,10 +1,10 @@
-"""A model directory: what is in it, that it is untouched, and how it predicts.
+"""A model directory: its files, their digest, and the model that predicts.
 
-manifest.json      what the model is and where it comes from
+manifest.json      kind, parameters and origin of the model
 model/             the family's own files
 calibration.json   only when the model is calibrated
-evidence.json      how it did on the test window
-reference.*        what monitoring compares later days with, written by the caller
+evidence.json      metrics on the test window
+reference.*        rows that monitoring compares later days with, written by the caller
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _WEIGHTS = "weights.json"
 
 
 class TrainingSetRecord(BaseModel):
-    """Which rows a model was made from; ``windows`` has first and last day, days and rows of each."""
+    """The rows that a model was made from; ``windows`` has first and last day, days and rows of each."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -50,11 +50,11 @@ class TrainingSetRecord(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What a model is and everything needed to make it again.
+    """The description of a model, with everything needed to make it again.
 
     Attributes:
-        trained_through: last day whose outcome the model or its judgement has seen. It may score
-            days after it without knowing their answers.
+        trained_through: last day whose outcome the model or its judgement has seen. The model may score
+            later days without knowing their outcomes.
         search_value: the metric of the winning trial; ``fit_value`` that of this fit of it.
         evidence: name of the file with the test metrics.
         odds: factor by which the odds that the family's model predicts are too high, from how rare
@@ -99,11 +99,11 @@ class LoadedModel:
 
     @property
     def encoding(self) -> Encoding:
-        """How columns become the model's matrix."""
+        """Return the map from columns to the model's matrix."""
         return Encoding(self.manifest.features)
 
     def predict(self, rows: pa.Table | pa.RecordBatch, threads: int = 1) -> Floats:
-        """Probabilities of 1 (binary) or values (regression), one per row, in row order.
+        """Predict probabilities of 1 (binary) or values (regression), one per row, in row order.
 
         Raises:
             SourceError: the rows lack features, or one has another type than in training.
@@ -112,23 +112,23 @@ class LoadedModel:
         return raw if self.calibrator is None else self.calibrator.apply(raw)
 
     def predict_raw(self, rows: pa.Table | pa.RecordBatch, threads: int = 1) -> Floats:
-        """Predictions before calibration; raises like :meth:`predict`."""
+        """Predict without calibration; raises like :meth:`predict`."""
         self._check(rows.schema)
         return self.predict_encoded(self.encoding.encode(rows), threads)
 
     def predict_encoded(self, x: Matrix, threads: int = 1) -> Floats:
-        """Predictions before calibration for rows that are encoded already."""
+        """Predict encoded rows without calibration."""
         return corrected(self.model.predict(x, threads), self.manifest.odds)
 
     def predict_batches(
         self, batches: Iterable[pa.RecordBatch], threads: int = 1
     ) -> Iterator[tuple[pa.RecordBatch, Floats]]:
-        """Each batch with its predictions, one at a time, so that memory stays flat."""
+        """Yield each batch with its predictions, one at a time, so that memory stays flat."""
         for batch in batches:
             yield batch, self.predict(batch, threads)
 
     def importance(self) -> dict[str, float]:
-        """Each feature's importance in the family's unit, largest first."""
+        """Return each feature's importance in the family's unit, largest first."""
         pairs = zip(self.encoding.names, self.model.importance().tolist(), strict=True)
         return dict(sorted(pairs, key=lambda pair: (-pair[1], pair[0])))
 
@@ -151,20 +151,20 @@ class LoadedModel:
 
 @dataclass(frozen=True)
 class Blend:
-    """Models of the same features; ``weights`` add up to 1."""
+    """A weighted mean of models of the same features; ``weights`` add up to 1."""
 
     members: tuple[LoadedModel, ...]
     weights: tuple[float, ...]
 
     def predict(self, x: Matrix, threads: int = 1) -> Floats:
-        """The weighted mean of the members' predictions, shape (rows,)."""
+        """Return the weighted mean of the members' predictions, shape (rows,)."""
         out = np.zeros(len(x))
         for member, weight in zip(self.members, self.weights, strict=True):
             out += weight * member.predict_encoded(x, threads)
         return out
 
     def importance(self) -> Floats:
-        """The weighted mean of the members' shares of importance."""
+        """Return the weighted mean of the members' shares of importance."""
         shares = []
         for member, weight in zip(self.members, self.weights, strict=True):
             own = member.model.importance()
@@ -172,7 +172,7 @@ class Blend:
         return np.asarray(np.sum(shares, axis=0), dtype=np.float64)
 
     def save(self, folder: Path) -> None:
-        """Write each member as the model directory it would be alone, and the weights."""
+        """Write each member as a model directory of its own, and the weights."""
         for i, member in enumerate(self.members):
             save_model(member, folder / f"member-{i}")
         (folder / _WEIGHTS).write_text(json.dumps(self.weights))
@@ -229,7 +229,7 @@ def _read_manifest(folder: Path) -> Manifest:
 
 
 def digest(folder: Path | str) -> str:
-    """sha256 over every file's relative path and contents, sorted by path (64 hex digits)."""
+    """Return the sha256 over every file's relative path and contents, sorted by path (64 hex digits)."""
     folder = Path(folder)
     total = hashlib.sha256()
     paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
@@ -240,7 +240,7 @@ def digest(folder: Path | str) -> str:
 
 
 def verify(folder: Path | str, expected: str) -> None:
-    """Refuse a model directory whose files are not those of ``expected``.
+    """Raise if the files of a model directory do not have the digest ``expected``.
 
     Raises:
         DigestMismatch: a file was changed, added or removed since registration.

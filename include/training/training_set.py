@@ -30,14 +30,14 @@ class TrainingSet:
 
     @classmethod
     def of(cls, table: pa.Table, uri: str = "", version: int | None = None) -> TrainingSet:
-        """The training set that holds ``table``, whatever order its rows came in."""
-        # files of a table are read in no promised order, and two orders would train two models
+        """Return the training set of ``table``, the same for every order of its rows."""
+        # the order in which a table's files are read is not defined, and two orders would train two models
         ordered = table.sort_by([(name, "ascending") for name in table.column_names])
         return cls(ordered, fingerprint(ordered), uri, version)
 
 
 def fingerprint(table: pa.Table) -> str:
-    """sha256 of a table's contents in their order; the same whatever the chunks or the file.
+    """Return the sha256 of a table's contents in their order; chunks and file formats do not matter.
 
     Raises:
         TrainingError: a column is nested.
@@ -72,7 +72,7 @@ def open_training_set(uri: str, version: int | None = None, expected: str | None
 def _read(uri: str, version: int | None) -> tuple[pa.Table, int | None]:
     from deltalake import DeltaTable
 
-    # deltalake fails, instead of answering no, when it looks for a log below a file
+    # deltalake raises, instead of returning False, when it looks for a log below a file
     if not Path(uri).is_file() and DeltaTable.is_deltatable(uri):
         delta = DeltaTable(uri, version=version)
         return delta.to_pyarrow_table(), delta.version()

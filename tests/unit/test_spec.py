@@ -29,7 +29,7 @@ Write = Callable[[str, Any], Path]
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A further folder of use cases."""
+    """Make a further folder of use cases."""
     monkeypatch.setenv(MORE_FOLDERS, str(tmp_path))
     return tmp_path
 
@@ -48,7 +48,7 @@ def write(folder: Path) -> Write:
 
 
 def values(name: str, /, **changes: Any) -> dict[str, Any]:
-    """The flights spec under another name; a change is named as ``training__metric``."""
+    """Write the flights spec under another name; a change is named as ``training__metric``."""
     found: dict[str, Any] = yaml.safe_load(FLIGHTS.read_text(encoding="utf-8")) | {"name": name}
     for path, value in changes.items():
         *groups, last = path.split("__")

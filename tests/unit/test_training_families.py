@@ -35,7 +35,7 @@ def _settings(name: str, task: str) -> ModelSettings:
 
 
 def point(settings: ModelSettings, name: str) -> dict[str, Any]:
-    """The parameters that a study tries first, fixed ones included."""
+    """Return the parameters that a study tries first, fixed ones included."""
 
     def value(dimension: Searched | Choice | Fixed) -> Any:
         if isinstance(dimension, Searched):

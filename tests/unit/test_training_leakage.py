@@ -45,7 +45,7 @@ def _base_of_a_fifth() -> tuple[pa.Table, np.ndarray, np.ndarray]:
 
 
 def _only(table: pa.Table, rows: np.ndarray, known: bool = False) -> set[tuple[str, str]]:
-    """What is flagged of a random column that is null (or known) in ``rows`` alone."""
+    """Return the findings about a random column that is null (or known) in ``rows`` alone."""
     values = np.random.default_rng(0).normal(size=table.num_rows)
     values[np.setdiff1d(np.arange(len(values)), rows) if known else rows] = np.nan
     return {one for one in _flagged(table.append_column("odd", pa.array(values, from_pandas=True))) if one[0] == "odd"}

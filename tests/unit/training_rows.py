@@ -36,7 +36,7 @@ def training_rows(days: int = 60, rows_a_day: int = 40, seed: int = 0) -> pa.Tab
 
 
 def model_settings(**values: Any) -> ModelSettings:
-    """Settings that suit :func:`training_rows` and are quick to fit."""
+    """Make settings that suit :func:`training_rows` and are quick to fit."""
     defaults: dict[str, Any] = {
         "label": "disrupted",
         "families": {

@@ -1,4 +1,7 @@
-"""Model families behind one interface; ``family("lightgbm")`` imports only the one asked for."""
+"""Model families behind one interface, ``base.Family``; ``family("lightgbm")`` imports that family only.
+
+May import ``include.training.data``, ``imbalance`` and the metrics of ``judging``.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,6 @@ if TYPE_CHECKING:
 
 
 def family(name: str) -> Family[Any]:
-    """The family called ``name``; names are checked when a spec loads."""
+    """Return the family called ``name``; names are checked when a spec loads."""
     created: Family[Any] = import_module(FAMILIES[name].module).FAMILY
     return created

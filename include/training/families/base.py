@@ -1,4 +1,4 @@
-"""What every model family offers. Nothing here assumes a binary label."""
+"""The interface of model families. Nothing here assumes a binary label."""
 
 from __future__ import annotations
 
@@ -32,46 +32,46 @@ class Suggests(Protocol):
     """The part of an Optuna trial that search spaces need."""
 
     def suggest_float(self, name: str, low: float, high: float, *, log: bool) -> float:
-        """A number between the bounds."""
+        """Suggest a number between the bounds."""
 
     def suggest_int(self, name: str, low: int, high: int, *, log: bool) -> int:
-        """A whole number between the bounds."""
+        """Suggest a whole number between the bounds."""
 
     def suggest_categorical(self, name: str, choices: tuple[Any, ...]) -> Any:
-        """One of the choices."""
+        """Suggest one of the choices."""
 
 
 class Checkpoints(Protocol):
-    """Where a fit leaves off, so that another worker can go on from there."""
+    """The checkpoints of a fit, from which another worker can go on."""
 
     def resume(self) -> Path | None:
-        """The folder of the last checkpoint of the same trial; None to begin at the start."""
+        """Return the folder of the last checkpoint of the same trial; None to begin at the start."""
 
     def keep(self, step: int, write: Callable[[Path], None]) -> None:
-        """Keep what ``write`` puts into the folder it is given; may decide that it is too early."""
+        """Keep the files that ``write`` puts into the folder it is given, or skip a checkpoint that comes too early."""
 
 
 class NoCheckpoints:
-    """Every fit begins at the start and leaves nothing behind."""
+    """Checkpoints that keep nothing: every fit begins at the start."""
 
     def resume(self) -> Path | None:
-        """None."""
+        """Return None."""
         return None
 
     def keep(self, step: int, write: Callable[[Path], None]) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
 
 class Cache(Protocol):
-    """Prepared data that all workers of a run share."""
+    """Prepared data that all workers of a study share."""
 
     def file(self, name: str, write: Callable[[Path], None]) -> Path:
-        """The file called ``name``; ``write`` makes it at the path it is given if nobody has yet."""
+        """Return the file called ``name``; ``write`` makes it, at the path that it is given, if it is missing."""
 
 
 @dataclass(frozen=True)
 class Fitting:
-    """How a fit runs, apart from its parameters.
+    """Everything about a fit except its parameters.
 
     Attributes:
         task: ``binary`` or ``regression``.
@@ -101,11 +101,11 @@ class Fitting:
     odds: float = 1.0
 
     def value(self, y: Floats, predicted: Floats) -> float:
-        """The metric of a model's own predictions, once brought back to the true odds."""
+        """Return the metric of a model's predictions after a correction to the true odds."""
         return self.metric.value(y, corrected(predicted, self.odds))
 
     def weights(self, y: Floats) -> Floats | None:
-        """Each row's weight; None when all count the same."""
+        """Return each row's weight; None when all weigh the same."""
         return None if self.positive_weight == 1.0 else np.where(y > 0.5, self.positive_weight, 1.0)
 
 
@@ -113,10 +113,10 @@ class Model(Protocol):
     """A fitted model."""
 
     def predict(self, x: Matrix, threads: int = 1) -> Floats:
-        """Predictions for encoded rows: the probability of 1 (binary) or the value (regression)."""
+        """Predict encoded rows: the probability of 1 (binary) or the value (regression)."""
 
     def importance(self) -> Floats:
-        """How much each feature counts, in matrix order, not negative, in the family's own unit."""
+        """Return each feature's importance in matrix order, not negative, in the family's own unit."""
 
     def save(self, folder: Path) -> None:
         """Write the model's files into an existing folder, without pickle."""
@@ -132,12 +132,12 @@ class Family(ABC, Generic[Prepared]):
     name: str
 
     def suggest(self, trial: Suggests, space: Space) -> dict[str, Any]:
-        """Parameters for one trial; each is recorded as ``<family>.<parameter>``."""
+        """Suggest parameters for one trial; each is recorded as ``<family>.<parameter>``."""
         return {name: _suggest(trial, f"{self.name}.{name}", space[name]) for name in space}
 
     @abstractmethod
     def prepare(self, train: Rows, valid: Rows, space: Space, fitting: Fitting) -> Prepared:
-        """Binned or standardised data that all trials of a worker share."""
+        """Bin or standardise the data that all trials of a worker share."""
 
     @abstractmethod
     def fit(self, params: Params, prepared: Prepared, fitting: Fitting) -> Model:
@@ -145,7 +145,7 @@ class Family(ABC, Generic[Prepared]):
 
     @abstractmethod
     def load(self, folder: Path, encoding: Encoding) -> Model:
-        """Read what the model's ``save`` wrote."""
+        """Read a model that its ``save`` wrote."""
 
 
 def _suggest(trial: Suggests, name: str, dimension: Any) -> Any:
@@ -159,7 +159,7 @@ def _suggest(trial: Suggests, name: str, dimension: Any) -> Any:
 
 
 def starting_point(family: str, space: Space) -> dict[str, Any]:
-    """The parameters that a study tries first for ``family``, named as in :meth:`Family.suggest`."""
+    """Return the parameters that a study tries first for ``family``, named as in :meth:`Family.suggest`."""
     point = {}
     for name, dimension in space.items():
         if isinstance(dimension, Choice):
@@ -170,5 +170,5 @@ def starting_point(family: str, space: Space) -> dict[str, Any]:
 
 
 def as_floats(values: Any) -> NDArray[np.float64]:
-    """``values`` as a float64 array."""
+    """Return ``values`` as a float64 array."""
     return np.asarray(values, dtype=np.float64)

@@ -27,7 +27,7 @@ _OURS = {"rounds", "early_stopping", "max_bin"}
 
 @dataclass(frozen=True)
 class Binned:
-    """Both windows binned once; trials may vary anything but ``max_bin``."""
+    """Both windows, binned once; trials may vary every parameter except ``max_bin``."""
 
     train: lgb.Dataset
     valid: lgb.Dataset
@@ -42,11 +42,11 @@ class Trees:
     booster: lgb.Booster
 
     def predict(self, x: Matrix, threads: int = 1) -> Floats:
-        """Probabilities or values, shape (rows,)."""
+        """Predict probabilities or values, shape (rows,)."""
         return as_floats(self.booster.predict(x, num_threads=threads))
 
     def importance(self) -> Floats:
-        """Total gain by feature."""
+        """Return the total gain by feature."""
         return as_floats(self.booster.feature_importance("gain"))
 
     def save(self, folder: Path) -> None:
@@ -81,7 +81,7 @@ class LightGbm(Family[Binned]):
         name = f"lightgbm-{bins.value}"
         at_train = fitting.cache.file(f"{name}-train.bin", lambda path: _save(both()[0], path))
         at_valid = fitting.cache.file(f"{name}-valid.bin", lambda path: _save(both()[1], path))
-        # read back even by the one that wrote, so that every worker fits the same thing
+        # the writer also reads the file back, so that every worker fits the same data
         binned = lgb.Dataset(str(at_train), params=dict(fixed)).construct()
         watched = lgb.Dataset(str(at_valid), reference=binned, params=dict(fixed)).construct()
         return Binned(binned, watched, fixed, (train, valid))
@@ -89,8 +89,8 @@ class LightGbm(Family[Binned]):
     def fit(self, params: Params, prepared: Binned, fitting: Fitting) -> Trees:
         """Boost until the validation metric stops improving or the rounds are used up.
 
-        A resumed fit keeps the trees it had; which rows and columns later trees draw differs from a fit
-        that was never interrupted.
+        A resumed fit keeps its trees. Its later trees draw other rows and columns than those of a fit that was
+        never interrupted.
         """
         rounds = int(params["rounds"])
         watch = _Watch(rounds, int(params["early_stopping"]), fitting)
@@ -135,7 +135,7 @@ class LightGbm(Family[Binned]):
 def _bin(
     train: Rows, valid: Rows, fixed: Mapping[str, Any], fitting: Fitting, *, keep_rows: bool = False
 ) -> tuple[lgb.Dataset, lgb.Dataset]:
-    # said for both: setting it later is refused once the raw rows are freed
+    # set for both now: LightGBM refuses it once the raw rows are freed
     named: dict[str, Any] = {
         "categorical_feature": list(train.encoding.categorical),
         "feature_name": [f"f{i}" for i in range(train.x.shape[1])],
@@ -143,7 +143,7 @@ def _bin(
     }
     binned = lgb.Dataset(train.x, train.y, weight=fitting.weights(train.y), params=dict(fixed), **named)
     watched = lgb.Dataset(valid.x, valid.y, reference=binned, params=dict(fixed), **named)
-    # with the rows kept nothing is built yet: the trees that came before must be known first
+    # a resumed fit builds its data later, when LightGBM knows the earlier trees
     return (binned, watched) if keep_rows else (binned.construct(), watched.construct())
 
 
@@ -169,7 +169,7 @@ class _Progress:
 
 
 class _Watch:
-    """Reports, keeps checkpoints and stops early; unlike LightGBM's own, it survives a restart."""
+    """A callback that reports, keeps checkpoints and stops early; unlike LightGBM's own it survives a restart."""
 
     order = 10
 
@@ -180,17 +180,17 @@ class _Watch:
 
     @property
     def round(self) -> int:
-        """Rounds that were boosted, restarts included."""
+        """Return the rounds that were boosted, restarts included."""
         return self._at.round
 
     @property
     def best_round(self) -> int:
-        """The round after which the metric was best."""
+        """Return the round after which the metric was best."""
         return self._at.best_round
 
     @property
     def ended(self) -> bool:
-        """Whether boosting is over."""
+        """Return whether boosting is over."""
         return self._at.round - self._at.best_round >= self._patience or self._at.round >= self._rounds
 
     def restore(self, folder: Path) -> None:
@@ -206,7 +206,7 @@ class _Watch:
             at.best_round, at.best_value = at.round, value
         step, rest = divmod(at.round, self._every)
         if rest == 0 and step <= STEPS:
-            # pruning looks first: a trial that is stopped early has nothing left to prune
+            # report before stopping early: a trial that has stopped can no longer be pruned
             self._fitting.on_step(step, value)
             self._fitting.checkpoints.keep(step, lambda folder: self._keep(folder, booster))
         if self.ended:

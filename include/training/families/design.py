@@ -15,20 +15,20 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped, unus
 
 from include.training.data import Encoding, Floats, Matrix, Rows
 
-# one broken sensor reading must not carry a whole linear model away
+# one broken sensor reading must not dominate a linear model
 _FURTHEST = 8.0
 _SLAB = 32_768
 
 
 def limited(threads: int) -> AbstractContextManager[object]:
-    """Keep linear algebra within ``threads``; left alone it takes every core for every worker."""
+    """Limit linear algebra to ``threads``; by default every worker would take every core."""
     limits: AbstractContextManager[object] = threadpool_limits(threads)
     return limits
 
 
 @dataclass(frozen=True)
 class Design:
-    """How encoded features become columns of a linear model.
+    """The map from encoded features to the columns of a linear model.
 
     Attributes:
         numeric: positions of the numeric features.
@@ -46,7 +46,7 @@ class Design:
 
     @classmethod
     def learn(cls, x: Matrix, encoding: Encoding) -> Design:
-        """Means and deviations of the train window ``x``."""
+        """Learn means and deviations of the train window ``x``."""
         categorical = tuple(
             (i, len(feature.categories))
             for i, feature in enumerate(encoding.features)
@@ -66,12 +66,12 @@ class Design:
 
     @property
     def width(self) -> int:
-        """Columns of the design matrix."""
+        """Return the number of columns of the design matrix."""
         return len(self.numeric) + len(self.marked) + sum(count for _, count in self.categorical)
 
     def apply(self, x: Matrix) -> Matrix:
-        """The design matrix of encoded rows, float32, shape (rows, width)."""
-        # columns are written one after the other, so the long axis lies together in memory
+        """Make the design matrix of encoded rows, float32, shape (rows, width)."""
+        # columns are written one after the other, so column order is fastest
         out = np.zeros((len(x), self.width), dtype=np.float32, order="F")
         for at, i in enumerate(self.numeric):
             standard = (x[:, i] - self.mean[at]) / self.scale[at]
@@ -87,7 +87,7 @@ class Design:
         return out
 
     def as_json(self) -> dict[str, Any]:
-        """The design as plain values; :meth:`of_json` reads them."""
+        """Return the design as plain values; :meth:`of_json` reads them."""
         return {
             "numeric": self.numeric,
             "mean": self.mean.tolist(),
@@ -98,7 +98,7 @@ class Design:
 
     @classmethod
     def of_json(cls, state: Mapping[str, Any]) -> Design:
-        """The design of what :meth:`as_json` gave."""
+        """Make a design of the values that :meth:`as_json` returned."""
         return cls(
             tuple(state["numeric"]),
             np.asarray(state["mean"], dtype=np.float64),
@@ -108,7 +108,7 @@ class Design:
         )
 
     def origin(self) -> NDArray[np.int64]:
-        """The feature that each design column comes from, shape (width,)."""
+        """Return the feature that each design column comes from, shape (width,)."""
         from_categories = [i for i, count in self.categorical for _ in range(count)]
         return np.asarray([*self.numeric, *self.marked, *from_categories], dtype=np.int64)
 
@@ -123,7 +123,7 @@ class LinearModel:
     logit: bool
 
     def predict(self, x: Matrix, threads: int = 1) -> Floats:
-        """Probabilities or values, shape (rows,)."""
+        """Predict probabilities or values, shape (rows,)."""
         score = np.empty(len(x))
         with limited(threads):
             # the product widens the design to float64: one slab at a time keeps memory flat
@@ -137,7 +137,7 @@ class LinearModel:
         return np.where(score >= 0, 1 / (1 + small), small / (1 + small))
 
     def importance(self) -> Floats:
-        """Sum of absolute coefficients (numbers per deviation) by feature."""
+        """Sum absolute coefficients (of numbers: per deviation) by feature."""
         features = len(self.design.numeric) + len(self.design.categorical)
         sums = np.bincount(self.design.origin(), np.abs(self.coefficients), minlength=features)
         return sums.astype(np.float64)
@@ -170,6 +170,6 @@ class Designed:
 
 
 def designed(train: Rows, valid: Rows) -> Designed:
-    """Learn the design from the train window and apply it: quicker than to read one that is kept."""
+    """Learn the design from the train window and apply it: this is quicker than reading a kept one."""
     design = Design.learn(train.x, train.encoding)
     return Designed(design, design.apply(train.x), train.y, valid.x, valid.y)

@@ -1,4 +1,4 @@
-"""What networks read: standardised numbers, marks for missing ones, a code per category."""
+"""The inputs of networks: standardised numbers, marks for missing ones, a code per category."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FURTHEST = 5.0
 
 @dataclass(frozen=True)
 class Inputs:
-    """How encoded features become a network's inputs.
+    """The map from encoded features to a network's inputs.
 
     Attributes:
         numeric: positions of the numeric features; null becomes the mean, which is 0.
@@ -37,7 +37,7 @@ class Inputs:
 
     @classmethod
     def learn(cls, x: Matrix, encoding: Encoding) -> Inputs:
-        """Means and deviations of the train window ``x``."""
+        """Learn means and deviations of the train window ``x``."""
         numeric = tuple(i for i, feature in enumerate(encoding.features) if feature.categories is None)
         means, scales, marked = [], [], []
         for i in numeric:
@@ -57,11 +57,11 @@ class Inputs:
 
     @property
     def width(self) -> int:
-        """Columns of :meth:`numbers`."""
+        """Return the number of columns of :meth:`numbers`."""
         return len(self.numeric) + len(self.marked)
 
     def numbers(self, x: Matrix) -> Matrix:
-        """Numbers, then marks; shape (rows, width)."""
+        """Return numbers, then marks; shape (rows, width)."""
         out = np.empty((len(x), self.width), dtype=np.float32)
         for at, i in enumerate(self.numeric):
             standard = (x[:, i] - self.mean[at]) / self.scale[at]
@@ -71,14 +71,14 @@ class Inputs:
         return out
 
     def codes(self, x: Matrix) -> Codes:
-        """Category codes from 0 to the count; shape (rows, categorical features)."""
+        """Return category codes from 0 to the count; shape (rows, categorical features)."""
         out = np.zeros((len(x), len(self.categorical)), dtype=np.int64)
         for at, (i, _) in enumerate(self.categorical):
             out[:, at] = np.nan_to_num(x[:, i], nan=-1.0).astype(np.int64) + 1
         return out
 
     def as_json(self) -> dict[str, Any]:
-        """The inputs as plain values; :meth:`of_json` reads them."""
+        """Return the inputs as plain values; :meth:`of_json` reads them."""
         return {
             "numeric": self.numeric,
             "mean": self.mean.tolist(),
@@ -89,7 +89,7 @@ class Inputs:
 
     @classmethod
     def of_json(cls, state: Mapping[str, Any]) -> Inputs:
-        """The inputs of what :meth:`as_json` gave."""
+        """Make inputs of the values that :meth:`as_json` returned."""
         return cls(
             tuple(state["numeric"]),
             np.asarray(state["mean"], dtype=np.float64),
@@ -109,7 +109,7 @@ class Fed:
 
 
 def fed(train: Rows, valid: Rows) -> tuple[Inputs, Fed, Fed]:
-    """Both windows as inputs: quicker made than read from a file."""
+    """Make the inputs of both windows: this is quicker than reading them from a file."""
     inputs = Inputs.learn(train.x, train.encoding)
     made = [Fed(inputs.numbers(rows.x), inputs.codes(rows.x), rows.y) for rows in (train, valid)]
     return inputs, made[0], made[1]

@@ -34,8 +34,8 @@ class Logistic(Family[Designed]):
     def fit(self, params: Params, prepared: Designed, fitting: Fitting) -> LinearModel:
         """Continue the solver from its last coefficients, a tenth of ``max_iter`` at a time.
 
-        Stopping where the validation metric was best is a second way to regularise: late iterations
-        fit what drifts from month to month.
+        The coefficients with the best validation metric win, which is a second regularisation: late iterations
+        fit effects that drift from month to month.
         """
         per_step = max(int(params["max_iter"]) // STEPS, 1)
         # scikit-learn weighs the penalty against the sum over rows
@@ -44,7 +44,7 @@ class Logistic(Family[Designed]):
         weights = fitting.weights(prepared.train_y)
         state = _resumed(fitting, solver)
         with limited(fitting.threads), warnings.catch_warnings():
-            # not converged is what a step that will be continued looks like
+            # a step that will be continued has not converged
             warnings.simplefilter("ignore", ConvergenceWarning)
             for step in range(state.step + 1, STEPS + 1):
                 if state.ended:
@@ -87,7 +87,7 @@ def _resumed(fitting: Fitting, solver: LogisticRegression) -> _State:
     if begin is None:
         return _State()
     state = _State(**json.loads((begin / _STATE).read_text()))
-    # where a warm start goes on from
+    # a warm start goes on from these
     solver.coef_, solver.intercept_ = np.asarray([state.now[:-1]]), np.asarray([state.now[-1]])
     solver.classes_ = np.asarray([0.0, 1.0])
     return state

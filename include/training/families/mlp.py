@@ -15,7 +15,7 @@ from include.training.families.networks import Network, NetworkFamily
 
 
 def embeddings(inputs: Inputs) -> tuple[nn.ModuleList, int]:
-    """One table per categorical feature and the sum of their widths."""
+    """Make one table per categorical feature; return them and the sum of their widths."""
     widths = [min(16, (count + 3) // 2) for _, count in inputs.categorical]
     tables = [nn.Embedding(count + 1, width) for (_, count), width in zip(inputs.categorical, widths, strict=True)]
     return nn.ModuleList(tables), sum(widths)
@@ -36,7 +36,7 @@ class Mlp(Network):
         self.layers = nn.Sequential(*layers, nn.Linear(before, 1))
 
     def forward(self, numbers: Tensor, codes: Tensor) -> Tensor:
-        """One output per row, shape (rows, 1)."""
+        """Return one output per row, shape (rows, 1)."""
         embedded = [table(codes[:, at]) for at, table in enumerate(self.tables)]
         out: Tensor = self.layers(torch.cat([numbers, *embedded], dim=1))
         return out
@@ -48,7 +48,7 @@ class TorchMlp(NetworkFamily):
     name = "torch_mlp"
 
     def build(self, params: Params, inputs: Inputs, edges: Tensor | None) -> Network:
-        """An untrained network."""
+        """Make an untrained network."""
         return Mlp(params, inputs)
 
 

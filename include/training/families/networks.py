@@ -1,7 +1,7 @@
-"""Fitting tabular networks: the whole window lies on the device, batches are drawn by index.
+"""Fits of tabular networks: the whole window lies on the device, batches are drawn by index.
 
-Effort is cut into ten steps. Which rows a step draws and what dropout leaves out depends on the seed and
-the step only, so a fit that goes on from a checkpoint equals one that was never interrupted (on a CPU).
+Effort is cut into ten steps. The rows of a step and its dropout depend on the seed and the step only, so a fit that
+goes on from a checkpoint equals one that was never interrupted (on a CPU).
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Tensors:
     quantiles: dict[int, Tensor] = field(default_factory=dict)
 
     def edges(self, bins: int) -> Tensor:
-        """``bins + 1`` quantiles of each numeric feature."""
+        """Return ``bins + 1`` quantiles of each numeric feature."""
         if bins not in self.quantiles:
             numbers = self.train.numbers[:, : len(self.inputs.numeric)]
             # a sample places quantiles well enough, and torch refuses to sort very many at once
@@ -73,23 +73,23 @@ class Tensors:
 
 
 class Network(nn.Module):
-    """A network with ``members`` outputs per row; what it needs besides weights is in its buffers."""
+    """A network with ``members`` outputs per row; everything it needs besides weights is in its buffers."""
 
     def forward(self, numbers: Tensor, codes: Tensor) -> Tensor:
-        """Logits (binary) or standardised values (regression), shape (rows, members)."""
+        """Return logits (binary) or standardised values (regression), shape (rows, members)."""
         raise TypeError(f"{type(self).__name__} has no forward pass")
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A network that predicts; ``about`` is everything that its weights do not say."""
+    """A network that predicts; ``about`` holds everything that its weights do not say."""
 
     network: Network
     inputs: Inputs
     about: Mapping[str, Any]
 
     def predict(self, x: Matrix, threads: int = 1) -> Floats:
-        """Probabilities or values, shape (rows,); on the CPU, so that it is the same everywhere."""
+        """Predict probabilities or values, shape (rows,); on the CPU, so that results are equal everywhere."""
         torch.set_num_threads(threads)
         out = np.empty(len(x))
         for begin in range(0, len(x), _SLAB):
@@ -99,7 +99,7 @@ class Fitted:
         return out
 
     def importance(self) -> Floats:
-        """Mean absolute change of the prediction when the feature is shuffled, measured when fitted."""
+        """Return the mean absolute change of the prediction when the feature is shuffled, measured after the fit."""
         return as_floats(self.about["importance"])
 
     def save(self, folder: Path) -> None:
@@ -120,10 +120,10 @@ class NetworkFamily(Family[Tensors]):
 
     @abstractmethod
     def build(self, params: Params, inputs: Inputs, edges: Tensor | None) -> Network:
-        """An untrained network; without ``edges`` its buffers are placeholders that loading fills."""
+        """Make an untrained network; without ``edges`` its buffers are placeholders that loading fills."""
 
     def edges(self, params: Params, tensors: Tensors) -> Tensor | None:
-        """Quantiles that :meth:`build` wants; none by default."""
+        """Return the quantiles that :meth:`build` needs; none by default."""
         return None
 
     def prepare(self, train: Rows, valid: Rows, space: Space, fitting: Fitting) -> Tensors:
@@ -142,7 +142,7 @@ class NetworkFamily(Family[Tensors]):
         return Tensors(inputs, moved, watched, device, centre, scale)
 
     def fit(self, params: Params, prepared: Tensors, fitting: Fitting) -> Fitted:
-        """Ten steps of AdamW under a cosine schedule; the best step's weights win."""
+        """Run ten steps of AdamW under a cosine schedule; the best step's weights win."""
         torch.set_num_threads(fitting.threads)
         torch.manual_seed(fitting.seed)
         network = self.build(params, prepared.inputs, self.edges(params, prepared)).to(prepared.device)
@@ -168,7 +168,7 @@ class NetworkFamily(Family[Tensors]):
 
 
 def pick_device(wanted: str) -> torch.device:
-    """The device called ``auto``, ``cpu`` or ``cuda``.
+    """Return the device called ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
         TrainingError: a GPU was asked for and there is none.
@@ -202,7 +202,7 @@ class _Loop:
         self._at, self._best = _Watch(), _copy(network)
 
     def run(self) -> _TENSORS:
-        """The weights of the best step."""
+        """Fit, and return the weights of the best step."""
         begin = self._fitting.checkpoints.resume()
         if begin is not None:
             self._restore(begin)
@@ -243,14 +243,14 @@ class _Loop:
             group["lr"] = float(self._params["learning_rate"]) * share
 
     def _loss(self, outputs: Tensor, chosen: Tensor) -> Tensor:
-        """Mean loss over rows and members: each member learns for itself."""
+        """Return the mean loss over rows and members: each member learns for itself."""
         train = self._prepared.train
         y = train.y[chosen].unsqueeze(1).expand_as(outputs)
         if self._fitting.task != "binary":
             return F.mse_loss(outputs, y)
         losses = F.binary_cross_entropy_with_logits(outputs, y, reduction="none")
         if self._fitting.focal is not None:
-            # the loss itself says how probable the true label was thought
+            # exp(-loss) is the predicted probability of the true label
             losses = (1 - torch.exp(-losses)) ** self._fitting.focal * losses
         if train.weights is None:
             return losses.mean()
@@ -288,7 +288,7 @@ class _Loop:
 
 @torch.no_grad()
 def _outputs(network: Network, numbers: Tensor, codes: Tensor, about: Mapping[str, Any]) -> Floats:
-    """Predictions of a window: the mean over members, of probabilities where the label is binary."""
+    """Predict a window: the mean over members, of probabilities if the label is binary."""
     network.eval()
     parts = []
     with torch.autocast("cuda", torch.bfloat16, enabled=numbers.device.type == "cuda"):
@@ -302,7 +302,7 @@ def _outputs(network: Network, numbers: Tensor, codes: Tensor, about: Mapping[st
 
 
 def _importance(network: Network, prepared: Tensors, about: Mapping[str, Any], fitting: Fitting) -> Floats:
-    """By feature in matrix order: numbers with their marks, then categories, each shuffled alone."""
+    """Return importances in matrix order: each feature is shuffled alone, a number together with its mark."""
     inputs, valid = prepared.inputs, prepared.valid
     draw = np.random.default_rng(fitting.seed)
     rows = np.sort(draw.choice(len(valid.y), min(len(valid.y), _IMPORTANCE_ROWS), replace=False))

@@ -1,8 +1,8 @@
 """Many networks in one: a batch ensemble over piecewise-linear embeddings of numbers.
 
 Gorishniy and others, "TabM: Advancing tabular deep learning with parameter-efficient ensembling" (ICLR
-2025, arXiv:2410.24210): members share every weight matrix and differ by the vectors that scale what goes
-in and comes out (Wen and others, "BatchEnsemble", ICLR 2020, arXiv:2002.06715); each learns for itself and
+2025, arXiv:2410.24210): members share every weight matrix and differ by the vectors that scale its inputs
+and outputs (Wen and others, "BatchEnsemble", ICLR 2020, arXiv:2002.06715); each learns for itself and
 their predictions are averaged. Numbers enter by the piecewise-linear encoding of Gorishniy and others,
 "On embeddings for numerical features in tabular deep learning" (NeurIPS 2022, arXiv:2203.05556).
 """
@@ -19,7 +19,7 @@ from include.training.families.networks import Network, NetworkFamily, Tensors
 
 
 class PiecewiseLinear(nn.Module):
-    """Numbers to vectors: how far each has come through every bin, mixed by a matrix of its own."""
+    """An embedding of numbers: the share of every bin below the number, mixed by a matrix for each feature."""
 
     edges: Tensor
 
@@ -31,7 +31,7 @@ class PiecewiseLinear(nn.Module):
         self.shift = nn.Parameter(torch.zeros(features, width))
 
     def forward(self, numbers: Tensor) -> Tensor:
-        """Shape (rows, features) to (rows, features * width)."""
+        """Map shape (rows, features) to (rows, features * width)."""
         lower, wide = self.edges[:, :-1], self.edges.diff(dim=1)
         # a bin without width, of a value that is very frequent, becomes a step
         passed = ((numbers.unsqueeze(2) - lower) / wide.clamp(min=1e-4)).clamp(0, 1)
@@ -39,7 +39,7 @@ class PiecewiseLinear(nn.Module):
 
 
 class SharedLinear(nn.Module):
-    """One weight matrix, and for each member a scale of what goes in and of what comes out."""
+    """One weight matrix, and for each member a scale of its inputs and of its outputs."""
 
     def __init__(self, before: int, after: int, members: int, *, first: bool) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class SharedLinear(nn.Module):
         self.bias = nn.Parameter(torch.empty(members, after).uniform_(-1, 1) / before**0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shape (rows, members or 1, before) to (rows, members, after)."""
+        """Map shape (rows, members or 1, before) to (rows, members, after)."""
         out: Tensor = self.shared(x * self.into) * self.out + self.bias
         return out
 
@@ -75,7 +75,7 @@ class TabM(Network):
         self.shift = nn.Parameter(torch.zeros(members))
 
     def forward(self, numbers: Tensor, codes: Tensor) -> Tensor:
-        """One output per row and member, shape (rows, members)."""
+        """Return one output per row and member, shape (rows, members)."""
         embedded = [table(codes[:, at]) for at, table in enumerate(self.tables)]
         pieces = self.pieces(numbers[:, : self.numeric])
         x = torch.cat([pieces, numbers[:, self.numeric :], *embedded], dim=1)
@@ -89,13 +89,13 @@ class TorchTabM(NetworkFamily):
     name = "torch_tabm"
 
     def build(self, params: Params, inputs: Inputs, edges: Tensor | None) -> Network:
-        """An untrained network."""
+        """Make an untrained network."""
         if edges is None:
             edges = torch.zeros(len(inputs.numeric), int(params["bins"]) + 1)
         return TabM(params, inputs, edges)
 
     def edges(self, params: Params, tensors: Tensors) -> Tensor:
-        """Quantiles of the train numbers."""
+        """Return quantiles of the train numbers."""
         return tensors.edges(int(params["bins"]))
 
 

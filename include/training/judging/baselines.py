@@ -1,4 +1,4 @@
-"""Predictions that need no model: what a candidate must beat to be worth anything."""
+"""Baselines: predictions that need no model and that a candidate must beat."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 
 
 def predict_baseline(baseline: Baseline, train: Window, window: Window) -> Floats:
-    """Predictions for ``window``, learnt from ``train`` only; shape (rows of window,)."""
+    """Predict ``window`` from what ``train`` shows; shape (rows of window,)."""
     if isinstance(baseline, ConstantBaseline):
         return np.full(len(window.y), train.y.mean())
     return _history(baseline, train, window)
@@ -35,7 +35,7 @@ def _history(baseline: HistoryBaseline, train: Window, window: Window) -> Floats
 
 
 def _group_of(table: pa.Table, columns: list[str]) -> pa.Array:
-    # null is a group of its own; the separator cannot occur in a value that a person typed
+    # null is a group of its own; the separator does not occur in typed values
     parts = [pc.fill_null(table.column(name).cast(pa.string()), "\x00") for name in columns]
     joined = pc.binary_join_element_wise(*parts, "\x1f")
     return joined.combine_chunks() if isinstance(joined, pa.ChunkedArray) else joined

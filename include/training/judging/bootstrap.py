@@ -1,4 +1,4 @@
-"""Intervals from resampling whole days."""
+"""Intervals of metrics, from resampling whole days."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from include.training.judging.metrics import Codes, Floats, Metric
 
 
 def interval(metric: Metric, y: Floats, predicted: Floats, days: Codes, *, resamples: int, seed: int) -> Interval:
-    """The metric's value and its 95 % percentile interval over resampled days."""
+    """Return the metric's value and its 95 % percentile interval over resampled days."""
     n_days = int(days.max()) + 1
     resample = metric.reduce(y, predicted, days, n_days)
     value = float(resample(np.ones((1, n_days)))[0])
@@ -28,7 +28,7 @@ def paired_difference(
     resamples: int,
     seed: int,
 ) -> Difference:
-    """How much ``candidate`` differs from ``other`` when both meet the same resampled days."""
+    """Return how much ``candidate`` differs from ``other`` on the same resampled days."""
     n_days = int(days.max()) + 1
     ours = metric.reduce(y, candidate, days, n_days)
     theirs = metric.reduce(y, other, days, n_days)
@@ -55,7 +55,7 @@ def _day_weights(n_days: int, resamples: int, seed: int) -> NDArray[np.float64]:
 
 
 def _bounds(values: Floats, n_days: int) -> tuple[float | None, float | None]:
-    # a resample of days with one class only has no AUC; it says nothing and is left out
+    # a resample with one class only has no AUC and is left out
     values = values[np.isfinite(values)]
     if n_days < 2 or not len(values):
         return None, None

@@ -1,4 +1,4 @@
-"""How a model did on days it never saw, beside what needs no model at all."""
+"""Evidence about a model: its metrics on days it never saw, beside those of the baselines."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Slice(_Record):
 
 
 class Bin(_Record):
-    """A tenth of the rows by prediction: what was predicted and what happened, on average."""
+    """A tenth of the rows by prediction: mean prediction and mean outcome."""
 
     rows: int
     lowest: float
@@ -66,7 +66,7 @@ class Bin(_Record):
 
 
 class Evidence(_Record):
-    """Everything a promotion decision rests on; plain JSON through ``model_dump_json``.
+    """The figures that a promotion decision rests on; plain JSON through ``model_dump_json``.
 
     Attributes:
         metric: the primary metric's name.
@@ -91,7 +91,7 @@ class Evidence(_Record):
 
     @property
     def primary(self) -> Interval:
-        """The model's primary metric."""
+        """Return the model's primary metric."""
         return self.metrics[MODEL][self.metric]
 
 
@@ -118,7 +118,7 @@ def evaluate(model: Predictor, windows: Windows, settings: ModelSettings, thread
 
 
 def differences(window: Window, candidate: Floats, other: Floats, settings: ModelSettings) -> dict[str, Difference]:
-    """Candidate minus other predictions for every metric of the task."""
+    """Compare two predictions, candidate minus other, by every metric of the task."""
     return {
         metric.name: paired_difference(
             metric,
@@ -175,7 +175,7 @@ def _slice(
 
 
 def reliability(y: Floats, predicted: Floats) -> tuple[Bin, ...]:
-    """Mean prediction and outcome in at most ten bins of equal size, ascending."""
+    """Return mean prediction and outcome in at most ten bins of equal size, ascending."""
     order = np.argsort(predicted, kind="stable")
     return tuple(
         Bin(

@@ -1,14 +1,14 @@
-"""Does one column already know the answer? Each feature alone, and its being null, against the label.
+"""Probes for leakage: each feature alone, and its being null, against the label.
 
-A feature made of what was known at the clock orders rows a little better than chance. One that alone
-orders them almost perfectly, or whose absence settles the label (an aircraft is assigned only to
-flights that fly), carries the outcome.
+A feature that was known at the clock orders rows a little better than chance. A feature carries the outcome if it
+alone orders rows almost perfectly, or if its absence settles the label (an aircraft is assigned only to flights that
+fly).
 
-Where few rows are null the order of all rows says nothing: forty nulls among thousands of rows hardly move the
-area under the curve, be they all positive. Such rows are judged by themselves, the few that are not null
-likewise: an exact binomial test says whether their label rate can be that of the other rows. Rows of one day
-share one cause (the weather station of an airport fails in the storm that closes it), which no test of single
-rows knows. So they must lie on several days, and nearly all have one label, not just an unusual share of it.
+Forty nulls among thousands of rows hardly move the area under the curve, even if all of them are positive. So the null
+rows are also judged by themselves, and the rows that are not null likewise: an exact binomial test says whether
+their label rate can be that of the other rows. Rows of one day share one cause (the weather station of an airport
+fails in the storm that closes it), which a test of single rows ignores. So the rows must lie on several days, and
+nearly all of them must have one label, not just an unusual share of it.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def _classes(table: pa.Table, settings: ModelSettings) -> Floats:
 
 
 def _cross_rate(codes: Floats, y: Floats, half: NDArray[np.bool_]) -> Floats:
-    """Each row's category rate, learnt from the half of the rows that it is not in."""
+    """Return each row's category rate, learnt from the half of the rows that does not hold the row."""
     known = np.nan_to_num(codes, nan=-1.0).astype(np.int64) + 1
     size = int(known.max()) + 1
     rates = np.empty(len(y))
@@ -127,7 +127,7 @@ def _auc(y: Floats, values: Floats) -> float:
 
 
 def _auc_of(chosen: NDArray[np.bool_], y: Floats) -> float:
-    """The area of a column that only says yes or no, without sorting all rows."""
+    """Return the area under the curve of a yes-or-no column, without sorting all rows."""
     positives, negatives = float(y.sum()), float(len(y) - y.sum())
     if positives == 0 or negatives == 0:
         return 0.5
@@ -136,14 +136,14 @@ def _auc_of(chosen: NDArray[np.bool_], y: Floats) -> float:
 
 
 def _settles(rows: NDArray[np.bool_], y: Floats, days: NDArray[np.int64]) -> bool:
-    """Whether nearly all of ``rows`` have one label, on several days, and not by chance."""
+    """Return whether nearly all of ``rows`` have one label, on several days, and not by chance."""
     count = int(rows.sum())
     if count < _FEWEST_ROWS or count == len(y):
         return False
     rate, base = float(y[rows].mean()), float(y.mean())
     if min(rate, 1 - rate) > _RARE * min(base, 1 - base) or len(np.unique(days[rows])) < _FEWEST_DAYS:
         return False
-    # hardly any column comes this far, and the import takes longer than all the rest
+    # few columns come this far, and the import takes longer than all the rest
     from scipy.stats import binomtest
 
     return bool(binomtest(int(y[rows].sum()), count, float(y[~rows].mean())).pvalue < _CHANCE)

@@ -34,12 +34,12 @@ class Metric:
     reduce: Reduce
 
     def value(self, y: Floats, predicted: Floats) -> float:
-        """The metric over all rows; NaN where it is undefined (one class only, NaN predictions)."""
+        """Return the metric over all rows; NaN where it is undefined (one class only, NaN predictions)."""
         days = np.zeros(len(y), dtype=np.int64)
         return float(self.reduce(y, predicted, days, 1)(np.ones((1, 1)))[0])
 
     def worse(self, value: float, best: float) -> bool:
-        """Whether ``value`` is worse than ``best``."""
+        """Return whether ``value`` is worse than ``best``."""
         return value < best if self.info.maximize else value > best
 
 
@@ -80,7 +80,7 @@ def _absolute(y: Floats, predicted: Floats) -> Floats:
 
 
 def _auc(y: Floats, predicted: Floats, days: Codes, n_days: int) -> Resampler:
-    """pairs[a, b]: positives of day a scored above negatives of day b, a tie counting one half."""
+    """Count pairs[a, b]: positives of day a scored above negatives of day b; a tie counts one half."""
     positive = y > 0.5
     n_positive = np.bincount(days[positive], minlength=n_days).astype(np.float64)
     n_negative = np.bincount(days[~positive], minlength=n_days).astype(np.float64)
@@ -103,7 +103,7 @@ def _auc(y: Floats, predicted: Floats, days: Codes, n_days: int) -> Resampler:
 
 
 def _calibration_error(y: Floats, predicted: Floats, days: Codes, n_days: int) -> Resampler:
-    """Mean gap between predicted and observed rate over ten equally wide bins, weighted by rows."""
+    """Average the gap between predicted and observed rate over ten equally wide bins, weighted by rows."""
     if np.isnan(predicted).any():
         return lambda weights: np.full(len(weights), np.nan)
     bins = np.clip((predicted * _CALIBRATION_BINS).astype(np.int64), 0, _CALIBRATION_BINS - 1)
@@ -125,10 +125,10 @@ _REDUCTIONS: Mapping[str, Reduce] = {
 
 
 def metric(name: str) -> Metric:
-    """The metric called ``name``; names are checked when a spec loads."""
+    """Return the metric called ``name``; names are checked when a spec loads."""
     return Metric(name, METRICS[name], _REDUCTIONS[name])
 
 
 def metrics_for(task: str) -> tuple[Metric, ...]:
-    """Every metric that suits ``task``, in the catalog's order."""
+    """Return every metric that suits ``task``, in the order of ``include.spec.families``."""
     return tuple(metric(name) for name, info in METRICS.items() if task in info.tasks)

@@ -1,4 +1,4 @@
-"""What a study has used up, read from its trials alone: it counts on over restarts and over all workers."""
+"""The time that a study has used, computed from its trials: it adds up over restarts and over all workers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TIME, DEVICE_TIME = "time_budget_seconds", "device_budget_seconds"
 
 
 def busy_seconds(trials: Iterable[FrozenTrial], now: datetime) -> float:
-    """Time with at least one trial at work; ``now`` is local time without a zone, as Optuna keeps it."""
+    """Return the seconds with at least one running trial; ``now`` is local time without a zone, as Optuna keeps it."""
     total, until = 0.0, datetime.min
     for begin, end in sorted(_spans(trials, now)):
         total += max((end - max(begin, until)).total_seconds(), 0.0) if end > until else 0.0
@@ -22,7 +22,7 @@ def busy_seconds(trials: Iterable[FrozenTrial], now: datetime) -> float:
 
 
 def device_seconds(trials: Iterable[FrozenTrial], now: datetime) -> float:
-    """Sum over trials of their time and the devices they held."""
+    """Return the device seconds: the sum over trials of their time multiplied by their devices."""
     held = [trial for trial in trials if trial.datetime_start is not None]
     return sum(
         (end - begin).total_seconds() * float(trial.user_attrs.get(DEVICES, 1))
@@ -31,7 +31,7 @@ def device_seconds(trials: Iterable[FrozenTrial], now: datetime) -> float:
 
 
 def exhausted(trials: list[FrozenTrial], limits: Mapping[str, Any], now: datetime | None = None) -> str | None:
-    """Which of the study's ``limits`` (seconds, or None for no limit) is used up, in words; else None."""
+    """Say which of the study's ``limits`` (seconds, or None for no limit) is used up; None while none is."""
     now = now or datetime.now()
     spent = {TIME: busy_seconds, DEVICE_TIME: device_seconds}
     for name, measure in spent.items():

@@ -1,9 +1,9 @@
-"""Where a trial's state is kept, so that a retry goes on from it.
+"""Checkpoints of trials, from which a retry goes on.
 
 A checkpoint is a folder that appears whole or not at all: ``<root>/<study>/slot-0003/trial-0007/step-05``
 holds ``state.json`` and the family's own files, none of them pickled. It belongs to one slot with one set of
-parameters; anything else found there is left alone and the trial begins at the start. Every attempt writes
-to a folder of its own, so that one that was given up and goes on disturbs nobody.
+parameters; other checkpoints there are left alone, and the trial begins at the start. Every attempt writes
+to a folder of its own, so that a worker that was given up but still runs disturbs no other.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class SlotCheckpoints:
         every_seconds: float = 0.0,
         allowed: Callable[[], None] = lambda: None,
     ) -> None:
-        """``trial`` is this attempt's number; ``allowed`` raises when this worker may no longer write."""
-        # what comes back from JSON is compared, so it goes through JSON first
+        """Open a slot; ``trial`` is this attempt's number, ``allowed`` raises when the worker may no longer write."""
+        # compared with values read from JSON, so it goes through JSON too
         self._slot, self._mine = folder, folder / f"trial-{trial:04d}"
         self._identity = json.loads(json.dumps(identity, sort_keys=True))
         self._every, self._allowed = every_seconds, allowed
@@ -51,7 +51,7 @@ class SlotCheckpoints:
         self.history.append((step, value))
 
     def resume(self) -> Path | None:
-        """The newest checkpoint of the same slot with the same parameters, whichever attempt left it."""
+        """Return the newest checkpoint of the same slot with the same parameters, of any attempt."""
         for found in sorted(self._slot.glob("trial-*/step-*"), key=lambda path: path.name, reverse=True):
             try:
                 state = json.loads((found / _STATE).read_text())
@@ -65,7 +65,7 @@ class SlotCheckpoints:
         return None
 
     def keep(self, step: int, write: Callable[[Path], None]) -> None:
-        """Keep the state after ``step``, unless the last one was kept a moment ago."""
+        """Keep the state after ``step``, unless the last checkpoint is younger than ``every_seconds``."""
         if time.monotonic() - self._last < self._every:
             return
         self._allowed()
@@ -76,16 +76,16 @@ class SlotCheckpoints:
         state = {"identity": self._identity, "step": step, "history": self.history}
         (written / _STATE).write_text(json.dumps(state))
         written.rename(place)
-        # the one before stays: somebody may be reading it
+        # keep the previous one: another worker may be reading it
         for older in sorted(self._mine.glob("step-*"))[:-2]:
             shutil.rmtree(older, ignore_errors=True)
         self._last = time.monotonic()
 
     def clear(self) -> None:
-        """Remove the slot's checkpoints: it is settled."""
+        """Remove the checkpoints of a settled slot."""
         shutil.rmtree(self._slot, ignore_errors=True)
 
 
 def slot_folder(root: Path, study: str, slot: int) -> Path:
-    """Where the checkpoints of one slot lie."""
+    """Return the folder of one slot's checkpoints."""
     return root / study / f"slot-{slot:04d}"

@@ -1,4 +1,4 @@
-"""The best trials' models and validation predictions, kept so that nobody fits them a second time.
+"""Models and validation predictions of the best trials, kept so that they are not fitted a second time.
 
 ``<root>/<study>/kept/trial-0007`` appears whole or not at all and holds the family's files under ``model``,
 ``valid.npy`` (predictions of the validation window) and ``kept.json``.
@@ -27,7 +27,7 @@ class KeptTrials:
     def __init__(
         self, root: Path, study: str, metric: Metric, most: int, allowed: Callable[[], None] = lambda: None
     ) -> None:
-        """``allowed`` raises when this worker may no longer write."""
+        """Open the folder of ``study``; ``allowed`` raises when this worker may no longer write."""
         self._folder, self._metric, self._most, self._allowed = root / study / "kept", metric, most, allowed
 
     def put(self, trial: int, about: Mapping[str, Any], value: float, model: Model, predicted: Floats) -> None:
@@ -49,7 +49,7 @@ class KeptTrials:
     def get(
         self, trial: int, about: Mapping[str, Any], encoding: Encoding, value: float
     ) -> tuple[Model, Floats] | None:
-        """A kept trial's model and validation predictions; None if it was not kept or is another trial's."""
+        """Return a kept trial's model and validation predictions; None if they are missing or another trial's."""
         place = self._folder / f"trial-{trial:04d}"
         try:
             kept = json.loads((place / "kept.json").read_text())

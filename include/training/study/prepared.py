@@ -1,8 +1,8 @@
-"""Training data that is read, cut and encoded once per run and shared by all of its workers.
+"""Training data that is read, cut and encoded once and shared by all workers of a study.
 
-A folder is named by the training set's fingerprint and by what decides how it is cut. Its files appear
-whole or not at all; one worker makes them, the others wait and map them into memory, so that a machine
-holds the matrices once, however many workers it has.
+A folder is named by the training set's fingerprint and by the digest of the settings that decide how it is cut. Its
+files appear whole or not at all. One worker makes them, the others wait and map them into memory, so that a machine
+holds the matrices once, for any number of workers.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Frozen:
-    """A training set that is known by name and read only when somebody needs its rows."""
+    """A training set that is known by its fingerprint and read only when its rows are needed."""
 
     fingerprint: str
     read: Callable[[], TrainingSet]
@@ -42,7 +42,7 @@ class Frozen:
 
 @dataclass(frozen=True)
 class SearchData:
-    """What trials learn from: the train rows as they are fitted on, the valid rows as they are."""
+    """The data of trials: the train rows after their treatment, the valid rows unchanged."""
 
     train: Rows
     valid: EncodedRows
@@ -51,14 +51,14 @@ class SearchData:
 
 
 class SharedFolder:
-    """Files that are made once by whoever comes first. A file's modification time says when it was last asked for."""
+    """A folder of files, each made by the first process that asks; its modification time is the last request."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
     def file(self, name: str, write: Callable[[Path], None]) -> Path:
-        """The file called ``name``, made by ``write`` if nobody has yet; others wait meanwhile."""
+        """Return the file called ``name``; ``write`` makes it if it is missing, while other processes wait."""
         path = self._folder / name
         with contextlib.suppress(FileNotFoundError):
             os.utime(path)
@@ -72,12 +72,12 @@ class SharedFolder:
         return path
 
     def untouched(self, since: float) -> list[Path]:
-        """The files, locks among them, that nobody has asked for since that instant (seconds of the epoch)."""
+        """Return the files, lock files included, that were not asked for after ``since`` (seconds of the epoch)."""
         return sorted(path for path in self._folder.iterdir() if path.is_file() and path.stat().st_mtime < since)
 
 
 def open_data(training_set: TrainingSet | Frozen, settings: ModelSettings, root: Path | None = None) -> SearchData:
-    """The train and valid windows of a training set, encoded.
+    """Return the train and valid windows of a training set, encoded.
 
     Args:
         training_set: rows, or where to read them.
@@ -95,25 +95,25 @@ def open_data(training_set: TrainingSet | Frozen, settings: ModelSettings, root:
     shared.file("complete", lambda path: _prepare(folder, path, training_set, settings))
     encoding = Encoding(tuple(Feature(**one) for one in json.loads((folder / "features.json").read_text())))
     train, valid = (_mapped(folder, name, encoding) for name in ("train", "valid"))
-    # bins and designs depend on which rows count how much, besides the data
+    # bins and designs depend on the weights of the rows, besides the data
     treated = settings.imbalance.model_dump_json(), settings.seed
     kind = "plain" if settings.imbalance.method == "none" else _short(repr(treated))
     return _treated(train, valid, settings, SharedFolder(folder / kind))
 
 
 def discard_data(root: Path, fingerprint: str) -> None:
-    """Remove what was prepared of a training set; whoever needs it again makes it again."""
+    """Remove the prepared data of a training set; the next search makes it again."""
     for folder in root.glob(f"{fingerprint[:16]}-*"):
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def encoded(window: Window) -> EncodedRows:
-    """A window without its table."""
+    """Return the window without its table."""
     return EncodedRows(window.encoding, window.x, window.y, window.days)
 
 
 def treated_rows(train: Rows, treatment: Treatment) -> Rows:
-    """The rows that a fit learns from."""
+    """Return the rows that a fit learns from."""
     if treatment.rows is None:
         return train
     chosen = treatment.rows
@@ -137,7 +137,7 @@ def _prepare(folder: Path, mark: Path, training_set: TrainingSet | Frozen, setti
 
 
 def _save(path: Path, values: NDArray[np.generic]) -> None:
-    # replaced, never overwritten: whoever maps what a killed worker left keeps seeing the same bytes
+    # replace, never overwrite: a process that maps a killed worker's file must keep seeing the same bytes
     written = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     with written.open("wb") as file:
         np.save(file, values)

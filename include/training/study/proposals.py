@@ -1,4 +1,4 @@
-"""How a study proposes parameters and gives up on trials."""
+"""Samplers and pruners of a study."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MOST_POINTS = 100_000
 
 
 def fixed_start(settings: ModelSettings, slot: int) -> dict[str, Any]:
-    """Parameters that slot ``slot`` tries whatever the sampler thinks; empty where it is free.
+    """Return the parameters that are fixed for slot ``slot``, without a question to the sampler; empty if none are.
 
     Every family gets its known good start before anything is sampled; a grid fixes everything.
     """
@@ -39,7 +39,7 @@ def fixed_start(settings: ModelSettings, slot: int) -> dict[str, Any]:
 
 
 def grid(settings: ModelSettings) -> list[dict[str, Any]]:
-    """All points of the grid over all families, in an order that the seed decides.
+    """Return all points of the grid over all families, in an order that the seed decides.
 
     Raises:
         TrainingError: the grid is far too large to be meant.
@@ -70,20 +70,20 @@ def _axis(dimension: Dimension, points: int) -> Sequence[Any]:
         return dimension.options
     assert isinstance(dimension, Searched)
     spread = np.geomspace if dimension.log else np.linspace
-    # rounding must not leave the range
+    # rounding errors must not leave the range
     values = np.clip(spread(dimension.low, dimension.high, points), dimension.low, dimension.high)
     return sorted({round(value) for value in values}) if dimension.integer else [float(value) for value in values]
 
 
 def sampler(settings: ModelSettings, slot: int, budget: int) -> optuna.samplers.BaseSampler:
-    """The sampler of one slot; what it proposes depends on seed, slot and the trials before it."""
+    """Return the sampler of one slot; its proposals depend on seed, slot and the trials before it."""
     seed = int.from_bytes(hashlib.sha256(f"{settings.seed}:{slot}".encode()).digest()[:4], "big")
     if settings.sampler != "tpe":
         return optuna.samplers.RandomSampler(seed=seed)
     shares = len(settings.families) if settings.search == "by_family" else 1
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        # group: families have parameters of their own, each set is modelled apart
+        # group: each family has parameters of its own, and each set is modelled apart
         tpe = optuna.samplers.TPESampler(
             seed=seed,
             n_startup_trials=min(10, max(4, budget // 3 // shares)),
@@ -95,7 +95,7 @@ def sampler(settings: ModelSettings, slot: int, budget: int) -> optuna.samplers.
 
 
 def pruner(settings: ModelSettings) -> optuna.pruners.BasePruner:
-    """The pruner; it sees what the trials of all workers have reported."""
+    """Return the pruner; it sees the reports of the trials of all workers."""
     chosen = _pruner(settings.pruner)
     return _FamilyPruner(chosen) if settings.search == "by_family" else chosen
 
@@ -114,13 +114,13 @@ def _pruner(name: str) -> optuna.pruners.BasePruner:
 
 def _of_family(study: optuna.Study, trial: FrozenTrial) -> Any:
     """Return the study as if it had only the trials of the trial's own family."""
-    # before the family is suggested it is among the parameters that the slot fixed
+    # until the family is suggested it stands among the parameters that the slot fixed
     family = trial.params.get(FAMILY) or fixed_params(trial)[FAMILY]
     return StudyOfSome(study, lambda other: other.params.get(FAMILY) == family)
 
 
 class _FamilySampler(optuna.samplers.BaseSampler):
-    """Learns from the trials of the trial's own family."""
+    """A sampler that learns from the trials of the trial's own family."""
 
     def __init__(self, inner: optuna.samplers.BaseSampler) -> None:
         self._inner = inner
@@ -146,7 +146,7 @@ class _FamilySampler(optuna.samplers.BaseSampler):
 
 
 class _FamilyPruner(optuna.pruners.BasePruner):
-    """Compares a trial with those of its own family."""
+    """A pruner that compares a trial with those of its own family."""
 
     def __init__(self, inner: optuna.pruners.BasePruner) -> None:
         self._inner = inner

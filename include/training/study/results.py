@@ -1,4 +1,4 @@
-"""The state and the results of a study, for those who read and do not search."""
+"""The state and the results of a study, for readers that do not search."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from include.training.study.trial_runner import RESUMED
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a study stands.
+    """The state of a study.
 
     ``total`` is the budget; ``done``, ``pruned`` and ``failed`` count settled slots, ``running`` those
-    at work now; ``lost`` counts attempts that ended with their worker, ``resumed`` those that went on
+    that run now; ``lost`` counts attempts that ended with their worker, ``resumed`` those that went on
     from a checkpoint. ``exhausted`` says which time budget is used up. ``best_*`` are None until a trial
     is done.
     """
@@ -44,7 +44,7 @@ class Progress:
 
     @property
     def finished(self) -> bool:
-        """Whether the whole budget is settled, or no time is left and nobody is at work."""
+        """Return whether the whole budget is settled, or no time is left and no trial runs."""
         settled = self.done + self.pruned + self.failed
         return settled >= self.total or (self.exhausted is not None and not self.running)
 
@@ -73,7 +73,7 @@ class BestTrial:
 
 
 def study_progress(storage: str, name: str) -> Progress:
-    """Where the study stands now; cheap enough to poll.
+    """Return the state of the study called ``name``; cheap enough to poll.
 
     Raises:
         TrainingError: there is no such study.
@@ -83,7 +83,7 @@ def study_progress(storage: str, name: str) -> Progress:
 
 
 def progress_of(study: optuna.Study) -> Progress:
-    """Where an open study stands now."""
+    """Return the state of an open study."""
     trials = study.get_trials(deepcopy=False)
     last = slots.settled(trials)
     best = next(iter(_ranked(study, trials)), None)
@@ -117,12 +117,12 @@ def _ranked(study: optuna.Study, trials: list[FrozenTrial]) -> list[FrozenTrial]
 
 
 def best_trial(storage: str, name: str) -> BestTrial:
-    """The study's winner; raises like :func:`best_trials`."""
+    """Return the study's winner; raises like :func:`best_trials`."""
     return best_trials(storage, name, 1)[0]
 
 
 def best_trials(storage: str, name: str, most: int) -> list[BestTrial]:
-    """Up to ``most`` of the study's best trials, the winner first.
+    """Return up to ``most`` of the study's best trials, the winner first.
 
     Raises:
         TrainingError: no trial was completed; states why they failed.
@@ -147,7 +147,7 @@ def best_trials(storage: str, name: str, most: int) -> list[BestTrial]:
 
 
 def trials_table(storage: str, name: str) -> pa.Table:
-    """Every attempt of the study, one row each, by number.
+    """Return every attempt of the study, one row each, by number.
 
     Columns: number, slot, state, family, params (JSON object), value, seconds (wall), fit_seconds (wall of
     the fit alone, up to where it was pruned), steps reported,

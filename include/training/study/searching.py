@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 
 def study_name(use_case: str, fingerprint: str, settings: ModelSettings) -> str:
-    """The study of one use case, training set and search: the same three always meet again."""
+    """Name the study of one use case, training set and search; the same three always give the same name."""
     return f"{use_case}-{fingerprint[:12]}-{settings.search_digest()}"
 
 
@@ -37,8 +37,8 @@ def search(
 ) -> Progress:
     """Pull and run trials of the study until its shared budget is settled.
 
-    Any number of processes may do this at once. A study that is finished returns at once; one that
-    was interrupted continues.
+    Any number of processes may do this at once. A finished study returns at once; an interrupted study
+    continues.
 
     Args:
         storage: SQLAlchemy address of the study database.
@@ -48,7 +48,7 @@ def search(
         trials: budget of the whole study; ``settings.trials`` when None.
         threads: threads of this worker's fits.
         prepared: folder in which workers share the encoded training set; None keeps it to this process.
-        checkpoints: folder in which trials leave off and the best ones are kept; None keeps nothing.
+        checkpoints: folder of the trials' checkpoints and of the best models; None keeps nothing.
         device: ``auto``, ``cpu`` or ``cuda``; for the families that can use a GPU.
         allowed: called before anything is written; raises when this worker lost its lease.
 

@@ -31,15 +31,15 @@ _log = logging.getLogger(__name__)
 
 
 class LateResult(Exception):
-    """The trial was given up as lost and is run by someone else; this worker's result is void."""
+    """The trial was given up as lost and another worker runs it; this worker's result is void."""
 
 
 class SharedStudy:
     """A study as one worker sees it.
 
-    Claiming and settling happen under the study's lock, so that the budget holds whatever the number
-    of workers. Parameters are proposed by a sampler seeded with the slot: what is proposed depends on
-    the seed, the slot and the trials before it, not on which process asks or whether it was restarted.
+    Claiming and settling happen under the study's lock, so that the budget holds for any number of workers.
+    The sampler is seeded with the slot: a proposal depends on the seed, the slot and the trials before it, not on
+    the process that asks or on its restarts.
 
     ``allowed`` is called before anything is written and raises when this worker may no longer write;
     ``devices`` counts what a trial of this worker holds.
@@ -60,9 +60,9 @@ class SharedStudy:
         self._study_id = store.storage.get_study_id_from_name(name)
 
     def claim(self) -> optuna.Trial | None:
-        """The next trial to run, or None when every slot is settled.
+        """Claim the next trial to run; return None when every slot is settled.
 
-        While others still run it waits: should one of them die, its trial is taken over.
+        While other workers run trials this call waits: if one of them dies, its trial is taken over.
         """
         pause = threading.Event()
         while True:
@@ -87,7 +87,7 @@ class SharedStudy:
         return step
 
     def exhausted(self, trials: list[FrozenTrial] | None = None) -> str | None:
-        """Which time budget is used up, in words; None while there is time."""
+        """Say which time budget is used up; None while there is time."""
         trials = self.study.get_trials(deepcopy=False) if trials is None else trials
         return budgets.exhausted(trials, self.settings.model_dump(include={budgets.TIME, budgets.DEVICE_TIME}))
 
@@ -95,7 +95,7 @@ class SharedStudy:
         self.allowed()
         storage = self.store.storage
         if step.act != "resume":
-            # queued with its slot first, so that a crash right here leaves no unaccounted trial
+            # queue the trial with its slot first, so that a crash here leaves no trial without a slot
             storage.create_new_trial(self._study_id, self._queued(step))
         queued = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))[0]
         storage.record_heartbeat(trial_id(queued))
@@ -134,7 +134,7 @@ class SharedStudy:
                 try:
                     self.store.storage.record_heartbeat(trial_id(trial))
                 except Exception:
-                    # one missed beat is within grace; the next may find the database back
+                    # one missed heartbeat is within the grace period; the next may reach the database again
                     _log.warning("heartbeat of trial %d failed", trial.number, exc_info=True)
 
         thread = threading.Thread(target=beat, daemon=True)
@@ -208,7 +208,7 @@ def join_study(
     limits = {limit: getattr(settings, limit) for limit in (budgets.TIME, budgets.DEVICE_TIME)}
     wanted = identity | limits | {"metric": settings.metric, "budget": budget}
     found = _attributes(store, name)
-    # whoever finds the study as it should be joins without waiting for those that are claiming
+    # a worker that finds the study complete joins without waiting for the lock
     if found != wanted:
         with store.lock(name):
             _write(store, name, identity, wanted)

@@ -1,8 +1,7 @@
-"""Who may run what next: a budget of N trials is N slots, and a slot is settled once.
+"""Slots of a study: a budget of N trials is N slots, and a slot is settled once.
 
-A trial whose worker died leaves its slot lost; the retry takes over the slot, so that retries never
-eat into the budget and the budget is never exceeded. All functions read a list of trials, nothing
-else; callers hold the study's lock.
+A retry of a lost trial, whose worker died, takes over the trial's slot, so that retries never use up the budget and
+the budget is never exceeded. The functions read a list of trials and nothing else; callers hold the study's lock.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ _ALIVE = (TrialState.RUNNING, TrialState.WAITING)
 
 @dataclass(frozen=True)
 class Next:
-    """What a worker that asks for work should do.
+    """The next step of a worker that asks for work.
 
     ``start`` opens a new slot, ``retry`` runs ``lost`` again in its slot, ``resume`` takes a trial
     that was queued and never begun, ``wait`` means that others are still running, ``finished`` that
@@ -34,12 +33,12 @@ class Next:
 
 
 def is_lost(trial: FrozenTrial) -> bool:
-    """Whether a trial ended because its worker died: every failure of its own states a reason."""
+    """Return whether a trial ended because its worker died: a failure of the trial itself states a reason."""
     return trial.state == TrialState.FAIL and REASON not in trial.user_attrs
 
 
 def next_step(trials: Sequence[FrozenTrial], budget: int, retries: int) -> Next:
-    """What to do next, given all trials of the study."""
+    """Return the next step, given all trials of the study."""
     slots = _by_slot(trials)
     if any(trial.state == TrialState.WAITING for trial in trials):
         return Next("resume")
@@ -52,7 +51,7 @@ def next_step(trials: Sequence[FrozenTrial], budget: int, retries: int) -> Next:
 
 
 def settled(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
-    """The last attempt of each slot, in slot order."""
+    """Return the last attempt of each slot, in slot order."""
     return [attempts[-1] for _, attempts in sorted(_by_slot(trials).items())]
 
 

@@ -1,4 +1,4 @@
-"""Where studies live, and the lock that lets workers share one budget."""
+"""The database of studies, and the lock under which workers share one budget."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ class StudyStore:
 
     @contextmanager
     def lock(self, study: str) -> Iterator[None]:
-        """Hold the only right to claim or settle trials of ``study``."""
+        """Hold the lock under which trials of ``study`` are claimed and settled."""
         with database_lock.held(self.storage.engine, f"training:{study}"):
             yield
 
 
 def open_store(url: str, heartbeat_seconds: int | None = None, grace_seconds: int | None = None) -> StudyStore:
-    """Open the study database, creating its tables when they are missing.
+    """Open the study database; create its tables if they are missing.
 
     Args:
         url: SQLAlchemy address; PostgreSQL, or an SQLite file for tests.
-        heartbeat_seconds: how often running trials sign on; None only reads.
+        heartbeat_seconds: interval of running trials' heartbeats; None for readers.
         grace_seconds: silence after which a running trial counts as lost.
 
     Raises:
@@ -47,8 +47,8 @@ def open_store(url: str, heartbeat_seconds: int | None = None, grace_seconds: in
     engine_args = _engine_args(url)
     engine = sa.create_engine(url, **engine_args)
     try:
-        # two workers that create the tables at the same moment would fail each other; once this library's
-        # tables are there nobody waits and nobody checks them, for that takes longer than all the rest
+        # two workers that create the tables at the same moment would fail; once the tables of this release are
+        # complete, skip lock and checks, which take longer than all the rest
         there = optuna_private.tables_are_complete(engine)
         turn = contextlib.nullcontext() if there else database_lock.held(engine, "training:schema")
         with turn, warnings.catch_warnings():
@@ -72,7 +72,7 @@ def open_store(url: str, heartbeat_seconds: int | None = None, grace_seconds: in
 def _engine_args(url: str) -> dict[str, object]:
     backend = sa.make_url(url).get_backend_name()
     if backend == "postgresql":
-        # heartbeats are compared as local times, so every session must have the same zone
+        # heartbeats are compared as local times, so every session needs the same time zone
         return {
             "pool_size": 3,
             "pool_pre_ping": True,
@@ -85,7 +85,7 @@ def _engine_args(url: str) -> dict[str, object]:
 
 @contextmanager
 def alone(url: str, what: str) -> Iterator[None]:
-    """Hold off whoever else would do ``what`` beside the same database, until the block or this process ends."""
+    """Hold the lock ``what`` of the database until the block or this process ends."""
     engine = sa.create_engine(url, **_engine_args(url))
     try:
         with database_lock.held(engine, f"training:{what}"):
@@ -96,7 +96,7 @@ def alone(url: str, what: str) -> Iterator[None]:
 
 @contextmanager
 def reading(url: str, name: str) -> Iterator[optuna.Study]:
-    """The study called ``name``, for reading; its connections are closed afterwards.
+    """Open the study called ``name`` for reading; close its connections at the end of the block.
 
     Raises:
         TrainingError: there is none.
@@ -110,9 +110,9 @@ def reading(url: str, name: str) -> Iterator[optuna.Study]:
 
 @contextmanager
 def at_rest(url: str, name: str, heartbeat_seconds: int, grace_seconds: int) -> Iterator[bool]:
-    """Whether nobody runs a trial of the study ``name``; until the block ends nobody begins one.
+    """Yield whether no trial of the study ``name`` runs; until the block ends no worker can begin one.
 
-    A trial whose worker has been silent for ``grace_seconds`` runs no more. What is no study is at rest.
+    A trial whose worker has been silent for ``grace_seconds`` does not count. A study that does not exist is at rest.
     """
     store = open_store(url, heartbeat_seconds, grace_seconds)
     try:
@@ -128,7 +128,7 @@ def _at_work(storage: RDBStorage, name: str) -> bool:
     except KeyError:
         return False
     running = storage.get_all_trials(study, deepcopy=False, states=(TrialState.RUNNING,))
-    # to fail the lost trials is the next worker's task
+    # the next worker marks the lost trials as failed
     return bool({optuna_private.trial_id(trial) for trial in running} - optuna_private.stale_trial_ids(storage, study))
 
 

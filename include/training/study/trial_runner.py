@@ -1,4 +1,4 @@
-"""A worker's inner part: run the trials that a shared hands out."""
+"""The part of a worker that runs the trials of a shared study."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ _log = logging.getLogger(__name__)
 
 
 class OutOfTime(Pruned):
-    """The study's time is used up and it has a result: a running trial ends where it is."""
+    """The study's time is used up and it has a result: running trials end at their current step."""
 
 
 class TrialRunner:
-    """Runs trials over data whose prepared form all trials share."""
+    """A runner of trials that share prepared data."""
 
     def __init__(
         self, shared: SharedStudy, data: SearchData, threads: int, checkpoints: Path | None = None, device: str = "auto"
@@ -64,18 +64,18 @@ class TrialRunner:
         self._looked = 0.0
 
     def run(self, trial: optuna.Trial) -> None:
-        """Run a trial and settle it, whatever happens to it."""
+        """Run a trial and settle it, also when it fails."""
         try:
             with self._shared.alive(trial):
                 self._settle(trial)
         except (LateResult, UpdateFinishedTrialError) as late:
             _log.warning("result of trial %d rejected: %s", trial.number, late)
         except LeaseLost:
-            # this worker may write nothing any more, not even that it gives up
+            # this worker may not write any more, not even to give the trial up
             raise
         except BaseException:
-            # a stopped worker hands its trial back, so that the next one need not wait for the grace;
-            # why it was stopped matters more than whether handing back worked
+            # a stopped worker releases its trial, so that the next worker need not wait for the grace period;
+            # an error of the release must not hide the reason for the stop
             with contextlib.suppress(Exception):
                 self._shared.release(trial)
             raise
@@ -152,7 +152,7 @@ class TrialRunner:
         self._looked = time.monotonic()
         trials = self._shared.study.get_trials(deepcopy=False)
         reason = self._shared.exhausted(trials)
-        # the first result is waited for: a study without one is of no use to anybody
+        # wait for the first result: a study without one is useless
         if reason and any(one.state == TrialState.COMPLETE for one in trials):
             raise OutOfTime(reason)
 

