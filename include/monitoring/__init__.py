@@ -1,0 +1,4 @@
+"""Drift of features and predictions, quality of past predictions, and verdicts.
+
+Imports only core, spec, lake and training.
+"""

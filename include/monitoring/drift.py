@@ -1,10 +1,10 @@
 """The drift decision: all the rows of a window against the profile stored with the model.
 
-Methods, thresholds and their choice are the defaults of Evidently 0.7.23
+Methods, thresholds and the choice between them are the defaults of Evidently 0.7.23
 (``evidently.legacy.calculations.stattests``), computed from counts, so that the decision on the full data
-and an Evidently report on a sample of it judge by one rule. Nulls, NaN and infinities are left out of the
-comparison, as there; only a column that lost all its values, or gained its first, is drift of its own
-(``all_null``), where Evidently raises.
+and an Evidently report on a sample follow one rule. As in Evidently, nulls, NaN and infinities are left out of
+the comparison. A column that lost all its values, or gained its first, has drifted (``all_null``); Evidently
+raises an error there.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ from include.spec.monitoring import DriftSpec
 
 __all__ = ["ColumnDrift", "DatasetDrift", "ReferenceProfile", "dataset_verdict", "decide", "profile"]
 
-_LEAST_STD = 0.001  # Evidently's floor of the norm, which keeps a constant column comparable
+_LEAST_STD = 0.001  # Evidently's lower limit of the norm, so that a constant column can be compared
 
 
 @dataclass(frozen=True)
 class ColumnDrift:
-    """One column's verdict.
+    """The verdict on one column.
 
     Attributes:
         method: ``wasserstein``, ``jensenshannon`` (drift at or above the threshold), ``ks`` (at or below),
             ``chisquare``, ``z`` (below), or ``all_null``.
         statistic: the distance, or the p-value.
-        n_reference, n_current: values compared, nulls left out.
+        n_reference, n_current: numbers of compared values, nulls left out.
     """
 
     column: str
@@ -63,7 +63,7 @@ class ColumnDrift:
 
 @dataclass(frozen=True)
 class DatasetDrift:
-    """A window's verdict: the share of the decided feature columns that drifted, against its limit."""
+    """The verdict on a window: the share of the decided feature columns that drifted, against its limit."""
 
     share: float
     threshold: float
@@ -73,9 +73,9 @@ class DatasetDrift:
 
 
 def decide(reference: ReferenceProfile, current: Rows, spec: DriftSpec) -> list[ColumnDrift]:
-    """The verdict of every profiled column (the prediction too) that ``spec`` does not exclude.
+    """Decide for every profiled column (the prediction too) that ``spec`` does not exclude.
 
-    ``current`` is streamed column by column; memory is bounded by one batch.
+    ``current`` is streamed column by column; memory holds one batch at a time.
 
     Raises:
         LifecycleError: ``current`` has no rows or lacks a column, or ``spec`` excludes an unknown one.
@@ -87,7 +87,7 @@ def decide(reference: ReferenceProfile, current: Rows, spec: DriftSpec) -> list[
             f"it has {', '.join(reference.columns)}"
         )
     if count_rows(current) == 0:
-        raise LifecycleError("drift: the window has no rows; publish its partitions before it is watched")
+        raise LifecycleError("drift: the window has no rows; publish its partitions before the monitor step runs")
     verdicts = []
     for name, numbers in reference.numeric.items():
         if name not in spec.exclude:
@@ -99,7 +99,7 @@ def decide(reference: ReferenceProfile, current: Rows, spec: DriftSpec) -> list[
 
 
 def dataset_verdict(verdicts: Sequence[ColumnDrift], spec: DriftSpec, *, prediction: str | None = None) -> DatasetDrift:
-    """Whether the window drifted: the share of drifted columns, the prediction's own verdict left aside.
+    """Decide for the whole window by the share of drifted columns; the verdict on the prediction does not count.
 
     Raises:
         LifecycleError: no column is left to decide by.
@@ -178,7 +178,7 @@ def _by_categories(
 
 
 def _z_test(reference: Floats, current: Floats) -> float:
-    """Two-sided p-value of the difference of two proportions, pooled variance."""
+    """Return the two-sided p-value of the difference of two proportions, with pooled variance."""
     if len(reference) == 1:
         return 1.0
     n_reference, n_current = reference.sum(), current.sum()
@@ -188,7 +188,7 @@ def _z_test(reference: Floats, current: Floats) -> float:
 
 
 class _Seen:
-    """What has been seen of the current values of one numeric column, in terms of its reference."""
+    """Counts of the current values of one numeric column, in the bins or values of its reference."""
 
     def __init__(self, reference: NumericProfile) -> None:
         self.n = 0
@@ -218,15 +218,15 @@ class _Seen:
             self._cells += np.bincount(cells, minlength=len(self._cells))
 
     def few(self) -> dict[float, int] | None:
-        """The current values counted, where reference and current together have few distinct ones."""
+        """Return the current values with their counts if reference and current have few distinct values together."""
         if self._few is None or len({*self._few, *self._reference.values}) > FEW_VALUES:
             return None
         return self._few
 
     def collapsed(self) -> tuple[Floats, Floats]:
-        """Reference and current as two samples with the very Kolmogorov-Smirnov distance of the real ones.
+        """Return two samples with exactly the Kolmogorov-Smirnov distance of the reference and the current values.
 
-        Between two neighbouring reference values only the number of current values matters, not their place.
+        Only the number of current values between two neighbouring reference values matters, not their place.
         """
         values = self._values
         between = np.concatenate([[values[0] - 1.0], (values[:-1] + values[1:]) / 2.0, [values[-1] + 1.0]])
@@ -235,7 +235,7 @@ class _Seen:
         return np.repeat(values, self._reference.value_counts), np.repeat(places, self._cells)
 
     def wasserstein(self) -> float:
-        """Area between the two distribution functions, in the column's unit."""
+        """Return the area between the two distribution functions, in the column's unit."""
         histogram = self._reference.histogram
         assert histogram is not None  # references above EXACT_ROWS values always have one
         return _area(histogram, self._reference.n, self._counts, self._sums, self.n)
@@ -246,13 +246,13 @@ def _area(histogram: Histogram, n_reference: int, counts: Counts, sums: Floats, 
     low, high = edges[:-1], edges[1:]
     reference = _integrals(np.array(histogram.counts), np.array(histogram.sums), 0, low, high) / n_reference
     current = _integrals(counts[1:-1], sums[1:-1], int(counts[0]), low, high) / n_current
-    # beyond the reference's extremes its function is 0 or 1, so what lies there counts by its distance
+    # beyond its extremes the reference's function is 0 or 1, so each value there counts by its distance
     below = counts[0] * edges[0] - sums[0]
     above = sums[-1] - counts[-1] * edges[-1]
     return float(np.abs(reference - current).sum() + (max(below, 0.0) + max(above, 0.0)) / n_current)
 
 
 def _integrals(counts: Counts, sums: Floats, before: int, low: Floats, high: Floats) -> Floats:
-    """Integral over each bin of the number of values at most x; exact, as the bin's sum is known."""
+    """Integrate, over each bin, the number of values that are at most x; exact, since the bin's sum is known."""
     at_low = before + np.concatenate([[0], np.cumsum(counts)[:-1]])
     return at_low * (high - low) + (counts * high - sums)

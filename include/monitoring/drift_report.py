@@ -1,4 +1,4 @@
-"""The Evidently report of a window: pictures of a bounded, seeded sample beside the decision on all rows."""
+"""The Evidently report of a window: pictures of a seeded sample of bounded size, beside the decision on all rows."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from include.monitoring.drift import ColumnDrift, DatasetDrift, dataset_verdict
 from include.spec.monitoring import DriftSpec
 
 MAX_ROWS = 5_000
-# the nearest to drifting; each costs a tenth of a CPU second and 65 kB beside the page's own 3.7 MB
+# the columns nearest to drifting; each takes 0.1 s of CPU time and 65 kB, beside 3.7 MB for the page itself
 MAX_COLUMNS = 12
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
 class DriftReport:
-    """Where the report lies and how it relates to the decision.
+    """The files of a report, and how it relates to the decision.
 
     Attributes:
         html, json: the two files.
-        disagreeing: columns that the sample judges otherwise than all the rows do, with the reason.
+        disagreeing: columns for which the sample gives another verdict than all the rows, with the reason.
         left_out: decided columns that the page does not show (without values, or beyond ``MAX_COLUMNS``).
     """
 
@@ -52,15 +52,15 @@ def write(
 ) -> DriftReport:
     """Write ``report.html`` and ``report.json`` into ``folder``, each complete or not at all.
 
-    ``reference`` and ``current`` hold the decided columns; of more than ``MAX_ROWS`` rows a sample drawn with
-    ``seed`` is used, so the same window gives the same page. Columns nearest to drifting are shown first.
-    ``spec`` says from which share of columns a window has drifted; ``prediction``, if decided too, does not count.
+    ``reference`` and ``current`` have the decided columns. More than ``MAX_ROWS`` rows are sampled with ``seed``,
+    so that the same window gives the same page. Columns nearest to drifting are shown first.
+    ``spec`` has the share of columns from which a window has drifted; the column ``prediction`` does not count.
 
     Raises:
         LifecycleError: a decided column is missing from a sample, no column has values on both sides, or nothing
             but the prediction was decided.
     """
-    # read by Evidently at each event, so it also holds where the library was imported before
+    # Evidently reads the variable at each event, so this also works if the library is imported already
     os.environ.setdefault("DO_NOT_TRACK", "1")
     whole = dataset_verdict(decision, spec, prediction=prediction)
     shown, left_out = _shown(decision)
@@ -133,7 +133,7 @@ def _run(
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     columns = [verdict.column for verdict in shown]
-    # inferred types would turn an hour of the day into a category and a flight number into text
+    # types that Evidently infers would make an hour of the day a category and a flight number text
     definition = DataDefinition(
         numerical_columns=[name for name in columns if name not in categorical],
         categorical_columns=[name for name in columns if name in categorical],
@@ -163,9 +163,9 @@ def _disagreeing(shown: Sequence[ColumnDrift], snapshot: Mapping[str, Any], rows
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write beside and rename, so that a reader meets the old page or the new one."""
+    """Write a file beside ``path`` and rename it, so that a reader sees the old page or the new one."""
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
         file.write(text)
     written = Path(file.name)
-    written.chmod(0o644)  # a temporary file is private, a report is not
+    written.chmod(0o644)  # the mode of a temporary file lets only its owner read
     written.replace(path)

@@ -1,6 +1,6 @@
-"""What a column looked like in the training data, small enough to be stored with the model.
+"""Profiles of the columns of a reference, small enough to be stored with the model.
 
-A profile is JSON. It keeps what the drift decision needs to be as good as one made on all the rows:
+A profile is JSON. It has the figures that make the drift decision as good as one on all the rows:
 
 - up to ``EXACT_ROWS`` values: every distinct value with its count;
 - above: a histogram with count *and sum* of each bin. The sums make the integral of the distribution
@@ -27,8 +27,8 @@ Rows: TypeAlias = pa.Table | ds.Dataset
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 
-EXACT_ROWS = 1_000  # at most this many values Evidently tests by p-value, for which a histogram is too coarse
-FEW_VALUES = 5  # at most this many distinct numbers Evidently compares as categories
+EXACT_ROWS = 1_000  # up to this many values Evidently tests by p-value, and a histogram is too coarse for that
+FEW_VALUES = 5  # up to this many distinct numbers Evidently compares as categories
 MAX_CATEGORIES = 20_000
 _CORE_BINS = 500
 _TAIL_BINS = 50
@@ -43,8 +43,8 @@ class _Frozen(BaseModel):
 class Histogram(_Frozen):
     """Counts and sums over ``(edge[i], edge[i+1]]``, from the least value to the greatest.
 
-    ``core`` names the run of equally wide bins ``[first, last)``, which are found by arithmetic; the bins
-    outside it hold the few values of both tails, where equal widths would be ruled by one outlier.
+    ``core`` is the range ``[first, last)`` of equally wide bins, which are found by arithmetic. The bins outside
+    it hold the few values of both tails, where one outlier would determine an equal width.
     """
 
     edges: tuple[float, ...]
@@ -54,7 +54,7 @@ class Histogram(_Frozen):
 
 
 class NumericProfile(_Frozen):
-    """A numeric column: finite values in ``values`` (few, exact) or ``histogram``; NaN counts as null."""
+    """A numeric column: finite values in ``values`` (if few, exact) or ``histogram``; NaN counts as null."""
 
     n: int
     nulls: int
@@ -65,7 +65,7 @@ class NumericProfile(_Frozen):
 
 
 class CategoryProfile(_Frozen):
-    """A categorical column: the count of each category, written as text."""
+    """A categorical column: the count of each category, with the category as text."""
 
     n: int
     nulls: int
@@ -73,7 +73,7 @@ class CategoryProfile(_Frozen):
 
 
 class ReferenceProfile(_Frozen):
-    """Every watched column of a training set, the champion's predictions on it, and its label rate.
+    """Every profiled column of a reference, the model's predictions on it, and its label rate.
 
     Attributes:
         rows: rows of the reference.
@@ -101,13 +101,13 @@ def profile(
     prediction: str | None = None,
     label: str | None = None,
 ) -> ReferenceProfile:
-    """The profile of ``rows``, read in two passes with memory bounded by one batch and the edge sample.
+    """Profile ``rows`` in two passes; memory holds one batch and the sample for the edges.
 
-    ``prediction`` (a probability) is profiled as one more numeric column; ``label`` (boolean or 0/1) only
-    gives the label rate, over the rows where it is known.
+    ``prediction`` (a probability) is profiled as one more numeric column; ``label`` (boolean or 0/1) gives
+    only the label rate, over the rows with a known label.
 
     Raises:
-        LifecycleError: there are no rows, a column is missing or cannot be read as said.
+        LifecycleError: there are no rows, a column is missing or has another type.
     """
     total = count_rows(rows)
     if total == 0:
@@ -126,12 +126,12 @@ def profile(
 
 
 def count_rows(rows: Rows) -> int:
-    """The number of rows."""
+    """Count the rows."""
     return int(rows.num_rows if isinstance(rows, pa.Table) else rows.count_rows())
 
 
 def numbers_of(rows: Rows, name: str) -> Iterator[tuple[Floats, int]]:
-    """The finite values of a column batch by batch, each with its number of null, NaN or infinite entries.
+    """Yield the finite values of each batch of a column, with the number of null, NaN or infinite entries.
 
     Raises:
         LifecycleError: the column is missing or not numeric.
@@ -149,7 +149,7 @@ def numbers_of(rows: Rows, name: str) -> Iterator[tuple[Floats, int]]:
 
 
 def categories_of(rows: Rows, name: str) -> tuple[dict[str, int], int]:
-    """The count of each category of a column, as text, and its number of nulls.
+    """Count each category of a column, as text, and the nulls.
 
     Raises:
         LifecycleError: the column is missing, or has more than ``MAX_CATEGORIES`` categories.
@@ -168,15 +168,15 @@ def categories_of(rows: Rows, name: str) -> tuple[dict[str, int], int]:
 
 
 def bin_numbers(histogram_edges: Floats, core: tuple[int, int], values: Floats) -> tuple[Counts, Floats]:
-    """Count and sum of ``values`` in each bin and in one more below and above: ``len(edges) + 1`` of each.
+    """Count and sum ``values`` in each bin and in one more below and above: ``len(edges) + 1`` of each.
 
-    Bin ``i`` of the result is ``(edges[i-1], edges[i]]``; values equal to the first edge fall in bin 1, as
-    they do in the reference itself.
+    Bin ``i`` of the result is ``(edges[i-1], edges[i]]``; a value equal to the first edge falls into bin 1, as
+    in the reference itself.
     """
     first, last = core
     low, high = histogram_edges[first], histogram_edges[last]
     scale = (last - first) / (high - low)
-    # in place: the temporary arrays, not the arithmetic, are what costs time here
+    # in place: the temporary arrays take the time here, not the arithmetic
     position = np.clip(values, low, high)
     position -= low
     position *= scale
@@ -198,7 +198,7 @@ def bin_numbers(histogram_edges: Floats, core: tuple[int, int], values: Floats) 
 def _arrays(rows: Rows, name: str) -> Iterator[pa.Array]:
     if name not in rows.schema.names:
         raise LifecycleError(f"drift: column {name!r} is missing; the rows have {', '.join(rows.schema.names)}")
-    # threads stay with the caller: one task must not take the machine
+    # no threads of Arrow's: one task must not take the whole machine
     if isinstance(rows, ds.Dataset):
         batches: Iterator[pa.RecordBatch] = rows.to_batches(columns=[name], use_threads=False)
     else:
@@ -216,6 +216,7 @@ class _Moments:
         self.least, self.greatest = np.inf, -np.inf
 
     def add(self, values: Floats) -> None:
+        """Merge one batch of finite values."""
         if not len(values):
             return
         mean, size = float(values.mean()), len(values)
@@ -229,6 +230,7 @@ class _Moments:
 
     @property
     def std(self) -> float:
+        """Return the population standard deviation; 0 without values."""
         return float(np.sqrt(self.squares / self.n)) if self.n else 0.0
 
 
@@ -244,7 +246,7 @@ def _numeric_profile(rows: Rows, name: str, total: int) -> NumericProfile:
         seen += len(values)
         few = merge_few(few, values, limit=FEW_VALUES)
     if moments.n <= EXACT_ROWS:
-        # so short a column was sampled whole unless it is mostly null
+        # read again: the sample holds so short a column whole only if it has few nulls
         kept = np.concatenate([v for v, _ in numbers_of(rows, name)]) if moments.n else np.empty(0)
         distinct, counts = np.unique(kept, return_counts=True)
         return NumericProfile(
@@ -266,10 +268,10 @@ def _numeric_profile(rows: Rows, name: str, total: int) -> NumericProfile:
 
 
 def merge_few(counted: dict[float, int] | None, values: Floats, limit: int) -> dict[float, int] | None:
-    """``counted`` with the counts of ``values`` added, or None once there are more than ``limit`` numbers."""
+    """Add the counts of ``values`` to ``counted``; return None once there are more than ``limit`` numbers."""
     if counted is None or not len(values):
         return counted
-    # a continuous column shows itself in a few values; sorting a million to learn that is wasted
+    # a few values show that a column is continuous, which saves sorting a million
     if len(np.unique(values[:256])) > limit:
         return None
     distinct, counts = np.unique(values, return_counts=True)
@@ -288,7 +290,7 @@ def _histogram(rows: Rows, name: str, sample: Floats, moments: _Moments) -> Hist
         sums += some_sums
     return Histogram(
         edges=tuple(edges.tolist()),
-        counts=tuple(counts[1:-1].tolist()),  # nothing of the reference lies beyond its own extremes
+        counts=tuple(counts[1:-1].tolist()),  # no value of the reference lies beyond its own extremes
         sums=tuple(sums[1:-1].tolist()),
         core=core,
     )
@@ -297,7 +299,7 @@ def _histogram(rows: Rows, name: str, sample: Floats, moments: _Moments) -> Hist
 def _edges(sample: Floats, least: float, greatest: float) -> tuple[Floats, tuple[int, int]]:
     reach = max(abs(least), abs(greatest), 1e-280)
     if greatest - least <= reach * 1e-12:
-        # a constant: one bin of no matter what small width
+        # a constant: one bin, of any small width
         return np.array([least, least + reach * 1e-9]), (0, 1)
     low, high = np.quantile(sample, [_TAIL_SHARE, 1.0 - _TAIL_SHARE])
     if not high - low > (greatest - least) * 1e-6:

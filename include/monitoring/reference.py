@@ -1,7 +1,7 @@
-"""What later days are compared with: profile and sample of a model's test window, kept in its directory.
+"""The reference for drift: profile and sample of a model's test window, kept in the model's directory.
 
-The test window is the youngest part of the training set and the only one whose predictions are honest, so it
-is the reference for features and predictions alike. Both files are under the model's digest.
+The test window is the youngest part of the training set, and the only part that the model was not fitted to. So it
+is the reference for features and predictions. The model's digest covers both files.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ _SAMPLE_ROWS = 5_000
 
 @dataclass(frozen=True)
 class Reference:
-    """A model's reference: the profile decides, the sample (at most 5,000 rows) draws the pictures."""
+    """A model's reference: the profile for the decision, the sample (at most 5,000 rows) for the pictures."""
 
     profile: ReferenceProfile
     sample: pa.Table
 
 
 def write_reference(folder: Path, rows: pa.Table, predicted: Floats) -> None:
-    """Write profile and sample of ``rows`` and what the model predicts for them into its directory.
+    """Write profile and sample of ``rows`` and of the model's predictions for them into the model's directory.
 
-    Features and label are taken from the manifest beside; the same rows give the same bytes.
+    The model's manifest names features and label. The same rows give the same bytes.
     """
     manifest = Manifest.model_validate_json((folder / MANIFEST).read_text())
     numeric, categorical = columns_by_kind(manifest.features)
@@ -54,23 +54,23 @@ def write_reference(folder: Path, rows: pa.Table, predicted: Floats) -> None:
 
 
 def read_reference(folder: Path) -> Reference:
-    """The reference of the model in ``folder``.
+    """Read the reference of the model in ``folder``.
 
     Raises:
-        LifecycleError: the model was written without one, or it cannot be read.
+        LifecycleError: there is no reference, or it cannot be read.
     """
     try:
         made = ReferenceProfile.model_validate_json((folder / _PROFILE).read_text(encoding="utf-8"))
         return Reference(made, pq.read_table(folder / _SAMPLE, use_threads=False))
     except (OSError, ValidationError, pa.ArrowInvalid) as error:
         raise LifecycleError(
-            f"model directory {folder} has no readable reference ({error}); train the model again, drift is "
-            "judged against the reference that training writes"
+            f"model directory {folder} has no readable reference ({error}); train the model again: "
+            "training writes the reference that drift is measured against"
         ) from error
 
 
 def columns_by_kind(features: Iterable[Feature]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Names of the numeric and of the categorical features, in model order."""
+    """Return the names of the numeric and of the categorical features, in model order."""
     listed = list(features)
     numeric = tuple(feature.name for feature in listed if feature.categories is None)
     return numeric, tuple(feature.name for feature in listed if feature.categories is not None)

@@ -1,7 +1,7 @@
-"""What a monitored window says: quality figures, verdict rows, and whether they ask for a new training.
+"""Verdicts on a monitored window: quality figures, rows of the verdict table, and the request for a training.
 
-A window belongs to one partition. Its rows name every verdict; those without a column speak for the whole
-window, those with one explain it. Nothing here reads a clock: all that counts is partition keys.
+A window belongs to one partition. Verdict rows without a column are about the whole window, rows with a column
+explain it. This module works with partition keys only; it never reads the wall clock.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from include.training.judging.metrics import Codes, Floats, metric, metrics_for
 DATA_DRIFT, PREDICTION_DRIFT, QUALITY = "data_drift", "prediction_drift", "quality"
 VERDICT_SCHEMA = pa.schema(
     [
-        pa.field("ds", pa.string(), nullable=False),  # partition of the window
+        pa.field("ds", pa.string(), nullable=False),  # partition key of the window
         pa.field("kind", pa.string(), nullable=False),  # data_drift, prediction_drift or quality
         pa.field("metric", pa.string(), nullable=False),  # drift_share, or the method or metric
         pa.field("column", pa.string()),  # null: the verdict is about the whole window
         pa.field("value", pa.float64()),  # null: undefined on these rows
         pa.field("low", pa.float64()),  # 95 % interval over whole days, where there are enough
         pa.field("high", pa.float64()),
-        pa.field("threshold", pa.float64()),  # null: a figure that nothing is asked of
+        pa.field("threshold", pa.float64()),  # null: the figure has no threshold
         pa.field("violated", pa.bool_(), nullable=False),
         pa.field("model_version", pa.int64(), nullable=False),
-        pa.field("n", pa.int64(), nullable=False),  # rows it rests on
-        pa.field("report", pa.string()),  # where the pictures are
+        pa.field("n", pa.int64(), nullable=False),  # number of rows behind the value
+        pa.field("report", pa.string()),  # address of the report
     ]
 )
-_LEAST_DAYS = 5  # fewer whole days than this cannot be resampled into an interval
+_LEAST_DAYS = 5  # with fewer days there are too few blocks to resample for an interval
 _RESAMPLES = 500
 
 
@@ -49,8 +49,8 @@ class Judged:
     Attributes:
         days: partition key of each row's prediction.
         y: outcome, 0/1 for binary labels.
-        predicted: what the model said.
-        baselines: what simple predictions say for the same rows, by name (``constant``).
+        predicted: prediction of the model.
+        baselines: predictions of simple baselines for the same rows, by name (``constant``).
     """
 
     days: Sequence[str] | NDArray[np.str_]
@@ -74,17 +74,17 @@ class Figure:
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """Whether a training is asked for, and why or why not."""
+    """The decision to ask for a training or not, with the reason."""
 
     requested: bool
     reason: str
 
 
 def quality(judged: Judged, spec: QualitySpec, *, task: str = "binary", metric_name: str = "log_loss") -> list[Figure]:
-    """Figures of past predictions: the task's metrics, mean predicted and observed, gaps to the baselines.
+    """Measure past predictions: the task's metrics, mean predicted and observed, differences to the baselines.
 
-    A figure violates when it is beyond its threshold, with its whole interval where there is one, and rests
-    on at least ``spec.min_rows`` rows. A metric that is undefined (one class only) has no value and does not.
+    A figure violates its threshold if its value, and its whole interval where there is one, is beyond it, and if it
+    rests on at least ``spec.min_rows`` rows. An undefined metric (one class only) has no value and violates nothing.
 
     Raises:
         LifecycleError: there are no rows, a prediction is NaN, or a baseline has another length.
@@ -112,10 +112,10 @@ def verdict_rows(
     rows: int = 0,
     report: str | None = None,
 ) -> pa.Table:
-    """The window's rows in ``VERDICT_SCHEMA``.
+    """Return the window's verdicts as a table of ``VERDICT_SCHEMA``.
 
-    ``drifts`` is what ``drift.decide`` gave for the window's ``rows`` rows, ``prediction`` the name of the
-    predictions' column among them; ``figures`` is what ``quality`` gave. Either may be absent.
+    ``drifts`` is the result of ``drift.decide`` for the window's ``rows`` rows, and ``prediction`` names the column of
+    predictions among them; ``figures`` is the result of ``quality``. Both may be empty.
     """
     found: list[dict[str, object]] = []
     if drifts:
@@ -144,10 +144,10 @@ def verdict_rows(
 def violations(
     verdicts: pa.Table, newest: str, rule: RetrainingRule, *, model_version: int | None = None
 ) -> dict[str, tuple[str, ...]]:
-    """What was violated in each of the rule's newest windows that were monitored, by partition key.
+    """List the violations of each monitored window among the rule's newest, by partition key.
 
-    The windows are the partitions up to ``newest``, not the newest rows: a window that was never monitored
-    counts as one that did not violate. With ``model_version`` only that model's windows count.
+    The windows are the partitions up to ``newest``, not the newest rows: a window that was never monitored counts as
+    one without violations. With ``model_version`` only windows of that model count.
     """
     wanted = pa.array(partitions.key_range(partitions.shift(newest, 1 - rule.windows), newest))
     chosen = pc.and_(pc.is_in(verdicts["ds"], value_set=wanted), pc.is_null(verdicts["column"]))
@@ -169,14 +169,14 @@ def training_requested(
     trained_through: str,
     last_request: str | None = None,
 ) -> TrainingRequest:
-    """Whether ``newest`` asks for a training.
+    """Decide whether ``newest`` asks for a training.
 
-    ``windows`` is what ``violations`` gave; ``run_type`` is the run's (``scheduled``, ``manual``,
-    ``backfill``, ...); ``trained_through`` is the end of the champion's training data and ``last_request``
-    the partition that last asked.
+    ``windows`` is the result of ``violations``; ``run_type`` is the type of the DAG run (``scheduled``, ``manual``,
+    ``backfill``, ...); ``trained_through`` is the end of the champion's training data, and ``last_request`` the
+    partition of the last request.
     """
     if run_type == "backfill":
-        return TrainingRequest(False, "a backfill looks at the past and never asks for a training")
+        return TrainingRequest(False, "a backfill monitors the past and never asks for a training")
     if not windows.get(newest):
         return TrainingRequest(False, f"window {newest} violates nothing")
     looked_at = set(partitions.key_range(partitions.shift(newest, 1 - rule.windows), newest))
@@ -185,7 +185,7 @@ def training_requested(
     if len(bad) < rule.violations:
         return TrainingRequest(False, f"{share}, {rule.violations} are needed")
     for what, since in (("the last request", last_request), ("the champion's last label", trained_through)):
-        # a request of a later partition is one that this run must not repeat either
+        # negative days: a request of a later partition must not be repeated either
         if since is not None and _days_between(since, newest) < rule.cooldown_days:
             return TrainingRequest(
                 False, f"{share}, but {what} is of {since}, less than {rule.cooldown_days} days before"
@@ -220,7 +220,7 @@ def _row(
 def _checked_days(judged: Judged) -> Codes:
     n = len(judged.y)
     if n == 0:
-        raise LifecycleError("quality: no prediction has an outcome yet; judge a window whose outcomes are in")
+        raise LifecycleError("quality: no prediction has an outcome yet; monitor a window whose outcomes are known")
     columns = {"days": judged.days, "predictions": judged.predicted, **judged.baselines}
     for name, values in columns.items():
         if len(values) != n:
@@ -252,7 +252,7 @@ def _difference_figure(
 
 
 def _calibration_gap(judged: Judged, days: Codes, spec: QualitySpec) -> Figure:
-    """Mean predicted minus mean observed: calibration in the large."""
+    """Measure calibration in the large: mean predicted minus mean observed."""
     weights = np.bincount(days).astype(np.float64)
     sums = np.bincount(days, weights=judged.predicted - judged.y)
     value = float(sums.sum() / weights.sum())
@@ -281,7 +281,7 @@ def _trusted(low: float | None, high: float | None, days: Codes) -> tuple[float 
 
 
 def _violated(figure: Figure, spec: QualitySpec, *, below: bool) -> Figure:
-    """``figure`` with its verdict: beyond its threshold with the whole interval, or its value without one."""
+    """Return ``figure`` with its verdict: its whole interval, or without one its value, is beyond the threshold."""
     nearest = figure.high if below else figure.low
     judged_by = figure.value if nearest is None else nearest
     if judged_by is None or figure.threshold is None or figure.n < spec.min_rows:

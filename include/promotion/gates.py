@@ -1,7 +1,7 @@
 """The verdict on a challenger: better than the champion on the same days, or not.
 
-Days, not flights, are resampled: the rows of one day share its weather, and an interval that took them as
-independent would be several times too narrow.
+Whole days are resampled, not rows: the rows of one day depend on each other (flights share its weather), and an
+interval that took them as independent would be several times too narrow.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from include.training.judging.metrics import Codes, Floats, metric
 
 
 class Verdict(BaseModel):
-    """Whether to promote, with what it rests on. JSON by ``model_dump_json``.
+    """The decision to promote or not, with its evidence. JSON by ``model_dump_json``.
 
     Attributes:
         value: the challenger's primary metric; ``champion_value`` the champion's on the same rows.
         difference, low, high: challenger minus champion with its 95 % interval; None without a champion.
         guardrails: every further condition and whether it was met.
-        slices: the parts of the test rows that the gates look at, by ``column=value``.
-        remarks: what a reader of the figures should know.
+        slices: figures of the parts of the test rows that the gates name, by ``column=value``.
+        remarks: notes for the reader of the figures.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -56,11 +56,11 @@ class TestDays:
     Attributes:
         days: partition key of each row.
         y: outcome of each row.
-        challenger, champion: predictions; champion None where there is none yet.
-        slices: rows of each part that gets its own figure, as boolean masks by column and value.
+        challenger, champion: predictions; ``champion`` is None where there is no champion yet.
+        slices: rows of each part with figures of its own, as boolean masks by column and value.
     """
 
-    __test__ = False  # its name makes pytest take it for a test
+    __test__ = False  # pytest would collect the class as a test, by its name
 
     days: Sequence[str] | NDArray[np.str_]
     y: Floats
@@ -70,14 +70,14 @@ class TestDays:
 
 
 def judge(test: TestDays, spec: GateSpec, measured: Sequence[Guardrail] = (), remarks: Sequence[str] = ()) -> Verdict:
-    """The verdict: promote when no guardrail is broken and the challenger is better, or alone.
+    """Promote if no guardrail is broken and the challenger is better than the champion, or there is no champion.
 
-    Better means that the day-block interval of the paired difference excludes zero. ``measured`` holds the
+    Better means that the day-block interval of the paired difference excludes zero. ``measured`` are the
     guardrails that do not come from predictions (features, cost).
 
     Raises:
-        TrainingError: no rows, rows that do not match, NaN predictions, a metric that is undefined on these
-            rows (one class only), or a slice without rows.
+        TrainingError: there are no rows, numbers of rows differ, predictions are NaN, a metric is undefined on these
+            rows (one class only), or a slice has no rows.
     """
     days = _checked_days(test)
     value = _value(spec.metric, test.y, test.challenger, "the challenger")
@@ -140,7 +140,7 @@ def _subject_to_guardrails(verdict: Verdict) -> Verdict:
 def _checked_days(test: TestDays) -> Codes:
     n = len(test.y)
     if n == 0:
-        raise TrainingError("gate: there are no test rows; give the training set more days than it holds back")
+        raise TrainingError("gate: there are no test rows; let the training set have more days than it holds back")
     columns: dict[str, Sequence[str] | NDArray[np.generic]] = {
         "days": test.days,
         "challenger": test.challenger,
@@ -160,7 +160,9 @@ def _value(name: str, y: Floats, predicted: Floats, who: str) -> float:
     if bad:
         raise TrainingError(f"gate: {bad} of {len(y)} predictions of {who} are NaN or infinite; train it again")
     if not np.isfinite(y).all():
-        raise TrainingError("gate: test rows without an outcome; judge only days whose outcomes are complete")
+        raise TrainingError(
+            "gate: there are test rows without an outcome; test only on days whose outcomes are complete"
+        )
     value = metric(name).value(y, predicted)
     if not np.isfinite(value):
         raise TrainingError(
@@ -171,7 +173,7 @@ def _value(name: str, y: Floats, predicted: Floats, who: str) -> float:
 
 
 def _slices(test: TestDays, days: Codes, spec: GateSpec) -> tuple[dict[str, SliceEvidence], list[Guardrail], list[str]]:
-    """The evidence of each slice that the spec asks something of, its guardrails, and what could not be judged."""
+    """Return the evidence of each slice that the spec names, its guardrails, and remarks on slices too small."""
     shown: dict[str, SliceEvidence] = {}
     rails: list[Guardrail] = []
     remarks: list[str] = []

@@ -14,7 +14,7 @@ from include.training.judging.metrics import Floats, metric
 
 
 class Guardrail(BaseModel):
-    """One condition and how the challenger met it; the name says what was measured, and in which unit."""
+    """One condition and whether the challenger met it; the name states the figure and its unit."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -25,6 +25,7 @@ class Guardrail(BaseModel):
 
     @classmethod
     def of(cls, name: str, value: float, bound: Bound) -> Guardrail:
+        """Check ``value`` against ``bound``."""
         return cls(name=name, value=value, bound=bound, passed=bound.accepts(value))
 
 
@@ -52,7 +53,7 @@ def of_slice(
     champion: Floats | None,
     gate: SliceGate,
 ) -> SliceEvidence:
-    """The gate's metric on ``rows``; None where it is undefined, such as an AUC of one class."""
+    """Measure the gate's metric on ``rows``; None where it is undefined, such as the AUC of one class."""
     measure = metric(gate.metric)
     values = [
         None if predicted is None else measure.value(y[rows], predicted[rows]) for predicted in (challenger, champion)
@@ -71,7 +72,7 @@ def of_slice(
 
 
 def slice_guardrails(name: str, found: SliceEvidence, gate: SliceGate) -> list[Guardrail]:
-    """What ``gate`` says about one slice; nothing where it cannot be judged."""
+    """Return the guardrails of one slice; none where the slice is too small or its metric undefined."""
     if not found.judged or found.challenger is None:
         return []
     rails = []
@@ -86,12 +87,15 @@ def slice_guardrails(name: str, found: SliceEvidence, gate: SliceGate) -> list[G
 
 
 def feature_guardrails(probes: Iterable[Probe], threshold: float) -> list[Guardrail]:
-    """The strongest feature, and every one that nearly settles the label alone or by being null or known."""
+    """Return a guardrail for every feature that nearly determines the label, by its value or by being null or known.
+
+    Without such a feature it is one guardrail, which is met, for the strongest feature.
+    """
     ordered = sorted(probes, key=lambda one: (not one.flagged, -one.auc))
     shown = [probe for probe in ordered if probe.flagged] or ordered[:1]
     bound = Bound(max=threshold)
     return [
-        # a null may settle the label of a few rows, which hardly moves the area: the probe's flag decides
+        # the flag decides, not the AUC: nulls that determine the label of a few rows hardly change the AUC
         Guardrail(name=_probe_name(probe), value=probe.auc, bound=bound, passed=not probe.flagged)
         for probe in shown
     ]
@@ -104,6 +108,6 @@ def _probe_name(probe: Probe) -> str:
 
 
 def cost_guardrails(measured: Mapping[str, float], gate: CostGate) -> list[Guardrail]:
-    """Scoring time and model size, by the names of the gate's fields."""
+    """Return guardrails for scoring time and model size, by the names of the gate's fields."""
     limits = gate.model_dump(exclude_none=True)
     return [Guardrail.of(name.replace("_", " "), measured[name], Bound(max=limit)) for name, limit in limits.items()]

@@ -1,9 +1,9 @@
 """The ledger of promotions: which version became champion when, in data time, and why.
 
-The ledger is the truth about champions; MLflow's alias follows it. A promotion counts from the partition after
-its ``trained_through`` on: a model never scores a day that it could have learnt from. A rollback counts from
-the partition that it names (``since``): the days before it keep the champion that they had, so that scoring
-them again gives what was scored, and the days from it on get the earlier version back.
+The ledger decides who is champion; MLflow's alias follows it. A promotion counts from the partition after its
+``trained_through`` on: a model never scores a period that it could have learnt from. A rollback counts from the
+partition that it names (``since``): partitions before it keep their champion, so that scoring them again gives the
+same predictions; partitions from it on get the earlier version back.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Promotion:
-    """One entry.
+    """One entry of the ledger.
 
     Attributes:
         entry: its number, from 1, without gaps.
         version: the model version that became champion.
-        trained_through: last day of which the version's training set may know anything.
-        previous: the champion before; ``None`` for the first.
-        decided_by: ``auto``, or who approved or rolled back.
-        evidence: the gate's verdict as JSON, or why it was rolled back.
+        trained_through: last partition that the version's training set may know anything of.
+        previous: the champion before; ``None`` for the first entry.
+        decided_by: ``auto``, or the person who approved or rolled back.
+        evidence: the gates' verdict as JSON, or the reason of the rollback.
         kind: ``promotion`` or ``rollback``.
-        since: first partition that it counts for; ``None`` for the one after ``trained_through``.
+        since: first partition that the entry counts for; ``None`` for the one after ``trained_through``.
     """
 
     entry: int
@@ -62,13 +62,13 @@ class Promotion:
 
     @property
     def counts_from(self) -> str:
-        """The first partition that this version may score by this entry."""
+        """Return the first partition that the version may score by this entry."""
         learnt_nothing_from = partitions.shift(self.trained_through, 1)
         return max(self.since or learnt_nothing_from, learnt_nothing_from)
 
 
 def promotions(lake: LakeReader, case: UseCase) -> list[Promotion]:
-    """Every entry, oldest first."""
+    """Read every entry, oldest first."""
     table = case.table("ledger", TABLE)
     if lake.version(table) is None:
         return []
@@ -80,7 +80,7 @@ def record(lake: Lake, case: UseCase, promotion: Promotion, attempt: Attempt) ->
     """Append ``promotion`` as the next entry: the compare-and-swap of the champion.
 
     Raises:
-        PromotionConflict: another entry was written since this one was decided; nothing changed.
+        PromotionConflict: another entry was written after this one was decided; nothing changed.
     """
     rows = pa.Table.from_pylist([asdict(promotion)], schema=SCHEMA)
     table = case.table("ledger", TABLE)
@@ -88,7 +88,7 @@ def record(lake: Lake, case: UseCase, promotion: Promotion, attempt: Attempt) ->
 
 
 def current(lake: LakeReader, case: UseCase) -> Promotion:
-    """The newest entry.
+    """Return the newest entry.
 
     Raises:
         NoChampion: nothing was ever promoted.
@@ -100,7 +100,7 @@ def current(lake: LakeReader, case: UseCase) -> Promotion:
 
 
 def champion_of(entries: list[Promotion], key: str, case: str) -> Promotion:
-    """The champion as of the clock of ``key``: the latest entry that counts for ``key``.
+    """Return the champion as of the clock of ``key``: the latest entry that counts for ``key``.
 
     Raises:
         NoChampion: no entry is old enough, or there is none.
@@ -118,7 +118,7 @@ def champion_of(entries: list[Promotion], key: str, case: str) -> Promotion:
 
 
 def withdrawn(entries: list[Promotion]) -> set[int]:
-    """The versions that a rollback took back and nothing has restored since."""
+    """Return the versions that a rollback withdrew and no later entry restored."""
     found: set[int] = set()
     for entry in entries:
         if entry.kind == ROLLBACK and entry.previous is not None:

@@ -1,4 +1,4 @@
-"""Whether a model predicts elsewhere what it predicted where it was judged: the measurement and its tolerance."""
+"""The check that a model predicts in a new process what it predicted where it was evaluated, and its tolerance."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from include.training.judging.metrics import Floats
 from include.training.model import LoadedModel
 
 TOLERANCE = 1e-6
-"""Largest accepted difference of two predictions: sums may run in another order, models may not differ."""
+"""Largest accepted difference of two predictions: the order of sums may differ, the model may not."""
 _TIMED_RUNS = 3
 
 
 class Reproduction(BaseModel):
-    """What the new process found.
+    """The measurements of the new process.
 
     Attributes:
-        rows: rows of the stored sample.
-        largest_difference: between a stored and a new prediction; infinite where one is not a number.
+        rows: number of rows of the stored sample.
+        largest_difference: between a stored and a new prediction; infinite if one of them is not finite.
         microseconds_per_row: wall time of predicting the sample in one batch, the best of three.
-        megabytes: size of the model's files, evidence and reference included.
+        megabytes: size of the model's files, with evidence and reference.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
@@ -36,7 +36,7 @@ class Reproduction(BaseModel):
 
 
 def measure(folder: Path, model: LoadedModel, threads: int) -> Reproduction:
-    """Predict the sample in ``folder`` and compare; run in the new process."""
+    """Predict the sample in ``folder`` and compare with the stored predictions; runs in the new process."""
     sample = read_reference(folder).sample
     stored = sample[PREDICTION].to_numpy()
     seconds = []

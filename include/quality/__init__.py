@@ -1,6 +1,7 @@
-"""Audits of staged data: suites, Great Expectations over DuckDB, quarantine, reports; imports only core, spec and lake.
+"""Audits of staged data: suites, Great Expectations over DuckDB, quarantine, reports.
 
-Great Expectations is imported nowhere else; its undocumented names are in ``gx_private``.
+Imports only core, spec and lake. No other folder imports Great
+Expectations; its undocumented names are in ``gx_private``.
 """
 
 import os

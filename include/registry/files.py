@@ -1,4 +1,4 @@
-"""A registered version's files on this machine: fetched once, verified at every use, loaded without pickle."""
+"""The files of a registered version on this machine: fetched once, checked at every use, loaded without pickle."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from include.training.model import LoadedModel, load_model
 
 
 def folder_of(settings: Settings, use_case: str, version: int) -> Path:
-    """The folder of a version's verified files.
+    """Return the folder of a version's files, checked by their digest.
 
     Raises:
-        DigestMismatch: the files are not the registered ones.
+        DigestMismatch: the files do not have the registered digest.
         LifecycleError: there is no such version, or its files are gone.
     """
     cache = Path(settings.work_root) / "models"
@@ -21,5 +21,5 @@ def folder_of(settings: Settings, use_case: str, version: int) -> Path:
 
 
 def load(settings: Settings, use_case: str, version: int) -> LoadedModel:
-    """The model of a version; raises like :func:`folder_of`."""
+    """Load the model of a version; raises like :func:`folder_of`."""
     return load_model(folder_of(settings, use_case, version))

@@ -1,11 +1,12 @@
-"""Models in MLflow: registered once, fetched by digest, nothing pickled.
+"""Model versions in MLflow: registered once, fetched by a checked digest, nothing pickled.
 
-Experiment and registered model both carry the use case's name. A registration is known by its key, a hash of
-training set, study, seed and model digest, written as a tag on its run, its logged model and its version: an
-attempt that finds a part of itself goes on from there, and no repetition makes a second version.
+Experiment and registered model have the name of the use case. A registration has a key, a hash of training set,
+study, seed and model digest, as a tag on its MLflow run, its logged model and its version. An attempt that finds
+this tag continues there, so no repetition makes a second version.
 
-Every call goes through one client of an explicit address; MLflow's process-wide state is left alone. User and
-password of a server with basic auth come from ``MLFLOW_TRACKING_USERNAME`` and ``MLFLOW_TRACKING_PASSWORD``.
+The digest is a plain SHA-256 in a tag of the version: it proves that the files are the registered ones to anyone who
+trusts MLflow's database. Every call uses a client of an explicit address and leaves MLflow's process-wide state alone.
+User and password of a server with basic auth come from ``MLFLOW_TRACKING_USERNAME`` and ``MLFLOW_TRACKING_PASSWORD``.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from include.core.errors import LifecycleError, NoChampion
-from include.registry.registration import CHAMPION, KEY, MODEL_NAME, Attempt, Challenger
+from include.registry.registration import CHAMPION, KEY, MODEL_NAME, Challenger, MlflowRun
 
 _MISSING = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
 
@@ -32,10 +33,10 @@ class Version:
 
     Attributes:
         number: version in the registry, from 1.
-        digest: sha256 over the model's files, which ``fetch`` verifies.
+        digest: SHA-256 over the model's files, checked by ``fetch``.
         trained_through: last partition whose labels the model has seen.
-        run_id: MLflow run that holds its evidence.
-        tags: everything that was recorded with the version.
+        run_id: MLflow run with its evidence.
+        tags: all tags of the version.
     """
 
     use_case: str
@@ -47,12 +48,12 @@ class Version:
 
 
 def register(tracking_uri: str, challenger: Challenger) -> Version:
-    """Record a challenger with its evidence and make it a version; complete what an attempt left undone.
+    """Record a challenger with its evidence and make it a version; continue an unfinished attempt.
 
-    Not for two callers at once: each would find that there is no version yet. ``promotion.register`` sees to that.
+    Two callers at once would register two versions. The registering step holds a lock.
 
     Raises:
-        DigestMismatch: the model's folder is not what its digest says.
+        DigestMismatch: the model's files do not have its digest.
         LifecycleError: MLflow refused or could not be reached.
     """
     from include.training.model import verify
@@ -62,12 +63,12 @@ def register(tracking_uri: str, challenger: Challenger) -> Version:
     try:
         known = _with_key(client, challenger.use_case, challenger.key)
         if known is not None:
-            Attempt.close(client, known.run_id, known.number)
+            MlflowRun.close(client, known.run_id, known.number)
             return known
-        run = Attempt.open(client, challenger)
+        run = MlflowRun.open(client, challenger)
         run.log_evidence()
         version = _create_version(client, challenger, run.run_id, run.log_model())
-        Attempt.close(client, run.run_id, version.number)
+        MlflowRun.close(client, run.run_id, version.number)
     except MlflowException as error:
         raise LifecycleError(
             f"{challenger.use_case}: MLflow at {tracking_uri} could not register the model ({error}); "
@@ -77,10 +78,10 @@ def register(tracking_uri: str, challenger: Challenger) -> Version:
 
 
 def fetch(tracking_uri: str, use_case: str, number: int, cache: Path) -> Path:
-    """The folder with the files of a version, verified; downloaded once into ``cache`` under its digest.
+    """Download the files of a version once into ``cache``, check their digest, and return their folder.
 
     Raises:
-        DigestMismatch: the files are not the ones that were registered.
+        DigestMismatch: the files do not have the registered digest.
         LifecycleError: the version does not exist or its files are gone.
     """
     from include.training.model import verify
@@ -95,16 +96,16 @@ def fetch(tracking_uri: str, use_case: str, number: int, cache: Path) -> Path:
             try:
                 arrived.rename(folder)
             except OSError:
-                # another task was quicker; its folder passed the same test
+                # another task was faster; its folder passed the same check
                 if not folder.exists():
                     raise
-    # a cache outlives the process that filled it, and anyone may have written to the disk since
+    # checked at every use: other processes may have written to the cache since it was filled
     verify(folder, version.digest)
     return folder
 
 
 def version_info(tracking_uri: str, use_case: str, number: int) -> Version:
-    """What is recorded about one version.
+    """Read the record of one version.
 
     Raises:
         LifecycleError: there is no such version, or it was not registered by this project.
@@ -121,14 +122,14 @@ def version_info(tracking_uri: str, use_case: str, number: int) -> Version:
 
 
 def champion(tracking_uri: str, use_case: str) -> Version:
-    """The version that carries the alias ``champion`` now; history is the ledger's, aliases have none.
+    """Return the version with the alias ``champion`` now; an alias has no history, the ledger has.
 
     Raises:
-        NoChampion: no version carries it.
+        NoChampion: no version has the alias.
     """
     client = MlflowClient(tracking_uri)
     try:
-        # search results may come with empty aliases, only this call resolves one
+        # search results may come with empty aliases; only this call resolves one
         return _version(client.get_model_version_by_alias(use_case, CHAMPION))
     except MlflowException as error:
         # an unknown alias is INVALID_PARAMETER_VALUE, an unknown model RESOURCE_DOES_NOT_EXIST
@@ -153,14 +154,14 @@ def _create_version(client: MlflowClient, challenger: Challenger, run_id: str, m
     try:
         created = client.create_model_version(
             challenger.use_case,
-            # not models:/<id>, which a local store looks up in MLflow's process-wide store
+            # not models:/<id>: a local store would look that up in MLflow's process-wide store
             source=model.artifact_location,
             run_id=run_id,
             tags=challenger.tags,
             model_id=model.model_id,
         )
     except MlflowException:
-        # an error may come after the server committed
+        # the error may come after the server has committed
         known = _with_key(client, challenger.use_case, challenger.key)
         if known is None:
             raise
@@ -197,7 +198,7 @@ def _download(tracking_uri: str, version: Version, scratch: Path) -> Path:
     client = MlflowClient(tracking_uri)
     where = f"{version.use_case} version {version.number}"
     try:
-        # the files' own address; models:/<name>/<version> is looked up in MLflow's process-wide store
+        # not models:/<name>/<version>: MLflow would look that up in its process-wide store
         uri = client.get_model_version_download_uri(version.use_case, str(version.number))
         root = Path(download_artifacts(artifact_uri=uri, dst_path=str(scratch), tracking_uri=tracking_uri))
     except (MlflowException, OSError) as error:

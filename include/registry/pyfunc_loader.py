@@ -1,6 +1,7 @@
-"""Lets ``mlflow.pyfunc.load_model`` load a registered model; scoring itself does not go through MLflow.
+"""The loader for ``mlflow.pyfunc.load_model``; the score step itself does not load through MLflow.
 
-Works where this repository is importable: ``mlflow.pyfunc.load_model("models:/flights@champion")``.
+It works where this repository can be imported: ``mlflow.pyfunc.load_model("models:/flights@champion")``. Every
+registered model stores the name of this module, so the module must not move.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class LoadedModel:
+class PyfuncModel:
     """A registered model behind MLflow's ``predict``."""
 
     def __init__(self, folder: str) -> None:
@@ -21,13 +22,13 @@ class LoadedModel:
         self._model = load_model(folder)
 
     def predict(self, frame: pd.DataFrame, params: dict[str, Any] | None = None) -> np.ndarray[Any, Any]:
-        """Predictions for rows with the model's features; shape (rows,), a probability for binary labels."""
+        """Predict rows with the model's features; shape (rows,), a probability for binary labels."""
         import numpy as np
         import pyarrow as pa
 
         return np.asarray(self._model.predict(pa.Table.from_pandas(frame, preserve_index=False)))
 
 
-def _load_pyfunc(folder: str) -> LoadedModel:
-    """MLflow's hook: ``folder`` holds the files as they were registered."""
-    return LoadedModel(folder)
+def _load_pyfunc(folder: str) -> PyfuncModel:
+    """Load the registered files in ``folder``; MLflow calls this function by its name."""
+    return PyfuncModel(folder)

@@ -1,4 +1,4 @@
-"""One training in MLflow: its run with parameters, metrics, data and files, and its logged model."""
+"""The record of one training in MLflow: a run with parameters, metrics, data and files, and its logged model."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, Schema, TensorSpec
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
-KEY = "registration"  # tag that makes a registration recognisable to its own repetition
+KEY = "registration"  # tag by which a repeated registration finds itself
 CHAMPION = "champion"
 MODEL_NAME = "model"
 LOADER = "include.registry.pyfunc_loader"
-_DATASET_DIGEST = 36  # MLflow keeps no longer one; the tag carries the whole fingerprint
+_DATASET_DIGEST = 36  # MLflow stores no more characters; the tag has the whole fingerprint
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class TrainedOn:
     """The frozen training set behind a model.
 
     Attributes:
-        fingerprint: sha256 over its contents.
-        uri, version: the Delta table and the version that was read.
+        fingerprint: SHA-256 over its contents.
+        uri, version: the Delta table and its version.
         rows: number of rows, all windows together.
         columns: column name to Arrow type.
     """
@@ -59,19 +59,19 @@ class TrainedOn:
 
 @dataclass(frozen=True)
 class Challenger:
-    """A trained model with everything that is recorded about it.
+    """A trained model with everything that MLflow records about it.
 
     Attributes:
-        model_dir, digest: the model's files and the sha256 over them.
+        model_dir, digest: the model's files and the SHA-256 over them.
         trained_through: last partition whose labels the model has seen.
-        study, seed: the search it won.
+        study, seed: the search that the model won.
         code_version: commit of the code that trained it.
-        dag_run_id: run that trained it.
-        params, metrics: shown as columns in MLflow; metrics that are None are left out.
+        dag_run_id: DAG run that trained it.
+        params, metrics: columns in MLflow; metrics that are None are left out.
         inputs: feature name to MLflow type (``double``, ``long``, ``string``, ``boolean``), in model order.
         output: name of the predicted column.
-        requirements: pinned packages that loading the model needs; given, because inferring them loads it.
-        trials: the search, one row a trial.
+        requirements: pinned packages that loading the model needs; MLflow would load the model to infer them.
+        trials: the trials of the search, one row each.
         evidence: JSON-serialisable verdicts, intervals and slices.
         files: further artifacts by their name in MLflow (a model card, a picture).
         more_tags: further tags of the version.
@@ -98,13 +98,13 @@ class Challenger:
 
     @property
     def key(self) -> str:
-        """The same for every repetition of this registration, other for any other model."""
+        """Return the key of this registration: equal for every repetition, different for another model."""
         parts = (self.use_case, self.trained_on.fingerprint, self.study, str(self.seed), self.digest)
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     @property
     def tags(self) -> dict[str, str]:
-        """Tags of the version; enough to score with it, and to rebuild its training set."""
+        """Return the tags of the version: enough to score with it and to rebuild its training set."""
         data = self.trained_on
         return {
             **self.more_tags,
@@ -122,8 +122,8 @@ class Challenger:
         }
 
 
-class Attempt:
-    """The MLflow run of one registration. Each step may be repeated and leaves what one time leaves."""
+class MlflowRun:
+    """The MLflow run of one registration; each method may be repeated and has the same result."""
 
     def __init__(self, client: MlflowClient, challenger: Challenger, experiment_id: str, run_id: str) -> None:
         self._client = client
@@ -132,8 +132,8 @@ class Attempt:
         self.run_id = run_id
 
     @classmethod
-    def open(cls, client: MlflowClient, challenger: Challenger) -> Attempt:
-        """The run that an earlier attempt began, or a new one."""
+    def open(cls, client: MlflowClient, challenger: Challenger) -> MlflowRun:
+        """Find the MLflow run that an earlier attempt began, or create one."""
         experiment_id = _experiment(client, challenger.use_case)
         begun = client.search_runs([experiment_id], f"tags.{KEY} = '{challenger.key}'", max_results=1)
         if begun:
@@ -143,9 +143,9 @@ class Attempt:
         return cls(client, challenger, experiment_id, run.info.run_id)
 
     def log_evidence(self) -> None:
-        """Parameters, metrics, the training set, the table of trials and the files."""
+        """Log parameters, metrics, the training set, the table of trials and the files."""
         challenger = self._challenger
-        now = int(time.time() * 1000)  # shown by MLflow, read by nothing
+        now = int(time.time() * 1000)  # MLflow's page shows the time; no code reads it
         params = [Param(name, str(value)) for name, value in challenger.params.items()]
         metrics = [
             Metric(name, float(value), now, 0) for name, value in challenger.metrics.items() if value is not None
@@ -169,22 +169,22 @@ class Attempt:
             return model
         with tempfile.TemporaryDirectory() as scratch:
             self._save(Path(scratch), model.model_id)
-            # what an interrupted upload left is overwritten: the same files have the same names
+            # overwrites the files of an interrupted upload: the same files have the same names
             self._client.log_model_artifacts(model.model_id, str(Path(scratch) / "mlflow"))
         outputs = self._client.get_run(self.run_id).outputs
         if not outputs or not outputs.model_outputs:
-            # the one call that MLflow does not accept twice
+            # MLflow accepts this call only once
             self._client.log_outputs(self.run_id, [LoggedModelOutput(model.model_id, 0)])
         return self._client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
 
     @staticmethod
     def close(client: MlflowClient, run_id: str, version: int) -> None:
-        """Mark a run as finished; it and its logged model name the version that they became."""
+        """Mark an MLflow run as finished, and link the run and its logged model to their version."""
         run = client.get_run(run_id)
         if run.info.status != "FINISHED":
             link = json.dumps([{"name": run.data.tags["use_case"], "version": str(version)}])
             for model in run.outputs.model_outputs if run.outputs else ():
-                # this tag is what makes MLflow's pages lead from the model to its version
+                # by this tag MLflow's pages link the model to its version
                 client.set_logged_model_tags(model.model_id, {MLFLOW_MODEL_VERSIONS: link})
             client.log_batch(run_id, tags=[RunTag("version", str(version))])
             client.set_terminated(run_id, RunStatus.to_string(RunStatus.FINISHED))
@@ -203,7 +203,7 @@ class Attempt:
 
         files = scratch / MODEL_NAME
         shutil.copytree(self._challenger.model_dir, files)
-        # a loader module and files: MLflow then has nothing to pickle, neither here nor at load
+        # with a loader module and files MLflow pickles nothing, neither here nor at load
         mlflow.pyfunc.save_model(
             str(scratch / "mlflow"),
             loader_module=LOADER,
@@ -222,7 +222,7 @@ class Attempt:
 
     def _dataset(self) -> DatasetInput:
         data = self._challenger.trained_on
-        # the entity, not mlflow.data: that would open the table to count it
+        # the entity, not mlflow.data, which would open the table to count its rows
         dataset = Dataset(
             name=data.name,
             digest=data.fingerprint[:_DATASET_DIGEST],
@@ -259,7 +259,7 @@ def _experiment(client: MlflowClient, name: str) -> str:
     try:
         return str(client.create_experiment(name))
     except MlflowException:
-        # another first training was quicker
+        # another first training was faster
         found = client.get_experiment_by_name(name)
         if found is None:
             raise

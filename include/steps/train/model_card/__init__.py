@@ -1,6 +1,7 @@
-"""Model cards: what a challenger is, what it rests on, where it is weak, and how to make it again.
+"""Model cards: purpose, data, figures and weaknesses of a challenger, and the commands that rebuild it.
 
-``write`` makes one folder with the card as a self-contained HTML page, as Markdown, and its pictures.
+``write`` makes one folder with the card as a self-contained HTML page and as Markdown, and with its pictures. Only this
+package knows how a card looks; it may import everything that a step may.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ HTML, MARKDOWN = "model_card.html", "model_card.md"
 
 
 def write(workspace: Workspace, challenger: Challenger, folder: Path) -> Path:
-    """Write the card of ``challenger`` into ``folder``; equal models give equal cards, whoever writes them."""
+    """Write the card of ``challenger`` into ``folder``; equal models give equal bytes on every machine."""
     title = f"{workspace.case.title}: {challenger.params['family']} trained through {challenger.trained_through}"
     made = sections(workspace, challenger)
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What a card says, gathered from the model's directory, its evidence, the lake's records and the study."""
+"""The content of a card, from the model's directory, its evidence, the lake's records and the study."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SHOWN_TRIALS = 40
 
 
 def sections(workspace: Workspace, challenger: Challenger) -> tuple[Section, ...]:
-    """Every section of the card, most important first."""
+    """Return every section of the card, most important first."""
     manifest = Manifest.model_validate_json((challenger.model_dir / MANIFEST).read_text(encoding="utf-8"))
     evidence = Evidence.model_validate(challenger.evidence)
     shifted = recalibration.evidence_of(workspace, challenger)
@@ -74,7 +74,7 @@ def _candidate(evidence: Evidence, name: str, metrics: Iterable[str]) -> tuple[s
 
 
 def interval(found: Interval) -> str:
-    """A figure with its interval, as text."""
+    """Return a figure with its interval, as text."""
     if found.value is None:
         return "undefined"
     bounds = "" if found.low is None else f" [{found.low:.4f}, {found.high:.4f}]"
@@ -103,7 +103,7 @@ def _slice_row(found: Slice) -> tuple[str, ...]:
 
 
 def limits(workspace: Workspace, evidence: Evidence, manifest: Manifest) -> list[str]:
-    """What the spec says, and what the figures show to be weak or unproven."""
+    """List the limits that the spec names, and those that the figures show as weak or not proven."""
     windows = manifest.training_set.windows
     found = list(workspace.case.limits)
     found.append(
@@ -154,7 +154,7 @@ def _data(workspace: Workspace, challenger: Challenger, manifest: Manifest) -> S
 
 
 def _inputs(workspace: Workspace, challenger: Challenger) -> Mapping[str, Input]:
-    """The tables, with versions, that the training set was frozen from."""
+    """Return the tables, with versions, that the training set was frozen from."""
     history = workspace.lake.history(challenger.trained_on.name)
     return next((record.inputs for record in history if record.version == challenger.trained_on.version), {})
 

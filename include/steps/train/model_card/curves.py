@@ -12,7 +12,7 @@ from include.training.study.storage import reading
 
 @dataclass(frozen=True)
 class Curve:
-    """One trial: ``points`` are its steps and the metric after each, ``value`` what it came to."""
+    """One trial: ``points`` are training steps and the metric after each, ``value`` is the final metric."""
 
     trial: int
     family: str
@@ -22,7 +22,7 @@ class Curve:
 
 
 def curves(storage: str, study: str) -> list[Curve]:
-    """The curve of every trial that reported anything or finished, by number.
+    """Read the curve of every trial that reported or finished, by number.
 
     Raises:
         TrainingError: there is no such study.

@@ -126,7 +126,7 @@ def _range(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _clipped(curves: Sequence[Curve]) -> tuple[float, float]:
-    """Return the range of what curves end at and their best; a hopeless start would flatten all the rest."""
+    """Return the range of final, best and early values; a bad start would flatten the rest of the curves."""
     ends = [curve.points[-1][1] for curve in curves]
     bests = [min(value for _, value in curve.points) for curve in curves]
     mids = [curve.points[len(curve.points) // 4][1] for curve in curves]
