@@ -22,9 +22,9 @@ class _Values(BaseModel):
 class Range(_Values):
     """Bounds that replace those of a searched parameter."""
 
-    low: float
-    high: float
-    log: bool | None = None
+    low: float = Field(description="least value, included")
+    high: float = Field(description="largest value, included")
+    log: bool | None = Field(default=None, description="whether to search on a log scale; left out, as by default")
 
     @model_validator(mode="after")
     def _ordered(self) -> Range:
