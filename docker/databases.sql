@@ -1,4 +1,4 @@
--- One server, one database a tool: their migrations must not meet.
+-- One server, one database for each tool, so that their schema migrations do not collide.
 CREATE DATABASE mlflow;
 CREATE DATABASE mlflow_auth;
 CREATE DATABASE optuna;

@@ -1,17 +1,25 @@
 """Leases: one file for each GPU or CPU slot, locked by its holder.
 
-The kernel frees a lock when the last process that has the file open is gone, however it went, so a lease needs
-neither a clock nor a clean-up. Each lease has a token of its own, written into the file when it is taken: a
-holder that lost its lease and goes on, say because somebody took the slot away from it while it hung, holds an
-old token, and its writes are refused by :func:`check`.
+The kernel frees a lock when the last process that has the file open is gone, so a lease needs neither a clock nor
+a clean-up. Each lease has a token of its own, written into the file when the lease is taken. A holder that lost its
+lease, for example because :func:`revoke` took the slot away while the holder hung, still shows the old token, and
+:func:`check` refuses its writes.
+
+This is ``fcntl.flock`` and not filelock, for three reasons: worker processes inherit the open file and with it the
+lock, the token is written through the locked descriptor, and the inode is compared after locking, because
+:func:`revoke` replaces the file. filelock keeps its descriptor to itself.
+
+A hung holder's slot is taken back by ``python -m include.accelerators.lease revoke --slot gpu-0``.
 """
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import json
 import logging
 import os
+import sys
 import tempfile
 import time
 import uuid
@@ -31,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Slot:
-    """What is leased: GPU ``index``, or the ``index``-th CPU slot."""
+    """A thing that can be leased: GPU ``index``, or the ``index``-th CPU slot."""
 
     kind: Literal["gpu", "cpu"]
     index: int
@@ -121,7 +129,10 @@ def guard(claim: str | None = None) -> Callable[[], None]:
 
 
 def revoke(folder: Path, slot: Slot) -> None:
-    """Take a slot away from a holder that hangs: it may be leased again, and the old holder's writes are refused."""
+    """Take a slot away from a hung holder: others may lease the slot, and the old holder's writes are refused.
+
+    The holder's process goes on and keeps its GPU memory until somebody ends it.
+    """
     file = _file(folder, slot)
     with tempfile.NamedTemporaryFile(dir=folder, delete=False) as fresh:
         fresh.write(_written(_next_token(_read(file)), "nobody: taken away"))
@@ -172,3 +183,55 @@ def _read(file: Path) -> dict[str, Any]:
     except (FileNotFoundError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def slots_in(folder: Path) -> dict[str, Slot]:
+    """Return the slots that were ever leased in ``folder``, by their names."""
+    slots = {}
+    for file in sorted(folder.glob("?pu-*.lease")):
+        kind, _, index = file.stem.partition("-")
+        slots[file.stem] = Slot("gpu" if kind == "gpu" else "cpu", int(index))
+    return slots
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """List the leases of this machine, or take one away; returns the exit code."""
+    # read here: a worker that only checks its lease needs no settings
+    from include.accelerators.settings import AcceleratorSettings
+
+    parser = argparse.ArgumentParser(
+        prog="python -m include.accelerators.lease", description="Leases of this machine's GPUs and CPU slots."
+    )
+    parser.add_argument("--folder", type=Path, help="folder of the lease files (default: $LIFECYCLE_LEASES)")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="show who holds or last held each slot, and whether it is taken now")
+    take = commands.add_parser("revoke", help="take a slot away from a hung holder; its later writes are refused")
+    take.add_argument("--slot", required=True, help="slot as `list` names it, such as gpu-0")
+    options = parser.parse_args(argv)
+    folder = options.folder or AcceleratorSettings.from_environ().leases
+    known = slots_in(folder)
+    if options.command == "list":
+        print("\n".join(_described(folder, slot) for slot in known.values()) or f"{folder} holds no lease")
+        return 0
+    slot = known.get(options.slot)
+    if slot is None:
+        print(f"error: {folder} holds no lease of {options.slot}; `list` shows those it holds", file=sys.stderr)
+        return 1
+    print(f"taken away: {_described(folder, slot)}")
+    revoke(folder, slot)
+    return 0
+
+
+def _described(folder: Path, slot: Slot) -> str:
+    with _file(folder, slot).open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            state = "taken"
+        else:
+            state = "free"
+    return f"{slot} {state}, {holders(folder, [slot]).partition(' by ')[2]}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

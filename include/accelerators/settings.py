@@ -1,6 +1,7 @@
 """Where workers run in this deployment, and what that place needs to be told.
 
-Read once per task, like ``include/core/settings.py``; names and defaults are in ``docker/airflow.env``.
+Tasks read these settings when they run, like ``include/core/settings.py``; names and defaults are in
+``docker/airflow.env``.
 """
 
 from __future__ import annotations
@@ -8,15 +9,17 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 from urllib.parse import urlsplit
 
+from pydantic import BeforeValidator, Field
+from pydantic_settings import NoDecode
+
 from include.core.errors import ConfError, SettingsError
+from include.core.settings import PREFIX, EnvironmentSettings
 from include.spec.accelerator import PLACES, Place
 
-PREFIX = "LIFECYCLE_"
 _NEEDED: dict[Place, tuple[str, ...]] = {
     "local": (),
     "kubernetes": ("KUBERNETES_IMAGE", "KUBERNETES_NAMESPACE"),
@@ -25,8 +28,12 @@ _NEEDED: dict[Place, tuple[str, ...]] = {
 }
 
 
-@dataclass(frozen=True)
-class AcceleratorSettings:
+def _parsed(value: Any) -> Any:
+    """Parse JSON here, not in pydantic-settings, which would report this fault alone."""
+    return json.loads(value) if isinstance(value, str) else value
+
+
+class AcceleratorSettings(EnvironmentSettings):
     """Everything about places to run that is set in the environment.
 
     Attributes:
@@ -38,37 +45,33 @@ class AcceleratorSettings:
         values: the other settings by their name without prefix; empty ones are left out.
     """
 
-    place: Place
+    remedies: ClassVar[Mapping[str, str]] = {
+        "place": f"give one of {', '.join(PLACES)}",
+        "cpu_slots": "give a number above 0",
+        "wait_seconds": "give a number above 0",
+        "prices": 'give JSON like {"cpu": 0.05, "gpu": 2.5}',
+    }
+
+    place: Place = Field(default="local", validation_alias="LIFECYCLE_ACCELERATOR")
     leases: Path
-    cpu_slots: int | None = None
-    wait_seconds: float = 600.0
-    prices: Mapping[str, float] = field(default_factory=dict)
-    values: Mapping[str, str] = field(default_factory=dict)
+    cpu_slots: int | None = Field(default=None, gt=0)
+    wait_seconds: float = Field(default=600.0, gt=0, validation_alias="LIFECYCLE_LEASE_WAIT_SECONDS")
+    prices: Annotated[dict[str, float], NoDecode, BeforeValidator(_parsed)] = Field(default={})
+    values: dict[str, str] = Field(default={})
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] | None = None) -> AcceleratorSettings:
-        """Read the settings from the environment.
+        """Read the settings from the environment; an empty value counts as unset.
 
         Raises:
-            SettingsError: one of them is malformed.
+            SettingsError: values are malformed; names all of them.
         """
         source = os.environ if environ is None else environ
-        values = {
-            name.removeprefix(PREFIX): value.strip()
-            for name, value in source.items()
-            if name.startswith(PREFIX) and value.strip()
-        }
-        place = values.get("ACCELERATOR", "local")
-        if place not in PLACES:
-            raise SettingsError(f"{PREFIX}ACCELERATOR is {place!r}; give one of {', '.join(PLACES)}")
-        return cls(
-            place=place,
-            leases=Path(values.get("LEASES") or Path(values.get("HOME", "var")) / "leases"),
-            cpu_slots=_number(values, "CPU_SLOTS", int),
-            wait_seconds=_number(values, "LEASE_WAIT_SECONDS", float) or 600.0,
-            prices=_prices(values),
-            values={**values, "MLFLOW_TRACKING_URI": source.get("MLFLOW_TRACKING_URI", "")},
-        )
+        ours = {name: value.strip() for name, value in source.items() if name.startswith(PREFIX) and value.strip()}
+        values = {name.removeprefix(PREFIX): value for name, value in ours.items()}
+        leases = values.get("LEASES") or Path(values.get("HOME", "var")) / "leases"
+        values["MLFLOW_TRACKING_URI"] = source.get("MLFLOW_TRACKING_URI", "")
+        return cls.read(ours, leases=leases, values=values)
 
     def at(self, asked: str | None) -> Place:
         """The place that was asked for, or the deployment's own, if everything it needs is set.
@@ -112,24 +115,3 @@ class AcceleratorSettings:
         if urlsplit(self.values.get("MLFLOW_TRACKING_URI", "")).hostname in (None, "127.0.0.1", "localhost", "::1"):
             faults.append("MLFLOW_TRACKING_URI is reached from this machine only")
         return faults
-
-
-def _number(values: Mapping[str, str], name: str, kind: type[Any]) -> Any:
-    text = values.get(name)
-    if text is None:
-        return None
-    try:
-        value = kind(text)
-    except ValueError:
-        value = 0
-    if value <= 0:
-        raise SettingsError(f"{PREFIX}{name} is {text!r}; give a number above 0")
-    return value
-
-
-def _prices(values: Mapping[str, str]) -> dict[str, float]:
-    text = values.get("PRICES", "{}")
-    try:
-        return {str(name): float(price) for name, price in json.loads(text).items()}
-    except (ValueError, TypeError, AttributeError):
-        raise SettingsError(f'{PREFIX}PRICES is {text!r}; give JSON like {{"cpu": 0.05, "gpu": 2.5}}') from None

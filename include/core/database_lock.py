@@ -1,22 +1,21 @@
-"""One holder at a time beside a shared database; the holder's death frees the lock."""
+"""A named lock beside a shared database; the death of its holder frees it."""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import sqlalchemy as sa
+from filelock import FileLock
 
 
 @contextmanager
 def held(engine: sa.Engine, name: str) -> Iterator[None]:
-    """Hold off whoever else would hold ``name`` beside the database of ``engine``, until the block ends.
+    """Hold the lock ``name`` of the database of ``engine`` until the block ends; wait for it first.
 
-    PostgreSQL locks by name, for the length of a transaction. SQLite has one lock file for all names. What is
-    neither has no lock: Feast can keep its registry elsewhere.
+    PostgreSQL locks by name, for the length of a transaction. SQLite has one lock file for all names. Other
+    databases have no lock here: Feast can keep its registry elsewhere.
     """
     if engine.dialect.name == "postgresql":
         key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
@@ -27,6 +26,6 @@ def held(engine: sa.Engine, name: str) -> Iterator[None]:
     if engine.dialect.name != "sqlite":
         yield
         return
-    with Path(f"{engine.url.database}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    # a soft lock would outlive a killed holder
+    with FileLock(f"{engine.url.database}.lock", poll_interval=0.01, preserve_lock_file=True, fallback_to_soft=False):
         yield

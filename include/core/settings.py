@@ -1,31 +1,84 @@
-"""Where this deployment's parts are and how much of the machine they may use.
+"""Addresses of this deployment's parts, and the share of the machine that one task may use.
 
-Read once per task from the environment, never at import. Every way of starting the project (local,
-container, cluster) sets the same names; ``docker/airflow.env`` lists them with their defaults.
+Tasks read the settings from the environment when they run, never at import. Every way of starting the project
+(local, container, cluster) sets the same names; ``docker/airflow.env`` lists them with their defaults. Airflow's
+DAG parser must not import this module: pydantic-settings takes longer to import than all DAG files.
 """
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import AfterValidator, Field, StringConstraints, ValidationError
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from include.core.errors import SettingsError
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-# it becomes part of a SQL statement
-MEMORY_LIMIT = re.compile(r"\d+(\.\d+)? ?([KMGT]i?B|%)")
+PREFIX = "LIFECYCLE_"
+_UNSET = "is not set; see docker/airflow.env for what it means"
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Count = Annotated[int, Field(ge=1)]
 
 
-@dataclass(frozen=True)
-class Settings:
+class EnvironmentSettings(BaseSettings):
+    """Settings that :meth:`read` takes from environment variables; the constructor takes keyword arguments only.
+
+    Attributes:
+        remedies: by field, the end of the error message about a malformed value.
+    """
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix=PREFIX, populate_by_name=True)
+
+    remedies: ClassVar[Mapping[str, str]] = {}
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Leave the environment out: settings that a caller constructs must not depend on it."""
+        return (init_settings,)
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str] | None = None, **given: Any) -> Self:
+        """Read the settings from ``environ`` (the process's own by default); ``given`` wins over it.
+
+        Raises:
+            SettingsError: values are missing or malformed; names every variable, with the remedy.
+        """
+        source = EnvSettingsSource(cls)
+        source.env_vars = {name.lower(): value for name, value in (os.environ if environ is None else environ).items()}
+        try:
+            return cls(**{**source(), **given})
+        except ValidationError as error:
+            raise SettingsError("; ".join(cls._fault(fault) for fault in error.errors())) from error
+
+    @classmethod
+    def _fault(cls, fault: Any) -> str:
+        named = str(fault["loc"][0])
+        fields = {str(field.validation_alias or name): name for name, field in cls.model_fields.items()}
+        name = fields.get(named, named)
+        variable = str(cls.model_fields[name].validation_alias or f"{PREFIX}{name.upper()}")
+        if fault["type"] in {"missing", "string_too_short"}:
+            return f"{variable} {_UNSET}"
+        return f"{variable} is {fault['input']!r}; {cls.remedies.get(name, fault['msg'])}"
+
+
+class Settings(EnvironmentSettings):
     """One deployment's addresses and limits.
 
     Attributes:
         lake_root: folder or ``s3://`` address that holds every Delta table.
         reports_root: folder of data docs, drift reports and model cards.
+        work_root: folder of intermediate files: encoded training sets, checkpoints, fitted models before they are
+            registered, downloaded models. Deletable without loss while no task runs.
         online_store: file of the embedded Feast online store.
         feast_registry: SQLAlchemy address of Feast's registry.
         optuna_storage: SQLAlchemy address of the Optuna studies.
@@ -34,61 +87,31 @@ class Settings:
         threads: threads that one task may use for SQL, fitting and scoring.
         memory_limit: memory that one DuckDB connection may use before it spills to disk.
         code_version: commit of the running code, recorded with every publish.
-        inputs_grace_seconds: how long the producers of a missing partition must have been idle before a run that
-            waits for it gives up.
+        inputs_grace_seconds: seconds for which the producers of a missing partition must have been idle before a
+            task that waits for the partition gives up.
     """
 
-    lake_root: str
-    reports_root: str
-    online_store: str
-    feast_registry: str
-    optuna_storage: str
-    mlflow_tracking_uri: str
-    source_cache: str
-    threads: int = 1
-    memory_limit: str = "2GB"
+    remedies: ClassVar[Mapping[str, str]] = {
+        "threads": "give a whole number of at least 1",
+        "memory_limit": "write it as 2GB or 80%",
+        "inputs_grace_seconds": "give a whole number of at least 1",
+    }
+
+    lake_root: Annotated[Text, AfterValidator(lambda root: root.rstrip("/"))]
+    reports_root: Text
+    work_root: Text
+    online_store: Text
+    feast_registry: Text
+    optuna_storage: Text
+    mlflow_tracking_uri: Text = Field(validation_alias="MLFLOW_TRACKING_URI")
+    source_cache: Text
+    threads: Count = 1
+    # the limit becomes part of a SQL statement
+    memory_limit: str = Field(default="2GB", pattern=r"^[0-9]+(\.[0-9]+)? ?([KMGT]i?B|%)$")
     code_version: str = "unknown"
-    inputs_grace_seconds: int = 30
+    inputs_grace_seconds: Count = 30
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] | None = None) -> Settings:
-        """Read the settings from the environment.
-
-        Raises:
-            SettingsError: a required name is unset or a number is not one; names all of them.
-        """
-        values = os.environ if environ is None else environ
-        faults: list[str] = []
-
-        def required(name: str) -> str:
-            value = values.get(name, "").strip()
-            if not value:
-                faults.append(f"{name} is not set; see docker/airflow.env for what it means")
-            return value
-
-        def count(name: str, default: str) -> int:
-            value = values.get(name, default)
-            if value.isdecimal() and int(value) >= 1:
-                return int(value)
-            faults.append(f"{name} is {value!r}; give a whole number of at least 1")
-            return 1
-
-        memory_limit = values.get("LIFECYCLE_MEMORY_LIMIT", "2GB")
-        if not MEMORY_LIMIT.fullmatch(memory_limit):
-            faults.append(f"LIFECYCLE_MEMORY_LIMIT is {memory_limit!r}; write it as 2GB or 80%")
-        settings = cls(
-            lake_root=required("LIFECYCLE_LAKE_ROOT").rstrip("/"),
-            reports_root=required("LIFECYCLE_REPORTS_ROOT"),
-            online_store=required("LIFECYCLE_ONLINE_STORE"),
-            feast_registry=required("LIFECYCLE_FEAST_REGISTRY"),
-            optuna_storage=required("LIFECYCLE_OPTUNA_STORAGE"),
-            mlflow_tracking_uri=required("MLFLOW_TRACKING_URI"),
-            source_cache=required("LIFECYCLE_SOURCE_CACHE"),
-            threads=count("LIFECYCLE_THREADS", "1"),
-            memory_limit=memory_limit,
-            code_version=values.get("LIFECYCLE_CODE_VERSION", "unknown"),
-            inputs_grace_seconds=count("LIFECYCLE_INPUTS_GRACE_SECONDS", "30"),
-        )
-        if faults:
-            raise SettingsError("; ".join(faults))
-        return settings
+        """Read the settings from the environment; raises like :meth:`read`."""
+        return cls.read(environ)

@@ -23,7 +23,8 @@ from sqlalchemy import create_engine
 from include.core import database_lock, yaml_file
 from include.core.engine import kept_open
 from include.core.errors import LifecycleError
-from include.core.settings import REPOSITORY, Settings
+from include.core.repository import REPOSITORY
+from include.core.settings import Settings
 from include.feature_store.online_store import GuardedSqliteOnlineStore
 
 CONFIGURATION = REPOSITORY / "feast_repo" / "feature_store.yaml"

@@ -13,12 +13,14 @@ from typing import Any
 import pandas as pd
 
 from include.core.errors import LifecycleError
+from include.core.templates import render
 from include.monitoring.drift import ColumnDrift, DatasetDrift, dataset_verdict
 from include.spec.monitoring import DriftSpec
 
 MAX_ROWS = 5_000
 # the nearest to drifting; each costs a tenth of a CPU second and 65 kB beside the page's own 3.7 MB
 MAX_COLUMNS = 12
+_TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
@@ -85,15 +87,9 @@ def write(
 
 
 def _banner(whole: DatasetDrift, n_shown: int, samples: Sequence[pd.DataFrame]) -> str:
-    """What was decided, above the page: Evidently counts only the columns and rows that it was given."""
-    return (
-        '<div style="font: 16px/1.5 sans-serif; padding: 1em 2em; background: #fff7e0; color: #222">'
-        f"<b>The window {'drifted' if whole.drifted else 'did not drift'}.</b> Decided on all rows, "
-        f"{whole.n_drifted} of {whole.n_columns} feature columns drifted, {whole.share:.0%}; it takes "
-        f"{whole.threshold:.0%}. Below are the {n_shown} columns that moved most, as Evidently shows them on a sample "
-        f"of {len(samples[0])} reference and {len(samples[1])} current rows; what it calls dataset drift is counted "
-        "over these columns alone.</div>"
-    )
+    """Return the decision for the top of the page: Evidently counts only the columns and rows that it was given."""
+    rows = {"n_reference": len(samples[0]), "n_current": len(samples[1])}
+    return render(_TEMPLATES, "drift_banner.html.j2", whole=whole, n_shown=n_shown, **rows)
 
 
 def _shown(decision: Sequence[ColumnDrift]) -> tuple[list[ColumnDrift], list[str]]:

@@ -1,6 +1,9 @@
-"""Audits of staged data: suites as values, Great Expectations over DuckDB, reports that are kept."""
+"""Audits of staged data: suites, Great Expectations over DuckDB, quarantine, reports; imports only core, spec and lake.
+
+Great Expectations is imported nowhere else; its undocumented names are in ``gx_private``.
+"""
 
 import os
 
-# Great Expectations reads it when it is imported, which every module below may be the first to do.
+# Great Expectations reads the variable at import, and any module below may import it first
 os.environ["GX_ANALYTICS_ENABLED"] = "false"

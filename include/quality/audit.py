@@ -1,4 +1,4 @@
-"""Run a suite over staged rows: many partitions in one pass, one DuckDB connection, SQL only."""
+"""The audit of staged rows by a suite: many partitions in one pass, one DuckDB connection, SQL only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pyarrow.dataset as pads
 from include.core.engine import engine
 from include.quality import columns, docs, expectations, validation
 from include.quality.report import AuditReport
-from include.quality.samples import Evidence
+from include.quality.samples import Samples
 from include.spec.suite import Suite
 
 Rows: TypeAlias = "Sequence[str | Path] | pads.Dataset | pa.Table | str"
@@ -23,12 +23,12 @@ Rows: TypeAlias = "Sequence[str | Path] | pads.Dataset | pa.Table | str"
 
 @dataclass(frozen=True)
 class AuditPlace:
-    """Where an audit runs and where its report goes.
+    """The resources of an audit and the place of its report.
 
     Attributes:
-        run: the run's name as a folder name: letters, digits, ``.``, ``_`` and ``-``.
+        run: name of the DAG run as a folder name: letters, digits, ``.``, ``_`` and ``-``.
         reports_root: folder of the reports.
-        first_partition: the first key of the use case's history, which some tables may leave empty.
+        first_partition: first key of the use case's history, which some tables may leave empty.
     """
 
     use_case: str
@@ -47,17 +47,17 @@ def audit(
     views: Mapping[str, Rows] | None = None,
     connection: duckdb.DuckDBPyConnection | None = None,
 ) -> AuditReport:
-    """Check staged rows and keep an HTML report.
+    """Check staged rows and write an HTML report.
 
     Args:
         rows: local Parquet files, with ``ds`` in their paths as Hive writes it or as a column (no files
-            mean no rows); a pyarrow dataset or table; or what may stand after FROM on ``connection``.
+            mean no rows); a pyarrow dataset or table; or SQL that may stand after FROM on ``connection``.
         partitions: the keys that are to be published; each must have rows unless the suite excuses it.
         views: the other tables that the suite ``reads``, by name.
-        connection: an open connection to use instead of a new one; it must not be in a transaction.
+        connection: open connection to use instead of a new one; it must not be in a transaction.
 
     Raises:
-        AuditEngineError: an expectation could not be evaluated. Nothing is known about the data then.
+        AuditEngineError: an expectation could not be evaluated, so the data is not checked.
         ValueError: a table that the suite reads was not given.
     """
     absent = sorted(set(suite.reads) - set(views or {}))
@@ -82,10 +82,10 @@ def _audit(
     validated = [docs.column_validation(check) for check in checks]
     results = [validation.column_result(check) for check in checks]
     if all(check.success for check in checks):
-        # with a column missing, what would follow are engine errors and not findings
-        evidence = Evidence(session, suite)
+        # without a column the expectations would end in engine errors, not in findings
+        samples = Samples(session, suite)
         for one in validation.validate(session, suite, place.first_partition):
-            results.append(validation.result_of(one, evidence))
+            results.append(validation.result_of(one, samples))
             validated.append(one)
     (count,) = session.execute(f"SELECT count(*) FROM {expectations.STAGED}").fetchall()[0]
     folder = docs.folder(place.reports_root, place.use_case, suite.table, place.run)
@@ -95,7 +95,10 @@ def _audit(
 
 
 def _relations(rows: Rows, partitions: Sequence[str], views: Mapping[str, Rows]) -> dict[str, Rows]:
-    """What the checks read, by view; what the connection already knows by that name stays as it is."""
+    """Return the relations that the checks read, by the name of their view.
+
+    A relation that the connection already knows by that name is left out.
+    """
     keys = pa.table({"ds": pa.array(list(partitions), pa.string())})
     known = {name for name, other in views.items() if isinstance(other, str) and other == name}
     others = {name: other for name, other in views.items() if name not in known}
@@ -110,7 +113,7 @@ def _view(session: duckdb.DuckDBPyConnection, name: str, rows: Rows, suite: Suit
         query = f'FROM "_{name}"'
     elif rows:
         files = ", ".join("'" + str(path).replace("'", "''") + "'" for path in rows)
-        # a day in a path would be read as a date
+        # without a given type DuckDB would read a day in a path as a date
         hive = "true, hive_types = {'ds': VARCHAR}" if all("/ds=" in str(path) for path in rows) else "false"
         query = f"FROM read_parquet([{files}], hive_partitioning = {hive})"
     else:

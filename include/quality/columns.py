@@ -1,4 +1,4 @@
-"""Whether staged rows have the columns that were promised, asked before anything reads them."""
+"""The check that staged rows have the columns of their suite, made before anything reads them."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ class ColumnCheck:
 
     @property
     def success(self) -> bool:
+        """Tell whether the column is there with the right type."""
         return self.expected == self.found
 
     @property
     def message(self) -> str:
+        """Describe the fault, for a check that failed."""
         if self.found is None:
             return f"column {self.name} is missing; {self.expected} was promised"
         if self.expected is None:
@@ -53,5 +55,5 @@ def _others(found: dict[str, str], expected: dict[str, str]) -> Iterator[ColumnC
 
 def _described(connection: duckdb.DuckDBPyConnection, query: str) -> dict[str, str]:
     rows = connection.execute(f"DESCRIBE {query}").fetchall()
-    # Arrow's dictionaries arrive as ENUM; they are text to every reader
+    # DuckDB shows an Arrow dictionary as ENUM; every reader sees text
     return {name: "VARCHAR" if kind.startswith("ENUM(") else kind for name, kind, *_ in rows}

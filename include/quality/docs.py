@@ -1,21 +1,18 @@
 """Data docs: one self-contained HTML page and its JSON for each audit.
 
-The page is laid out by Great Expectations' own renderer inside a template of ours: its own template
-loads style sheets, fonts and scripts from other hosts. Values come from data nobody vouches for, so
-every piece of text is escaped and the page forbids scripts and loading altogether.
+Great Expectations' renderer lays the page out inside a template of ours: the library's own template
+loads style sheets, fonts and scripts from other hosts. Values come from unchecked data, so every text is
+escaped, and the page forbids all scripts and all loading.
 """
 
 from __future__ import annotations
 
-import html
 import json
 import os
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 from great_expectations.core.expectation_validation_result import (
     ExpectationSuiteValidationResult,
@@ -23,13 +20,10 @@ from great_expectations.core.expectation_validation_result import (
 )
 from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 from great_expectations.expectations.metadata_types import FailureSeverity
-from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
-from great_expectations.render.view.view import DefaultJinjaPageView
-from jinja2 import pass_context
 
+from include.quality import gx_private
 from include.quality.columns import ColumnCheck
 from include.quality.report import AuditReport
-from include.quality.validation import quiet
 
 PAGE = "index.html"
 DATA = "report.json"
@@ -37,20 +31,8 @@ QUERY = "unexpected_index_query"
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-class _EscapingView(DefaultJinjaPageView):
-    """Escapes text that the parent passes through as it is, such as values in table cells."""
-
-    @pass_context
-    def render_content_block(self, jinja_context: Any, content_block: Any, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(content_block, list):
-            content_block = [html.escape(b) if isinstance(b, str) else b for b in content_block]
-        if isinstance(content_block, str):
-            return html.escape(content_block)
-        return super().render_content_block(jinja_context, content_block, *args, **kwargs)
-
-
 def folder(reports_root: str, use_case: str, table: str, run: str) -> Path:
-    """Where the report of one audit is kept.
+    """Return the folder of the report of one audit.
 
     Raises:
         ValueError: a part is not a plain folder name.
@@ -62,7 +44,7 @@ def folder(reports_root: str, use_case: str, table: str, run: str) -> Path:
 
 
 def column_validation(check: ColumnCheck) -> ExpectationValidationResult:
-    """A column's check in the form that the renderer takes."""
+    """Return a column's check in the form that the renderer takes."""
     kind, kwargs = "expect_column_to_exist", {"column": check.name}
     if check.found is not None:
         kind = "expect_column_values_to_be_of_type"
@@ -78,14 +60,14 @@ def column_validation(check: ColumnCheck) -> ExpectationValidationResult:
 
 
 def write(target: Path, report: AuditReport, validations: Sequence[ExpectationValidationResult]) -> None:
-    """Write the page and the JSON; a second attempt of the same run replaces the first one's."""
+    """Write the page and the JSON; another attempt of the same DAG run replaces them."""
     target.mkdir(parents=True, exist_ok=True)
     _replace(target / DATA, json.dumps(report.as_dict(), indent=1, default=str))
     _replace(target / PAGE, render(report, validations))
 
 
 def render(report: AuditReport, validations: Sequence[ExpectationValidationResult]) -> str:
-    """The HTML page."""
+    """Return the HTML page."""
     run = Path(report.docs).parent.name
     good = sum(bool(validation.success) for validation in validations)
     results = ExpectationSuiteValidationResult(
@@ -100,21 +82,11 @@ def render(report: AuditReport, validations: Sequence[ExpectationValidationResul
         },
         meta={"run_id": {"run_name": run, "run_time": datetime.now(UTC).isoformat()}},
     )
-    renderer: Any = ValidationResultsPageRenderer()
-    with quiet():
-        document = renderer.render(results)
-    return str(_view().render(document, template="audit_page.j2", report=report))
-
-
-@cache
-def _view() -> Any:
-    """One view a process: each compiles its templates anew, which costs more than a page."""
-    view: Any = _EscapingView(custom_views_directory=str(TEMPLATES))
-    return view
+    return gx_private.page(results, TEMPLATES, "audit_page.j2", report=report)
 
 
 def _shown(validation: ExpectationValidationResult) -> ExpectationValidationResult:
-    """Without the query for all broken rows, which the renderer would write unescaped."""
+    """Return the result without the query for all broken rows, which the renderer would write unescaped."""
     result = {name: value for name, value in (validation.result or {}).items() if name != QUERY}
     return ExpectationValidationResult(
         success=validation.success,

@@ -1,15 +1,15 @@
-"""A DuckDB dialect of SQLAlchemy over which Great Expectations runs at the speed of SQL.
+"""A DuckDB dialect of SQLAlchemy, so that Great Expectations evaluates expectations by SQL.
 
-Great Expectations (1.24) does not know DuckDB. Three things keep it from working, each mended here:
+Great Expectations (1.24) does not know DuckDB. Three faults would keep it from working; this module corrects them:
 
-* It fetches rows after it has handed the connection back, when DuckDB has already dropped the open
-  result. Results are therefore buffered as soon as a statement has run; an audit's results are a few
-  aggregates and a handful of example rows.
-* It writes a regular expression only for dialects it knows. It is told "PostgreSQL", which makes it
-  write ``column ~ pattern``. In PostgreSQL that searches anywhere in the text but in DuckDB it must
-  match all of it, so the compiler turns it into ``regexp_matches``, which searches.
-* It disposes of its engine, and the connection with it, whenever an execution engine is collected.
-  The connection belongs to the caller, so closing it is left to the caller.
+* It fetches rows after it has returned the connection, when DuckDB has already dropped the open
+  result. The dialect therefore buffers results as soon as a statement has run; the results of an audit are
+  a few aggregates and a few example rows.
+* It writes regular expressions only for dialects that it knows. We call this one PostgreSQL, so that it
+  writes ``column ~ pattern``. In PostgreSQL this operator searches anywhere in the text, in DuckDB it must
+  match all of the text; so the compiler writes ``regexp_matches``, which searches.
+* It disposes of its engine, and of the connection too, when Python frees an execution engine. The
+  connection belongs to the caller, so only the caller closes it.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class AuditDialect(Dialect):
 
 class _Borrowed(ConnectionWrapper):
     def close(self) -> None:
-        """Leave the connection open: whoever opened it closes it."""
+        """Leave the connection open: the caller closes it."""
 
 
 # The module in which Great Expectations looks for the class that decides which operators it writes.
@@ -63,5 +63,5 @@ OPERATORS.__dict__.update(dialect=postgresql.dialect, name="duckdb")
 
 
 def engine(connection: duckdb.DuckDBPyConnection) -> sa.Engine:
-    """An SQLAlchemy engine over an open DuckDB connection, which stays the caller's to close."""
+    """Return an SQLAlchemy engine over an open DuckDB connection, which the caller closes."""
     return sa.create_engine("duckdb+audit://", creator=lambda: _Borrowed(connection), poolclass=StaticPool)

@@ -1,34 +1,28 @@
-"""What a suite's expectations mean to Great Expectations, and whether they can run over DuckDB."""
+"""A suite's expectations in the terms of Great Expectations, and the check that they can run over DuckDB."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import duckdb
-import great_expectations.expectations  # noqa: F401  (registers every expectation)
-from great_expectations.expectations.core.unexpected_rows_expectation import UnexpectedRowsExpectation
 from great_expectations.expectations.expectation import Expectation
 from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 from great_expectations.expectations.metadata_types import FailureSeverity
-from great_expectations.expectations.registry import (
-    get_expectation_impl,
-    list_registered_expectation_implementations,
-)
 
 from include.core.words import nearest
+from include.quality import gx_private
 from include.spec.suite import ExpectationRule, PartitionRows, Suite
 
 STAGED = "staged"
 PARTITIONS = "audited_partitions"
 SQL_RULE = "unexpected_rows_expectation"
-COUNTED_RULE = "unexpected_row_count"
 TYPE_RULE = "expect_column_values_to_be_of_type"
 _NO_SQL = "Great Expectations evaluates it only in pandas or Spark"
 _TYPES = "declare the type under `columns`"
 REFUSED = {
-    "expect_column_kl_divergence_to_be_less_than": "drift is the monitor's, which compares with a reference",
+    "expect_column_kl_divergence_to_be_less_than": "the monitor step measures drift, against a reference",
     "expect_column_values_to_be_dateutil_parseable": _NO_SQL,
     "expect_column_values_to_be_decreasing": _NO_SQL,
     "expect_column_values_to_be_increasing": _NO_SQL,
@@ -45,45 +39,19 @@ _COLUMN_KWARGS = ("column", "column_A", "column_B", "column_list")
 _REGEX_KWARGS = ("regex", "regex_list")
 
 
-class UnexpectedRowCount(UnexpectedRowsExpectation):
-    """Rows that a query finds, counted.
-
-    The parent also fetches the rows, all of them once results are buffered; examples are fetched
-    separately, and only when there are any.
-    """
-
-    metric_dependencies: ClassVar[tuple[str, ...]] = ("unexpected_rows_query.row_count",)
-
-    def _validate(
-        self, metrics: dict[str, Any], runtime_configuration: Any = None, execution_engine: Any = None
-    ) -> dict[str, Any]:
-        count = metrics["unexpected_rows_query.row_count"]
-        return {"success": count == 0, "result": {"observed_value": count}}
-
-
 def configurations(suite: Suite, first_partition: str | None) -> list[ExpectationConfiguration]:
-    """Every check of a suite, built-in ones first, each with its ``why`` in the metadata."""
+    """Return every check of a suite, built-in ones first, each with its ``why`` in the metadata."""
     rules = [*_built_in(suite, first_partition), *suite.expectations]
     return [_configure(rule, position) for position, rule in enumerate(rules)]
 
 
 def rows_query(kwargs: dict[str, Any]) -> str:
-    """The query of an SQL rule over the staged rows."""
+    """Return the query of an SQL rule over the staged rows."""
     return str(kwargs["unexpected_rows_query"]).format(batch=STAGED)
 
 
-def known_types() -> frozenset[str]:
-    """Names of every registered expectation, those that cannot run here among them."""
-    return frozenset(list_registered_expectation_implementations()) - {COUNTED_RULE}
-
-
-def arguments(type_name: str) -> frozenset[str]:
-    """Names of what an expectation may be given under ``kwargs``."""
-    return frozenset(_implementation(type_name).__fields__) - set(Expectation.__fields__) - {"batch_id"}
-
-
 def faults(suite: Suite) -> list[str]:
-    """Everything in a suite that could not run: names, arguments, columns, types, SQL, patterns."""
+    """List everything in a suite that cannot run: names, arguments, columns, types, SQL, patterns."""
     found = [
         f'{field}: column "{name}" is not under `columns`{nearest(name, suite.columns)}'
         for field, name in _named_columns(suite)
@@ -93,7 +61,7 @@ def faults(suite: Suite) -> list[str]:
         found += [f"expectations[{position}]{fault}" for fault in _rule_faults(rule)]
     with _scratch().cursor() as connection:
         types = list(_type_faults(connection, suite))
-        # predicates over columns of unknown type would only repeat the fault
+        # with an unknown type every predicate over its column fails too, which would only repeat the fault
         found += types or list(_sql_faults(connection, suite))
     return found
 
@@ -109,7 +77,7 @@ def _built_in(suite: Suite, first_partition: str | None) -> Iterator[Expectation
             severity="critical",
             why=f"{column} is part of the key",
         )
-    # the library's own check of several columns joins the table with itself and shows no examples
+    # the library's expectation for several columns joins the table with itself and returns no examples
     others = "" if "ds" in suite.key else "min(ds) AS ds, "
     columns = ", ".join(f'"{column}"' for column in suite.key)
     yield _rows_rule(
@@ -148,13 +116,13 @@ def _configure(rule: ExpectationRule, position: int) -> ExpectationConfiguration
     implementation = _implementation(rule.type)
     expectation = implementation(**rule.kwargs, severity=FailureSeverity(rule.severity))
     configuration = expectation.configuration
-    # results come back in another order than they were asked for
+    # the library returns results in another order than it was given
     configuration.meta = {"position": position, "why": rule.why}
     return configuration
 
 
 def _implementation(name: str) -> type[Expectation]:
-    return UnexpectedRowCount if name == SQL_RULE else get_expectation_impl(name)
+    return gx_private.UnexpectedRowCount if name == SQL_RULE else gx_private.implementation(name)
 
 
 def _named_columns(suite: Suite) -> Iterator[tuple[str, str]]:
@@ -172,18 +140,18 @@ def _named_columns(suite: Suite) -> Iterator[tuple[str, str]]:
 
 
 def _rule_faults(rule: ExpectationRule) -> list[str]:
-    known = known_types()
+    known = gx_private.known_types()
     if rule.type in REFUSED:
         return [f'.type: "{rule.type}" cannot be used here: {REFUSED[rule.type]}']
     if rule.type not in known:
         return [f'.type: "{rule.type}" is no expectation{nearest(rule.type, known)}']
-    allowed = arguments(rule.type)
+    allowed = gx_private.arguments(rule.type)
     unknown = sorted(set(rule.kwargs) - allowed)
     if unknown:
         return [f".kwargs.{name}: unknown argument{nearest(name, allowed)}" for name in unknown]
     try:
         _implementation(rule.type)(**rule.kwargs)
-    except Exception as error:  # its own pydantic (v1) error, or whatever a validator of it raises
+    except Exception as error:  # the library's pydantic (v1) error, or any error of one of its validators
         details = error.errors() if hasattr(error, "errors") else [{"loc": (), "msg": str(error)}]
         return [f".kwargs.{'.'.join(map(str, d['loc']))}: {d['msg']}" for d in details]
     if rule.type == SQL_RULE and "{batch}" not in rule.kwargs["unexpected_rows_query"]:
@@ -193,7 +161,10 @@ def _rule_faults(rule: ExpectationRule) -> list[str]:
 
 @functools.cache
 def _scratch() -> duckdb.DuckDBPyConnection:
-    """An empty database, whose cursors share nothing temporary: opening one takes longer than binding a suite."""
+    """Return an empty database, opened once: opening one takes longer than binding a suite.
+
+    Its cursors do not see each other's temporary views and tables.
+    """
     return duckdb.connect(config={"threads": 1})
 
 
@@ -233,12 +204,12 @@ def _bind(connection: duckdb.DuckDBPyConnection, where: str, query: str, reads: 
         connection.execute(query)
     except duckdb.Error as error:
         message = str(error).splitlines()[0]
-        # a view of another table has columns that only the audit knows
+        # only the audit knows the columns of the other tables that the suite reads
         if not any(f"name {name} " in message for name in reads):
             yield f"{where}: {message}"
 
 
 def empty_rows(suite: Suite) -> str:
-    """A query with a suite's columns and no rows."""
+    """Return a query with a suite's columns and no rows."""
     columns = ", ".join(f'CAST(NULL AS {kind}) AS "{name}"' for name, kind in suite.columns.items())
     return f"SELECT {columns} WHERE false"

@@ -1,4 +1,4 @@
-"""Rows that can never be used: split off before the audit, kept with the rule that sent them there."""
+"""Rows that can never be used: split off before the audit, and kept with the rule that rejected them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from include.spec.suite import Suite
 
 
 def split_quarantine(connection: duckdb.DuckDBPyConnection, relation: str, suite: Suite) -> tuple[str, str]:
-    """Two queries that share out the rows of ``relation``, which is a query itself.
+    """Return two queries that divide the rows of ``relation``, which is a query itself.
 
-    The first gives the rows that no rule of the suite names, with the columns they had. The second
-    gives the others as ``ds``, ``rule`` (the first that holds), ``reason`` and ``row`` (all columns as
-    JSON text). Together they give every row once.
+    The first returns the rows that no rule of the suite rejects, with unchanged columns. The second
+    returns the others as ``ds``, ``rule`` (the first that holds), ``reason`` and ``row`` (all columns as
+    JSON text). Together they return every row once.
 
     Raises:
         AuditFailed: a column that the suite names is missing or of another type.
@@ -22,9 +22,9 @@ def split_quarantine(connection: duckdb.DuckDBPyConnection, relation: str, suite
     checks = columns.check(connection, f"({relation})", suite)
     faults = "; ".join(check.message for check in checks if not check.success)
     if faults:
-        raise AuditFailed(f"{suite.table}: {faults}. Nothing was published; mend the source or its adapter")
+        raise AuditFailed(f"{suite.table}: {faults}. Nothing was published; correct the source or its adapter")
     rule, reason = _cases(suite)
-    # the verdict is computed in a select list, where a predicate may use window functions
+    # in a select list, not in WHERE: there a rule may use window functions
     judged = f"SELECT t AS kept, {rule} AS rule FROM ({relation}) AS t"
     clean = f"SELECT unnest(kept) FROM ({judged}) WHERE rule IS NULL" if suite.quarantine else relation
     rejected = (
@@ -35,7 +35,7 @@ def split_quarantine(connection: duckdb.DuckDBPyConnection, relation: str, suite
 
 
 def _cases(suite: Suite) -> tuple[str, str]:
-    """SQL for the first rule that names a row, and for that rule's reason."""
+    """Return SQL for the first rule that rejects a row, and for the reason of that rule."""
     if not suite.quarantine:
         return "NULL::VARCHAR", "NULL::VARCHAR"
     rules = " ".join(f"WHEN ({rule.when}) THEN {_text(rule.name)}" for rule in suite.quarantine)

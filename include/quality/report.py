@@ -1,4 +1,4 @@
-"""What an audit found, as values."""
+"""The findings of an audit, as values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal
 from include.core.errors import AuditFailed
 from include.spec.suite import Severity
 
-Verdict = Literal["passed", "warned", "failed"]
+AuditVerdict = Literal["passed", "warned", "failed"]
 NAMED_PARTITIONS = 7
 
 
@@ -18,11 +18,11 @@ class ExpectationResult:
     """One expectation's result.
 
     Attributes:
-        subject: the column or columns it is about; empty for the table as a whole.
+        subject: the checked column or columns; empty for the table as a whole.
         observed: the value found, for expectations about one value; else the share of rows, if known.
-        unexpected: how many rows broke it; ``None`` where rows are not counted.
+        unexpected: number of rows that broke it; ``None`` where rows are not counted.
         examples: a few of those rows: their ``ds``, key and offending values, as text.
-        partitions: broken rows by partition; empty where that cannot be told cheaply.
+        partitions: broken rows by partition; empty where counting them would cost another pass.
     """
 
     type: str
@@ -38,7 +38,7 @@ class ExpectationResult:
     def __str__(self) -> str:
         found = [self.observed, "" if self.unexpected is None else f"{self.unexpected} rows"]
         told = ", ".join(part for part in found if part)
-        return f"{self.type}({self.subject}): {self.why} (found {told}{span(self.partitions)})"
+        return f"{self.type}({self.subject}): {self.why} (found {told}{in_partitions(self.partitions)})"
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class AuditReport:
 
     Attributes:
         partitions: the keys that were audited.
-        rows: how many rows were audited.
+        rows: number of audited rows.
         docs: path of the HTML page.
     """
 
@@ -60,49 +60,51 @@ class AuditReport:
 
     @property
     def checked(self) -> int:
+        """Count the evaluated expectations."""
         return len(self.results)
 
     @property
     def failures(self) -> tuple[ExpectationResult, ...]:
-        """Failed critical expectations."""
+        """Return the failed critical expectations."""
         return self._failed("critical")
 
     @property
     def warnings(self) -> tuple[ExpectationResult, ...]:
-        """Failed expectations that do not stop the publish."""
+        """Return the failed expectations that do not stop the publish."""
         return self._failed("warning")
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> AuditVerdict:
+        """Return ``failed`` or ``warned`` by the worst failed expectation, else ``passed``."""
         if self.failures:
             return "failed"
         return "warned" if self.warnings else "passed"
 
     @property
     def failing_partitions(self) -> tuple[str, ...]:
-        """The partitions in which a critical expectation failed, as far as that is known."""
+        """Return the partitions in which a critical expectation failed, as far as known."""
         return tuple(sorted({key for failure in self.failures for key in failure.partitions}))
 
     def raise_for_verdict(self, stage: str) -> None:
-        """Return when the rows may be published.
+        """Return if the rows may be published.
 
         Args:
-            stage: where the rows are kept, for the message.
+            stage: address of the staged rows, for the message.
 
         Raises:
-            AuditFailed: naming every failed critical expectation, the stage and the report.
+            AuditFailed: they may not; the message names every failed critical expectation, the stage and the report.
         """
         if not self.failures:
             return
         named = "\n".join(f"  - {failure}" for failure in self.failures)
         raise AuditFailed(
             f"{self.use_case}/{self.table}: {len(self.failures)} of {self.checked} expectations failed"
-            f"{span(dict.fromkeys(self.failing_partitions, 0))}; nothing was published\n{named}\n"
+            f"{in_partitions(dict.fromkeys(self.failing_partitions, 0))}; nothing was published\n{named}\n"
             f"The stage is kept in {stage}; the report is {self.docs}"
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """The report for JSON, with its verdict and counts."""
+        """Return the report for JSON, with its verdict and counts."""
         counts = {"checked": self.checked, "failed": len(self.failures), "warned": len(self.warnings)}
         return {"verdict": self.verdict, **counts, **asdict(self)}
 
@@ -110,8 +112,8 @@ class AuditReport:
         return tuple(r for r in self.results if not r.success and r.severity == severity)
 
 
-def span(partitions: Mapping[str, int]) -> str:
-    """`` in 2013-02-08, 2013-02-09``, shortened when they are many."""
+def in_partitions(partitions: Mapping[str, int]) -> str:
+    """Return `` in 2013-02-08, 2013-02-09``, shortened when there are many partitions, or an empty text."""
     keys = sorted(partitions)
     more = f" and {len(keys) - NAMED_PARTITIONS} more" if len(keys) > NAMED_PARTITIONS else ""
     return f" in {', '.join(keys[:NAMED_PARTITIONS])}{more}" if keys else ""

@@ -1,4 +1,4 @@
-"""Which rows broke an expectation, and in which partitions; asked only after it failed."""
+"""Rows that broke an expectation, and their partitions; queried only after the expectation failed."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 import duckdb
 from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
-from include.quality import expectations
+from include.quality import expectations, gx_private
 from include.spec.suite import Suite
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Samples:
     """Queries over the staged rows of one audit."""
 
     session: duckdb.DuckDBPyConnection
@@ -23,21 +23,21 @@ class Evidence:
     def examples(
         self, config: ExpectationConfiguration, found: Mapping[str, Any], limit: int
     ) -> tuple[dict[str, str], ...]:
-        """A few of the broken rows, values as text."""
-        if config.type != expectations.COUNTED_RULE:
+        """Return a few of the broken rows, values as text."""
+        if config.type != gx_private.COUNTED_RULE:
             return tuple(_as_text(row) for row in found.get("partial_unexpected_index_list") or [])
         cursor = self.session.execute(f"SELECT * FROM ({expectations.rows_query(config.kwargs)}) LIMIT {limit}")
         names = [column[0] for column in cursor.description or []]
         return tuple(_as_text(dict(zip(names, row, strict=True))) for row in cursor.fetchall())
 
     def partitions(self, config: ExpectationConfiguration, found: Mapping[str, Any]) -> dict[str, int]:
-        """Broken rows by partition.
+        """Count the broken rows by partition.
 
-        Empty for expectations about one value of the whole table, which would have to be evaluated
-        again for each partition; for SQL rules whose rows carry no ``ds``; and where the query that
-        the library gives for the broken rows is one that cannot run.
+        The result is empty for expectations about one value of the whole table, which would have to be evaluated
+        again for each partition; for SQL rules whose rows have no ``ds``; and where the library's query for the
+        broken rows cannot run.
         """
-        if config.type == expectations.COUNTED_RULE:
+        if config.type == gx_private.COUNTED_RULE:
             query = expectations.rows_query(config.kwargs)
         else:
             query = str(found.get("unexpected_index_query") or "").rstrip("; \n")
@@ -47,7 +47,7 @@ class Evidence:
             rows = self.session.execute(
                 f"SELECT ds::VARCHAR, count(*) FROM ({query}) WHERE ds IS NOT NULL GROUP BY 1 ORDER BY 1"
             ).fetchall()
-        except duckdb.Error:  # the finding stands; only its place stays unknown
+        except duckdb.Error:  # the finding stands; only its partitions stay unknown
             return {}
         return dict(rows)
 

@@ -1,4 +1,4 @@
-"""Read a table's expectation suite from YAML, and check all of it before anything runs."""
+"""Reading of a table's expectation suite from YAML; all of it is checked before anything runs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def load_suite(path: Path) -> Suite:
     """Read and check one suite.
 
     Raises:
-        SpecError: with every fault of the file, each with file, field, reason and nearest name.
+        SpecError: the file has faults; the error lists all of them, with file, field, reason and nearest name.
     """
     suite, faults = _read(path)
     if suite is None or faults:
@@ -39,7 +39,7 @@ def load_suites(folder: Path) -> dict[str, Suite]:
     """Read every suite of a folder, by table name.
 
     Raises:
-        SpecError: with every fault of every file.
+        SpecError: a file has faults, or there is no file; the error lists all faults of all files.
     """
     paths = sorted(folder.glob("*.yaml"))
     faults = [] if paths else [f"{folder}: no suites there; add <table>.yaml"]
@@ -69,7 +69,7 @@ def _read(path: Path) -> tuple[Suite | None, list[str]]:
         suite = Suite.model_validate(values)
     except ValidationError as error:
         return None, [f"{where}: {_fault(details)}" for details in error.errors()]
-    # Great Expectations takes seconds to import: a file that is wrong anyway need not pay for it.
+    # imported here: Great Expectations takes seconds to import, which a file with other faults can do without
     from include.quality import expectations
 
     faults = expectations.faults(suite)

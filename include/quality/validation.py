@@ -1,23 +1,18 @@
-"""Great Expectations over DuckDB: evaluate a suite, tell findings from engine errors."""
+"""Evaluation of a suite by Great Expectations over DuckDB; errors of the engine are kept apart from findings."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import duckdb
 from great_expectations.core.expectation_validation_result import ExpectationValidationResult
-from great_expectations.execution_engine.sqlalchemy_batch_data import SqlAlchemyBatchData
-from great_expectations.execution_engine.sqlalchemy_execution_engine import SqlAlchemyExecutionEngine
 from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
-from great_expectations.validator.validator import Validator
 
 from include.core.errors import AuditEngineError
-from include.quality import columns, duckdb_dialect, expectations
+from include.quality import columns, duckdb_dialect, expectations, gx_private
 from include.quality.report import ExpectationResult
-from include.quality.samples import Evidence
+from include.quality.samples import Samples
 from include.spec.suite import Suite
 
 EXAMPLES = 5
@@ -29,20 +24,23 @@ def validate(
     """Evaluate every check of a suite over the view ``staged``, in the suite's order.
 
     Raises:
-        AuditEngineError: some could not be evaluated; names all of them.
+        AuditEngineError: some could not be evaluated; the message names all of them.
     """
     configurations = expectations.configurations(suite, first_partition)
-    # fetching examples scans the table again for every expectation, even for those that hold
-    validations = _evaluate(_validator(session), suite, configurations, examples=0)
+    # without examples first: fetching them scans the table again for every expectation, even for those that hold
+    validations = _evaluate(session, suite, configurations, examples=0)
     broken = [config_of(v) for v in validations if not v.success and "unexpected_count" in (v.result or {})]
     if broken:
-        validations += _evaluate(_validator(session), suite, broken, examples=EXAMPLES)
+        validations += _evaluate(session, suite, broken, examples=EXAMPLES)
     by_position = {_meta(config_of(v))["position"]: v for v in validations}
     return [by_position[position] for position in sorted(by_position)]
 
 
 def _evaluate(
-    validator: Validator, suite: Suite, configurations: list[ExpectationConfiguration], examples: int
+    session: duckdb.DuckDBPyConnection,
+    suite: Suite,
+    configurations: list[ExpectationConfiguration],
+    examples: int,
 ) -> list[ExpectationValidationResult]:
     result_format = {
         "result_format": "SUMMARY",
@@ -50,22 +48,15 @@ def _evaluate(
         "unexpected_index_column_names": list(dict.fromkeys(["ds", *suite.key])),
         "return_unexpected_index_query": True,
     }
-    with quiet():
-        validations: list[ExpectationValidationResult] = validator.graph_validate(
-            configurations=configurations, runtime_configuration={"result_format": result_format}
-        )
+    validations = gx_private.evaluate(
+        duckdb_dialect.engine(session),
+        duckdb_dialect.OPERATORS,
+        expectations.STAGED,
+        configurations,
+        result_format,
+    )
     _raise_for_engine(suite, validations)
     return validations
-
-
-def _validator(session: duckdb.DuckDBPyConnection) -> Validator:
-    execution = SqlAlchemyExecutionEngine(engine=duckdb_dialect.engine(session), create_temp_table=False)
-    execution.dialect_module = duckdb_dialect.OPERATORS
-    batch = SqlAlchemyBatchData(execution, table_name=expectations.STAGED, create_temp_table=False)
-    execution.load_batch_data(expectations.STAGED, batch)
-    validator = Validator(execution_engine=execution)
-    validator.metrics_calculator.show_progress_bars = False
-    return validator
 
 
 def _raise_for_engine(suite: Suite, validations: Sequence[ExpectationValidationResult]) -> None:
@@ -76,13 +67,13 @@ def _raise_for_engine(suite: Suite, validations: Sequence[ExpectationValidationR
     ]
     if faults:
         raise AuditEngineError(
-            f"{suite.table}: {len(faults)} expectations could not be evaluated, so nothing is known about "
-            "the rows and nothing was published. Mend the suite or the engine and run again:\n" + "\n".join(faults)
+            f"{suite.table}: {len(faults)} expectations could not be evaluated, so the rows are not "
+            "checked and nothing was published. Correct the suite or the engine and run again:\n" + "\n".join(faults)
         )
 
 
 def _engine_messages(info: Mapping[str, Any] | None) -> list[str]:
-    """First line of each error; Great Expectations nests them by metric when there are several."""
+    """Return the first line of each error; Great Expectations nests several errors by metric."""
     if not info:
         return []
     if "raised_exception" in info:
@@ -92,29 +83,29 @@ def _engine_messages(info: Mapping[str, Any] | None) -> list[str]:
 
 def _first_line(message: Any) -> str:
     lines = [line.strip() for line in str(message).splitlines() if line.strip()]
-    # a traceback's cause stands in its last line, a message's in its first
+    # the cause stands in the last line of a traceback, but in the first line of a message
     return (lines[-1] if lines and lines[0].startswith("Traceback") else "".join(lines[:1])) or "unknown error"
 
 
-def result_of(validation: ExpectationValidationResult, evidence: Evidence) -> ExpectationResult:
-    """A validation as our own value, with examples and partitions when it failed."""
+def result_of(validation: ExpectationValidationResult, samples: Samples) -> ExpectationResult:
+    """Return a validation as our own value, with examples and partitions when it failed."""
     config, found = config_of(validation), validation.result or {}
     success = bool(validation.success)
     return ExpectationResult(
-        type=expectations.SQL_RULE if config.type == expectations.COUNTED_RULE else config.type,
+        type=expectations.SQL_RULE if config.type == gx_private.COUNTED_RULE else config.type,
         subject=_subject(config),
         severity="critical" if config.severity == "critical" else "warning",
         success=success,
         why=_meta(config)["why"],
-        observed="" if config.type == expectations.COUNTED_RULE else _observed(found),
+        observed="" if config.type == gx_private.COUNTED_RULE else _observed(found),
         unexpected=_unexpected(config.type, found),
-        examples=() if success else evidence.examples(config, found, EXAMPLES),
-        partitions={} if success else evidence.partitions(config, found),
+        examples=() if success else samples.examples(config, found, EXAMPLES),
+        partitions={} if success else samples.partitions(config, found),
     )
 
 
 def column_result(check: columns.ColumnCheck) -> ExpectationResult:
-    """A column's check as one more expectation, always critical."""
+    """Return a column's check as one more expectation, always critical."""
     kind = "expect_column_to_exist" if check.found is None else expectations.TYPE_RULE
     why = "the column was promised" if check.success else check.message
     return ExpectationResult(kind, check.name, "critical", check.success, why, check.found or "nothing")
@@ -129,7 +120,7 @@ def _observed(found: Mapping[str, Any]) -> str:
 
 
 def _unexpected(kind: str, found: Mapping[str, Any]) -> int | None:
-    count = found.get("observed_value" if kind == expectations.COUNTED_RULE else "unexpected_count")
+    count = found.get("observed_value" if kind == gx_private.COUNTED_RULE else "unexpected_count")
     return None if count is None else int(count)
 
 
@@ -140,23 +131,17 @@ def _subject(config: ExpectationConfiguration) -> str:
 
 
 def config_of(validation: ExpectationValidationResult) -> ExpectationConfiguration:
-    """What was evaluated; the library's type allows for none, its validator never leaves it out."""
+    """Return the evaluated expectation.
+
+    Raises:
+        AuditEngineError: there is none, which the library's type allows and its validator never does.
+    """
     if validation.expectation_config is None:
-        raise AuditEngineError("a validation came back without its expectation")
+        raise AuditEngineError(
+            "Great Expectations returned a result without its expectation; report this with the suite"
+        )
     return validation.expectation_config
 
 
 def _meta(config: ExpectationConfiguration) -> dict[str, Any]:
     return dict(config.meta or {})
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep Great Expectations from logging what is raised or shown anyway."""
-    logger = logging.getLogger("great_expectations")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

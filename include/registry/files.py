@@ -16,7 +16,7 @@ def folder_of(settings: Settings, use_case: str, version: int) -> Path:
         DigestMismatch: the files are not the registered ones.
         LifecycleError: there is no such version, or its files are gone.
     """
-    cache = Path(settings.source_cache).parent / "models"
+    cache = Path(settings.work_root) / "models"
     return model_versions.fetch(settings.mlflow_tracking_uri, use_case, version, cache)
 
 

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from include.spec.values import Values
 
 Place = Literal["local", "kubernetes", "aws_batch", "sagemaker"]
 PLACES: tuple[Place, ...] = ("local", "kubernetes", "aws_batch", "sagemaker")
 
 
-class AcceleratorSpec(BaseModel):
+class AcceleratorSpec(Values):
     """One worker's needs.
 
     ``gpu`` says whether a worker may do without: ``preferred`` takes a GPU where there is one and else a CPU
     slot, ``required`` never starts without, ``none`` never takes one. ``vram_gb`` is GPU memory that must be
     free before the worker starts, in GiB; it means nothing on a CPU slot.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     gpu: Literal["preferred", "required", "none"] = "preferred"
     vram_gb: float = Field(default=0.0, ge=0.0, le=1024.0, description="free GPU memory a worker needs, GiB")

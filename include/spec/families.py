@@ -19,7 +19,7 @@ class MetricInfo:
 
 
 @dataclass(frozen=True)
-class Span:
+class Searched:
     """A searched number between ``low`` and ``high``, both included; ``start`` is tried first."""
 
     low: float
@@ -43,7 +43,7 @@ class Fixed:
     value: str | int | float | bool
 
 
-Dimension = Span | Choice | Fixed
+Dimension = Searched | Choice | Fixed
 Space = Mapping[str, Dimension]
 
 
@@ -76,12 +76,12 @@ METRICS: Mapping[str, MetricInfo] = {
 # L2 penalties of linear models are per row, so that they mean the same for a month and for a year.
 # Rates and leaf counts are modest on purpose: the default budget is a dozen trials on two cores.
 _BOOSTING: dict[str, Dimension] = {
-    "num_leaves": Span(8, 48, start=20, log=True, integer=True),
-    "learning_rate": Span(0.03, 0.2, start=0.06, log=True),
-    "min_data_in_leaf": Span(50, 1000, start=200, log=True, integer=True),
-    "feature_fraction": Span(0.2, 0.8, start=0.4),
-    "bagging_fraction": Span(0.5, 0.9, start=0.7),
-    "lambda_l2": Span(0.01, 30.0, start=1.0, log=True),
+    "num_leaves": Searched(8, 48, start=20, log=True, integer=True),
+    "learning_rate": Searched(0.03, 0.2, start=0.06, log=True),
+    "min_data_in_leaf": Searched(50, 1000, start=200, log=True, integer=True),
+    "feature_fraction": Searched(0.2, 0.8, start=0.4),
+    "bagging_fraction": Searched(0.5, 0.9, start=0.7),
+    "lambda_l2": Searched(0.01, 30.0, start=1.0, log=True),
     "rounds": Fixed(200),
     "early_stopping": Fixed(25),
     "max_bin": Fixed(63),
@@ -89,11 +89,11 @@ _BOOSTING: dict[str, Dimension] = {
 
 # Widths and epochs suit two CPU cores; a GPU takes ten times as much. Patience counts tenths of the epochs.
 _NETWORK: dict[str, Dimension] = {
-    "width": Span(32, 256, start=96, log=True, integer=True),
-    "depth": Span(1, 3, start=2, integer=True),
-    "dropout": Span(0.0, 0.5, start=0.2),
-    "learning_rate": Span(3e-4, 5e-3, start=1e-3, log=True),
-    "weight_decay": Span(1e-5, 0.3, start=0.01, log=True),
+    "width": Searched(32, 256, start=96, log=True, integer=True),
+    "depth": Searched(1, 3, start=2, integer=True),
+    "dropout": Searched(0.0, 0.5, start=0.2),
+    "learning_rate": Searched(3e-4, 5e-3, start=1e-3, log=True),
+    "weight_decay": Searched(1e-5, 0.3, start=0.01, log=True),
     "epochs": Fixed(2.0),
     "batch": Fixed(1024),
     "patience": Fixed(3),
@@ -105,10 +105,13 @@ FAMILIES: Mapping[str, FamilyInfo] = {
     "logistic": FamilyInfo(
         "include.training.families.logistic",
         BINARY,
-        {"penalty": Span(1e-4, 3.0, start=0.05, log=True), "max_iter": Fixed(60)},
+        {"penalty": Searched(1e-4, 3.0, start=0.05, log=True), "max_iter": Fixed(60)},
     ),
     "ridge": FamilyInfo(
-        "include.training.families.ridge", REGRESSION, {"penalty": Span(1e-5, 3.0, start=0.01, log=True)}, frozenset()
+        "include.training.families.ridge",
+        REGRESSION,
+        {"penalty": Searched(1e-5, 3.0, start=0.01, log=True)},
+        frozenset(),
     ),
     "torch_mlp": FamilyInfo(
         "include.training.families.mlp", BINARY | REGRESSION, _NETWORK, frozenset({"weights", "undersample", "focal"})

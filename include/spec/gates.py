@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from include.core.words import nearest
 from include.spec.families import METRICS
+from include.spec.values import Values
 
 
-class _Values(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Bound(_Values):
+class Bound(Values):
     """Accepted values of a figure, both ends included."""
 
     min: float | None = Field(default=None, description="least accepted value")
@@ -33,7 +30,7 @@ class Bound(_Values):
         return (self.min is None or value >= self.min) and (self.max is None or value <= self.max)
 
 
-class SliceGate(_Values):
+class SliceGate(Values):
     """What every sufficiently large slice of one column must keep to.
 
     Attributes:
@@ -61,7 +58,7 @@ class SliceGate(_Values):
         return self
 
 
-class CostGate(_Values):
+class CostGate(Values):
     """What loading and scoring may cost, measured in a fresh process.
 
     Attributes:
@@ -73,7 +70,7 @@ class CostGate(_Values):
     megabytes: float | None = Field(default=None, gt=0)
 
 
-class GateSpec(_Values):
+class GateSpec(Values):
     """When a challenger may become champion.
 
     Attributes:

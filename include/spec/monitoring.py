@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from include.spec.values import Values
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
-class _Values(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class DriftSpec(_Values):
+class DriftSpec(Values):
     """When a column, and when a whole window, counts as drifted.
 
     The defaults are Evidently's, so that the decision and its report judge by the same rule.
@@ -38,7 +36,7 @@ class DriftSpec(_Values):
     exclude: tuple[str, ...] = ()
 
 
-class QualitySpec(_Values):
+class QualitySpec(Values):
     """When the model's past predictions, judged by their outcomes, count as bad.
 
     Attributes:
@@ -56,7 +54,7 @@ class QualitySpec(_Values):
     beat_constant: bool = True
 
 
-class RetrainingRule(_Values):
+class RetrainingRule(Values):
     """When violated windows ask for a new training.
 
     Attributes:
@@ -71,7 +69,7 @@ class RetrainingRule(_Values):
     cooldown_days: int = Field(default=14, ge=0)
 
 
-class MonitoringSpec(_Values):
+class MonitoringSpec(Values):
     """Everything the monitor of one use case may choose."""
 
     drift: DriftSpec = DriftSpec()

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from include.spec.values import Values
 
 
-class _Values(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class RecalibrationSpec(_Values):
+class RecalibrationSpec(Values):
     """How predictions are shifted by what lately became known.
 
     Attributes:
@@ -29,7 +27,7 @@ class RecalibrationSpec(_Values):
     max_offset: float = Field(default=1.5, gt=0, le=5)
 
 
-class ScoringSpec(_Values):
+class ScoringSpec(Values):
     """Everything that scoring of one use case may choose."""
 
     recalibration: RecalibrationSpec | None = None

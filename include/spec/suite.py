@@ -8,18 +8,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from include.spec.values import StrictValues
 
 Severity = Literal["critical", "warning"]
 Text = Annotated[str, Field(min_length=1)]
 Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
-class _Values(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class QuarantineRule(_Values):
+class QuarantineRule(StrictValues):
     """Rows that can never be used. They are split off before the audit and kept with the reason.
 
     Attributes:
@@ -33,7 +31,7 @@ class QuarantineRule(_Values):
     reason: Text
 
 
-class PartitionRows(_Values):
+class PartitionRows(StrictValues):
     """How many rows each partition has, both bounds included."""
 
     min: Annotated[int, Field(ge=1)] | None = None
@@ -42,7 +40,7 @@ class PartitionRows(_Values):
     why: Text
 
 
-class ExpectationRule(_Values):
+class ExpectationRule(StrictValues):
     """One expectation of Great Expectations with its arguments.
 
     Attributes:
@@ -57,7 +55,7 @@ class ExpectationRule(_Values):
     why: Text
 
 
-class Suite(_Values):
+class Suite(StrictValues):
     """Everything that is checked about one table.
 
     Attributes:

@@ -7,19 +7,16 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from include.core.words import nearest
-from include.spec.families import FAMILIES, METRICS, TASKS, Choice, Dimension, Fixed, Span
+from include.spec.families import FAMILIES, METRICS, TASKS, Choice, Dimension, Fixed, Searched
+from include.spec.values import Values
 
 Scalar = bool | int | float | str
 
 
-class _Values(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Range(_Values):
+class Range(Values):
     """Bounds that replace those of a searched parameter."""
 
     low: float = Field(description="least value, included")
@@ -38,7 +35,7 @@ class Range(_Values):
 Override = Range | list[Scalar] | Scalar
 
 
-class ConstantBaseline(_Values):
+class ConstantBaseline(Values):
     """Predicts the mean label of the train window for every row."""
 
     kind: Literal["constant"] = "constant"
@@ -49,7 +46,7 @@ class ConstantBaseline(_Values):
         return "constant"
 
 
-class HistoryBaseline(_Values):
+class HistoryBaseline(Values):
     """Predicts the train window's mean label of the row's group, drawn towards the overall mean.
 
     Attributes:
@@ -70,7 +67,7 @@ class HistoryBaseline(_Values):
 Baseline = Annotated[ConstantBaseline | HistoryBaseline, Field(discriminator="kind")]
 
 
-class Imbalance(_Values):
+class Imbalance(Values):
     """What is done about rare positives; predictions are probabilities of the real world all the same.
 
     Attributes:
@@ -87,7 +84,7 @@ class Imbalance(_Values):
     gamma: float = Field(default=2.0, gt=0, le=5)
 
 
-class ModelSettings(_Values):
+class ModelSettings(Values):
     """Everything that decides which model is found for a given training set.
 
     Attributes:
@@ -262,8 +259,10 @@ def _space_faults(family: str, overrides: Mapping[str, Override]) -> list[str]:
 def _override_fault(default: Dimension, override: Override) -> str | None:
     if isinstance(override, list) and not override:
         return "an empty list leaves nothing to choose"
-    numeric = isinstance(default, Span) or (isinstance(default, Fixed) and not isinstance(default.value, str | bool))
-    integer = (isinstance(default, Span) and default.integer) or (
+    numeric = isinstance(default, Searched) or (
+        isinstance(default, Fixed) and not isinstance(default.value, str | bool)
+    )
+    integer = (isinstance(default, Searched) and default.integer) or (
         isinstance(default, Fixed) and isinstance(default.value, int)
     )
     given: list[Any]
@@ -282,17 +281,17 @@ def _override_fault(default: Dimension, override: Override) -> str | None:
 
 
 def _override(default: Dimension, override: Override) -> Dimension:
-    integer = (isinstance(default, Span) and default.integer) or (
+    integer = (isinstance(default, Searched) and default.integer) or (
         isinstance(default, Fixed) and isinstance(default.value, int) and not isinstance(default.value, bool)
     )
     if isinstance(override, list):
         return Choice(tuple(int(value) if integer else value for value in override))
     if not isinstance(override, Range):
         return Fixed(int(override) if integer else override)
-    was = default if isinstance(default, Span) else None
+    was = default if isinstance(default, Searched) else None
     start = was.start if was else override.low
     log = override.log if override.log is not None else bool(was and was.log and override.low > 0)
-    return Span(
+    return Searched(
         override.low,
         override.high,
         start=min(max(start, override.low), override.high),

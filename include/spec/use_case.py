@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from include.core import partitions
 from include.core.errors import UnknownPartition
-from include.core.settings import REPOSITORY
+from include.core.repository import REPOSITORY
 from include.core.words import nearest
 from include.spec.accelerator import AcceleratorSpec
 from include.spec.families import METRICS
@@ -17,6 +17,7 @@ from include.spec.gates import GateSpec
 from include.spec.monitoring import MonitoringSpec
 from include.spec.scoring import ScoringSpec
 from include.spec.training import ModelSettings
+from include.spec.values import Values
 
 FOLDER = REPOSITORY / "include" / "use_cases"
 """Folder of the use cases that ship with the repository."""
@@ -24,12 +25,6 @@ FOLDER = REPOSITORY / "include" / "use_cases"
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 Column = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Key = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
-
-
-class Values(BaseModel):
-    """A group of spec values: immutable, and a name that is not known is a fault."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class History(Values):

@@ -1,4 +1,4 @@
-"""``python -m include.stack``: start, stop and use the embedded stack."""
+"""The command line of the embedded stack: ``python -m include.stack``."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ settings (environment):
   LIFECYCLE_BIND          address to listen on, default 127.0.0.1
   any LIFECYCLE_* of docker/airflow.env; var/overrides.env wins over all
 """
-# a file or a pipe has no width of its own: tables need more than the 80 columns that rich would take
+# rich assumes 80 columns for a file or a pipe, and the tables need more
 console = Console(width=None if sys.stdout.isatty() else 132)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit status."""
+    """Run one command and return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m include.stack",
         description="The embedded stack: PostgreSQL, Airflow and MLflow on this machine.",
@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, run, told in (
+    for name, run, help_text in (
         ("up", _up, "start what does not run and wait until all is healthy"),
         ("down", _down, "stop everything; what is stored stays"),
         ("status", _status, "what runs, where it listens, where its log is"),
@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
         ("env", _env, "print `export` lines for a shell's eval; they hold secrets"),
         ("demo", _demo, "bootstrap, train, promote and backfill the flights use case"),
     ):
-        commands.add_parser(name, help=told, description=told).set_defaults(run=run)
+        commands.add_parser(name, help=help_text, description=help_text).set_defaults(run=run)
     shell = commands.add_parser("shell", help="a shell, or a command, in which `airflow` acts on this stack")
     shell.add_argument("argv", nargs=argparse.REMAINDER, metavar="COMMAND", help="default: your $SHELL")
     shell.set_defaults(run=_shell)
@@ -86,8 +86,8 @@ def _status(layout: Layout, options: argparse.Namespace) -> int:
     states = Stack(layout).status()
     table = Table("part", "state", "pid", Column("log", overflow="fold"))
     for state in states:
-        word = "[green]healthy" if state.healthy else "[yellow]not healthy" if state.pid else "[red]down"
-        table.add_row(state.name, word, str(state.pid or ""), state.log)
+        shown = "[green]healthy" if state.healthy else "[yellow]not healthy" if state.pid else "[red]down"
+        table.add_row(state.name, shown, str(state.pid or ""), state.log)
     console.print(table)
     console.print(f"Airflow {layout.airflow_url}   MLflow {layout.mlflow_url}   state {layout.home}", soft_wrap=True)
     return 0 if all(state.healthy for state in states) else 1
@@ -111,7 +111,7 @@ def _shell(layout: Layout, options: argparse.Namespace) -> int:
     command = [word for word in options.argv if word != "--"] or [environ.get("SHELL", "/bin/sh")]
     sys.stdout.flush()
     try:
-        os.execvpe(command[0], command, environ)  # noqa: S606 - the person's own command, no shell between
+        os.execvpe(command[0], command, environ)  # noqa: S606 - the user's own command, without a shell
     except OSError as error:
         console.print(f"[red]{command[0]}: {error.strerror}[/]")
         return 127

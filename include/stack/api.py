@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,11 +11,8 @@ from urllib.parse import quote
 import httpx
 
 from include.core.errors import LifecycleError
-from include.core.settings import REPOSITORY
-from include.stack.environment import service_environ
-from include.stack.launch import LAUNCH
 from include.stack.layout import Layout
-from include.stack.secrets import load_or_create
+from include.stack.secrets import load_or_create_secrets
 
 Json = dict[str, Any]
 FINISHED = frozenset({"success", "failed"})
@@ -24,7 +20,7 @@ _PAGE = 100
 
 
 class ApiError(LifecycleError):
-    """Airflow refused a request or cannot be reached."""
+    """Airflow refused a request or does not answer."""
 
     def __init__(self, message: str, status: int | None = None) -> None:
         self.status = status
@@ -32,17 +28,17 @@ class ApiError(LifecycleError):
 
 
 class RunTimeout(LifecycleError):
-    """A run did not finish in the time it was given."""
+    """A DAG run did not finish in time."""
 
 
 @dataclass(frozen=True)
 class AirflowApi:
-    """Calls as one user; a token is fetched when the first call needs one and again when it expired.
+    """A client that calls as one user; it fetches a token for the first call and again after it expired.
 
     Attributes:
         url: address of the API server, without ``/api``.
-        username: who calls.
-        password: their password.
+        username: name of the user.
+        password: password of the user.
     """
 
     url: str
@@ -52,15 +48,15 @@ class AirflowApi:
 
     @classmethod
     def from_layout(cls, layout: Layout, username: str = "admin") -> AirflowApi:
-        """The client of an embedded stack, as its ``admin`` or its ``viewer``."""
-        secrets, _ = load_or_create(layout.secrets_file)
+        """Create the client of an embedded stack, as its ``admin`` or its ``viewer``."""
+        secrets, _ = load_or_create_secrets(layout.secrets_file)
         return cls(layout.airflow_url, username, secrets[f"LIFECYCLE_{username.upper()}_PASSWORD"])
 
     def call(self, method: str, path: str, body: Json | None = None, **query: Any) -> Json:
-        """Call ``/api/v2`` + ``path``; returns the JSON of the reply, ``{}`` when it has none.
+        """Call ``/api/v2`` + ``path`` and return the JSON of the reply, ``{}`` for an empty reply.
 
         Raises:
-            ApiError: refused (carries the HTTP status) or unreachable.
+            ApiError: Airflow refused the call (the error has the HTTP status) or does not answer.
         """
         reply = self._request(method, path, body, query)
         if reply.status_code == httpx.codes.UNAUTHORIZED:
@@ -71,66 +67,69 @@ class AirflowApi:
         return dict(reply.json()) if reply.content else {}
 
     def dags(self) -> list[Json]:
-        """Every DAG that Airflow knows, paused ones included."""
+        """List every DAG that Airflow knows, paused ones included."""
         return self._all("/dags", "dags", order_by="dag_id")
 
     def import_errors(self) -> list[Json]:
-        """What the DAG processor could not import: ``filename`` and ``stack_trace``."""
+        """List the files that the DAG processor could not import: ``filename`` and ``stack_trace``."""
         return self._all("/importErrors", "import_errors")
 
     def unpause(self, dag_id: str) -> None:
-        """Let the scheduler start runs of ``dag_id``."""
+        """Let the scheduler start DAG runs of ``dag_id``."""
         self.call("PATCH", f"/dags/{dag_id}", {"is_paused": False}, update_mask="is_paused")
 
     def pause(self, dag_id: str) -> None:
-        """Keep the scheduler from starting runs of ``dag_id``."""
+        """Keep the scheduler from starting DAG runs of ``dag_id``."""
         self.call("PATCH", f"/dags/{dag_id}", {"is_paused": True}, update_mask="is_paused")
 
     def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None, partition_key: str | None = None) -> str:
-        """Start a run now, with ``conf`` or for one partition; returns its run id."""
+        """Start a DAG run now, with ``conf`` or for one partition, and return its run id."""
         body: Json = {"logical_date": None, "conf": dict(conf or {})}
         if partition_key is not None:
             body["partition_key"] = partition_key
         return str(self.call("POST", f"/dags/{dag_id}/dagRuns", body)["dag_run_id"])
 
     def run(self, dag_id: str, run_id: str) -> Json:
-        """One run: ``state``, ``conf``, ``partition_key``, ``start_date``, ``end_date`` and more."""
+        """Get one DAG run: ``state``, ``conf``, ``partition_key``, ``start_date``, ``end_date`` and more."""
         return self.call("GET", f"/dags/{dag_id}/dagRuns/{_quote(run_id)}")
 
     def runs(self, dag_id: str = "~", **query: Any) -> list[Json]:
-        """Runs of one DAG, or of all with ``~``, newest first; ``query`` as the API has it: ``state=...``."""
+        """List the DAG runs of one DAG, or of all DAGs with ``~``, newest first.
+
+        ``query`` holds parameters of the endpoint, for example ``state=...``.
+        """
         return self._all(f"/dags/{dag_id}/dagRuns", "dag_runs", **{"order_by": "-run_after", **query})
 
     def task_instances(self, dag_id: str, run_id: str) -> list[Json]:
-        """The task instances of a run: ``task_id``, ``map_index``, ``state``, ``try_number`` and more."""
+        """List the task instances of a DAG run: ``task_id``, ``map_index``, ``state``, ``try_number`` and more."""
         return self._all(f"/dags/{dag_id}/dagRuns/{_quote(run_id)}/taskInstances", "task_instances")
 
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
-        """What a task returned."""
+        """Get the value that a task returned, or another XCom of the task by its ``key``."""
         path = f"/dags/{dag_id}/dagRuns/{_quote(run_id)}/taskInstances/{task_id}/xcomEntries/{key}"
         return self.call("GET", path, map_index=map_index, deserialize=False)["value"]
 
     def log(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1) -> list[str]:
-        """The lines that a try of a task logged."""
+        """Get the log lines of one attempt of a task."""
         path = f"/dags/{dag_id}/dagRuns/{_quote(run_id)}/taskInstances/{task_id}/logs/{try_number}"
         content = self.call("GET", path, map_index=map_index, full_content=True).get("content", [])
         return [_line(entry) for entry in content]
 
     def asset_events(self, **query: Any) -> list[Json]:
-        """Asset events, newest first."""
+        """List asset events, newest first."""
         return self._all("/assets/events", "asset_events", **{"order_by": "-timestamp", **query})
 
     def clear(self, dag_id: str, run_id: str) -> None:
-        """Run the failed tasks of a run again, and what they kept from running."""
+        """Clear the failed tasks of a DAG run, so that they and the tasks after them run again."""
         body: Json = {"dry_run": False, "only_failed": True}
         self.call("POST", f"/dags/{dag_id}/dagRuns/{_quote(run_id)}/clear", body)
 
     def backfills(self, dag_id: str) -> list[Json]:
-        """The backfills of a DAG; ``completed_at`` is None while one is active."""
+        """List the backfills of a DAG; ``completed_at`` is None while a backfill is active."""
         return self._all("/backfills", "backfills", dag_id=dag_id)
 
     def create_pool(self, name: str, slots: int, description: str) -> bool:
-        """Create a pool; false, and nothing changes, when one of that name exists."""
+        """Create a pool; return false, and change nothing, when a pool of that name exists."""
         try:
             self.call("POST", "/pools", {"name": name, "slots": slots, "description": description})
         except ApiError as error:
@@ -147,17 +146,17 @@ class AirflowApi:
         on_poll: Callable[[Json], None] | None = None,
         poll_s: float = 0.5,
     ) -> str:
-        """Wait until a run has finished; returns ``success`` or ``failed``.
+        """Poll a DAG run until it has finished; return ``success`` or ``failed``.
 
         Args:
-            dag_id: the DAG.
-            run_id: its run.
+            dag_id: id of the DAG.
+            run_id: id of the DAG run.
             timeout_s: seconds to wait at most.
-            on_poll: called with the run each time it was asked for.
-            poll_s: seconds between two questions.
+            on_poll: called with the DAG run after each poll.
+            poll_s: seconds between two polls.
 
         Raises:
-            RunTimeout: it still runs after ``timeout_s``.
+            RunTimeout: the DAG run has not finished after ``timeout_s``.
         """
         deadline = time.monotonic() + timeout_s
         while True:
@@ -171,10 +170,10 @@ class AirflowApi:
             time.sleep(poll_s)
 
     def wait_for_dags(self, dag_ids: Sequence[str], timeout_s: float = 120.0) -> None:
-        """Wait until the DAG processor has stored ``dag_ids``.
+        """Poll until the DAG processor has stored ``dag_ids``.
 
         Raises:
-            RunTimeout: some are missing; names them and what could not be imported.
+            RunTimeout: names the missing DAGs and the import errors.
         """
         deadline = time.monotonic() + timeout_s
         while missing := set(dag_ids) - {str(dag["dag_id"]) for dag in self.dags()}:
@@ -221,27 +220,8 @@ class AirflowApi:
         return str(reply.json()["access_token"])
 
 
-def airflow_command(layout: Layout, *arguments: str, timeout_s: float = 300.0) -> str:
-    """Run ``airflow`` with ``arguments`` against the stack in a process of its own; returns what it printed.
-
-    Raises:
-        LifecycleError: it failed; carries the command line and what it said.
-    """
-    secrets, _ = load_or_create(layout.secrets_file)
-    environ = service_environ(layout, secrets)
-    command = [*LAUNCH, "airflow", *arguments]
-    # `python -m` would look for modules in the caller's folder first
-    done = subprocess.run(
-        command, env=environ, cwd=REPOSITORY, capture_output=True, text=True, timeout=timeout_s, check=False
-    )
-    if done.returncode != 0:
-        said = (done.stderr + done.stdout).strip()[-2000:]
-        raise LifecycleError(f"`airflow {' '.join(arguments)}` failed with {done.returncode}:\n{said}")
-    return done.stdout
-
-
 def _quote(run_id: str) -> str:
-    # run ids carry `+00:00`, and a user may have chosen one with a slash
+    # run ids contain `+00:00`, and a user may choose a run id with a slash
     return quote(run_id, safe="")
 
 
@@ -258,7 +238,7 @@ def _line(entry: Any) -> str:
     parts = [str(entry.get(name, "")) for name in ("timestamp", "level", "event")]
     lines = [" ".join(part for part in parts if part)]
     for error in entry.get("error_detail") or []:
-        # the last frames are the task's own; those before are how Airflow got there
+        # the last frames are the task's own code; the frames before are Airflow's
         for frame in error.get("frames", [])[-3:]:
             lines.append(f"  {frame['filename']}:{frame['lineno']} in {frame['name']}")
         lines.append(f"{error['exc_type']}: {error['exc_value']}")

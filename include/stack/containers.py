@@ -1,7 +1,7 @@
-"""What containers need that the embedded stack does by itself.
+"""Preparation of the containers of ``docker/compose.yaml``: the steps that ``make up`` does by itself.
 
-``python -m include.stack.containers secrets docker/.env`` writes the values of ``docker/compose.yaml``;
-``python -m include.stack.containers prepare`` is the first container: files, schema, pool.
+``python -m include.stack.containers secrets docker/.env`` writes the values that the compose file refers to.
+``python -m include.stack.containers prepare`` is the command of the first container: login files, schema, pool.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from pathlib import Path
 from include.core.errors import LifecycleError, SettingsError
 from include.stack.environment import code_version, task_capacity
 from include.stack.mlflow_login import write_login_settings
-from include.stack.secrets import generate, write_airflow_passwords, write_private
+from include.stack.secrets import generate_secrets, write_airflow_passwords, write_private
 
 
 def write_compose_env(path: Path) -> None:
-    """Write addresses and fresh secrets for ``docker/compose.yaml``, readable by their owner only.
+    """Write addresses and fresh secrets for ``docker/compose.yaml`` into a file that only its owner can read.
 
     Raises:
-        SettingsError: the file exists; its secrets open databases that new ones would not.
+        SettingsError: the file exists. Its secrets open databases that fresh secrets would not open.
     """
     if path.exists():
         raise SettingsError(f"{path} exists, and its secrets belong to stored data; move it away first")
@@ -39,21 +39,21 @@ def write_compose_env(path: Path) -> None:
         "LIFECYCLE_AIRFLOW_PORT": "8080",
         "LIFECYCLE_MLFLOW_HOST": "mlflow",
         "LIFECYCLE_MLFLOW_PORT": "5000",
-        # inside its container; compose publishes to this machine only
+        # every interface of the container; compose publishes the port to this machine only
         "LIFECYCLE_BIND": "0.0.0.0",  # noqa: S104
         "LIFECYCLE_TASK_SLOTS": str(slots),
         "LIFECYCLE_TASK_THREADS": str(threads),
         "LIFECYCLE_SEARCH_SLOTS": str(len(os.sched_getaffinity(0))),
         "LIFECYCLE_CODE_VERSION": code_version(),
-        **generate(),
+        **generate_secrets(),
     }
     write_private(path, "".join(f"{name}={value}\n" for name, value in values.items()))
 
 
 def prepare() -> None:
-    """Write the login files into the state folder, migrate Airflow's schema, set the search pool.
+    """Write the login files into the state folder, migrate Airflow's schema and set the size of the search pool.
 
-    The pool is set each time: here its size is declared by ``LIFECYCLE_SEARCH_SLOTS``, not by hand.
+    The pool is set on every start, because ``LIFECYCLE_SEARCH_SLOTS`` declares its size and nobody edits it in the UI.
     """
     home = Path(os.environ["LIFECYCLE_HOME"])
     write_airflow_passwords(Path(os.environ["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"]), os.environ)
@@ -64,7 +64,7 @@ def prepare() -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit status."""
+    """Run one command and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m include.stack.containers", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     make = commands.add_parser("secrets", help="write the values that docker/compose.yaml asks for")

@@ -1,7 +1,7 @@
 """The demo: bootstrap, train, promote and backfill the flights use case, with progress and a summary.
 
-Everything is done as a person would do it: runs are triggered over the REST API, the backfill is created
-with the ``airflow`` command. What an earlier demo has finished is not asked for again.
+The demo acts like a user: it triggers DAG runs over the REST API and creates the backfill with the ``airflow``
+command. It does not repeat the steps that an earlier demo has finished.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from rich.table import Table
 from include.core import partitions
 from include.core.errors import LifecycleError
 from include.core.settings import Settings
-from include.stack.api import FINISHED, AirflowApi, Json, RunTimeout, airflow_command
+from include.stack.airflow_cli import airflow_command
+from include.stack.api import FINISHED, AirflowApi, Json, RunTimeout
 from include.stack.demo_board import Board, Row, count_states
+from include.stack.failures import explain_failure
 from include.stack.layout import Layout
 from include.stack.logins import print_logins
 from include.stack.pools import ensure_pools
@@ -29,17 +31,17 @@ _Answer = TypeVar("_Answer")
 USE_CASE = "flights"
 BOOTSTRAP = {"from": "2013-01-01", "to": "2013-10-31"}
 BACKFILL = partitions.key_range("2013-11-01", "2013-11-07")
-# each of the seven days flows through these, by partitioned assets
+# steps that each of the seven days goes through; partitioned assets trigger one after the other
 CHAIN = ("ingest", "features", "score", "monitor")
-DAGS = tuple(f"{USE_CASE}_{stage}" for stage in ("bootstrap", "train", "promote", *CHAIN))
+DAGS = tuple(f"{USE_CASE}_{step}" for step in ("bootstrap", "train", "promote", *CHAIN))
 _POLL_S = 1.0
 _STEP_TIMEOUT_S = 1800.0
-# a promotion is scheduled by the event of a registered challenger; more means that nobody listens
+# the asset event of a registered challenger schedules the promotion; after a minute no promotion will come
 _TRIGGERED_WITHIN_S = 60.0
 
 
 class RunFailed(LifecycleError):
-    """A run of the demo failed; says which task, why and where its log is."""
+    """A DAG run of the demo failed; the message names the task, the end of its log and the log file."""
 
 
 class Demo:
@@ -52,24 +54,24 @@ class Demo:
         self.api = AirflowApi.from_layout(layout)
 
     def play(self) -> None:
-        """Run every step; those that an earlier demo has finished are only shown.
+        """Run every step and show the progress; a step that an earlier demo has finished is only shown.
 
         Raises:
-            RunFailed: a task failed for good.
+            RunFailed: a task failed after its last retry.
             RunTimeout: a step took longer than half an hour.
         """
         self.api.wait_for_dags(DAGS)
         for dag_id in DAGS:
             self.api.unpause(dag_id)
-        self._single(f"{USE_CASE}_bootstrap", BOOTSTRAP)
-        trained = self._single(f"{USE_CASE}_train", {})
+        self._finish_once(f"{USE_CASE}_bootstrap", BOOTSTRAP)
+        trained = self._finish_once(f"{USE_CASE}_train", {})
         self._promote(trained)
         self._backfill()
 
-    def _single(self, dag_id: str, conf: Json) -> Json:
-        """The finished run of ``dag_id`` with ``conf``: an earlier success, a running one, or a new one."""
+    def _finish_once(self, dag_id: str, conf: Json) -> Json:
+        """Return a successful DAG run of ``dag_id`` with ``conf``: an earlier one, an active one, or a new one."""
         row = self.board.add(dag_id)
-        runs = [run for run in self.api.runs(dag_id) if _asks_for(run, conf)]
+        runs = [run for run in self.api.runs(dag_id) if _has_conf(run, conf)]
         succeeded = [run for run in runs if run["state"] == "success"]
         if succeeded:
             row.done = 1
@@ -80,16 +82,16 @@ class Demo:
         return self._follow(row, dag_id, active[0] if active else self.api.trigger(dag_id, conf))
 
     def _promote(self, trained: Json) -> None:
-        """Follow the promotion that the registered challenger asks for by its asset event."""
+        """Follow the promotion that the asset event of the registered challenger starts."""
         dag_id = f"{USE_CASE}_promote"
         row = self.board.add(dag_id)
         row.begin()
 
-        def asked() -> Json | None:
+        def started() -> Json | None:
             later = [run for run in self.api.runs(dag_id) if run["run_after"] >= trained["start_date"]]
             return later[0] if later else None
 
-        run = self._poll(asked, _TRIGGERED_WITHIN_S, f"{dag_id} was not started by the new challenger")
+        run = self._poll(started, _TRIGGERED_WITHIN_S, f"{dag_id} was not started by the new challenger")
         if run["state"] == "failed":
             self.api.clear(dag_id, str(run["dag_run_id"]))
         self._follow(row, dag_id, str(run["dag_run_id"]))
@@ -113,8 +115,8 @@ class Demo:
         return run
 
     def _backfill(self) -> None:
-        """Backfill the week with the ``airflow`` command and follow each day to its monitoring."""
-        rows = {f"{USE_CASE}_{stage}": self.board.add(f"{USE_CASE}_{stage}", len(BACKFILL)) for stage in CHAIN}
+        """Backfill the week with the ``airflow`` command and follow each day until it is monitored."""
+        rows = {f"{USE_CASE}_{step}": self.board.add(f"{USE_CASE}_{step}", len(BACKFILL)) for step in CHAIN}
         self._clear_failed(rows)
         if not self._all_done(rows):
             for row in rows.values():
@@ -128,14 +130,14 @@ class Demo:
     def _create_backfill(self, dag_id: str) -> None:
         active = [found for found in self.api.backfills(dag_id) if found["completed_at"] is None]
         runs = _newest_by_key(self.api.runs(dag_id))
-        # Airflow takes one backfill a DAG at a time; an interrupted demo's goes on by itself
+        # Airflow allows one backfill a DAG at a time; the backfill of an interrupted demo continues by itself
         if active or all(key in runs for key in BACKFILL):
             return
         span = ("--from-date", BACKFILL[0], "--to-date", BACKFILL[-1], "--max-active-runs", "4")
         airflow_command(self.layout, "backfill", "create", "--dag-id", dag_id, *span)
 
     def _clear_failed(self, rows: dict[str, Row]) -> None:
-        """Ask again for what an earlier demo left failed; runs that follow a day are started only once."""
+        """Clear the DAG runs that an earlier demo left failed: an asset starts the DAG run of a day only once."""
         for dag_id in rows:
             for run in _newest_by_key(self.api.runs(dag_id)).values():
                 if run["state"] == "failed":
@@ -162,40 +164,18 @@ class Demo:
             self.board.refresh()
             if time.monotonic() > deadline:
                 raise RunTimeout(f"{otherwise} after {timeout_s:.0f} s; see {self.layout.airflow_url}")
-            # without a scheduler nothing would ever change
+            # stop waiting when a service has ended: without a scheduler the answer never changes
             self.stack.require_running()
             time.sleep(_POLL_S)
         self.board.refresh()
         return answer
 
 
-def explain_failure(api: AirflowApi, layout: Layout, run: Json) -> str:
-    """Which task of a failed run failed, the end of its log, and where all of it is."""
-    dag_id, run_id = str(run["dag_id"]), str(run["dag_run_id"])
-    failed = [task for task in api.task_instances(dag_id, run_id) if task["state"] == "failed"]
-    if not failed:
-        place = f"{layout.airflow_url}/dags/{dag_id}/runs/{run_id}"
-        return f"{dag_id} {run_id} failed without a failed task; see {place}"
-    task = min(failed, key=lambda task: str(task["end_date"]))
-    task_id, attempt, index = str(task["task_id"]), int(task["try_number"]), int(task["map_index"])
-    folder = layout.logs / "tasks" / f"dag_id={dag_id}" / f"run_id={run_id}" / f"task_id={task_id}"
-    if index >= 0:
-        folder = folder / f"map_index={index}"
-    key = f" for {run['partition_key']}" if run.get("partition_key") else ""
-    lines = [line for line in api.log(dag_id, run_id, task_id, attempt, index) if "group::" not in line]
-    end = "\n".join(lines[-20:])
-    return (
-        f"task {task_id} of {dag_id}{key} failed at try {attempt}; the end of its log:\n{end}\n"
-        f"all of it: {folder / f'attempt={attempt}.log'}\n"
-        f"in the UI: {layout.airflow_url}/dags/{dag_id}/runs/{run_id}/tasks/{task_id}"
-    )
-
-
 def print_summary(layout: Layout, stack: Stack, console: Console) -> None:
-    """Print the tables that ``include.stack.summary`` reads from the lake, MLflow and Optuna, and where to look."""
-    # this process is a command of its own: what the tables are read with is the services' environment
+    """Print the tables that ``demo_summary`` reads from the lake, MLflow and Optuna, and the addresses of the UIs."""
+    # this process is a command of the user's shell: reading the lake needs the services' environment
     os.environ.update(stack.environ())
-    from include.stack.summary import summarize
+    from include.stack.demo_summary import summarize
 
     for title, rows in summarize(Settings.from_environ()):
         table = Table(title=title, title_justify="left", show_header=False)
@@ -205,13 +185,13 @@ def print_summary(layout: Layout, stack: Stack, console: Console) -> None:
     console.print(f"Airflow {layout.airflow_url}   MLflow {layout.mlflow_url}   logins: make passwords", soft_wrap=True)
 
 
-def _asks_for(run: Json, conf: Json) -> bool:
-    # a run carries the defaults of its form too
+def _has_conf(run: Json, conf: Json) -> bool:
+    # the conf of a DAG run also holds the defaults of its form
     return all((run["conf"] or {}).get(name) == value for name, value in conf.items())
 
 
 def _newest_by_key(runs: list[Json]) -> dict[str, Json]:
-    """The latest of the runs of each day that the demo backfills."""
+    """Return the newest DAG run of each day that the demo backfills, by partition key."""
     found: dict[str, Json] = {}
     for run in runs:
         key = run["partition_key"]
@@ -221,7 +201,7 @@ def _newest_by_key(runs: list[Json]) -> dict[str, Json]:
 
 
 def run_demo(layout: Layout, console: Console) -> int:
-    """Start the stack if needed, play the demo, print the summary; returns the exit status."""
+    """Start the stack if needed, play the demo and print the summary; return the exit status."""
     began = time.monotonic()
     with PartsProgress(console) as progress:
         stack = Stack(layout, progress.report)

@@ -1,4 +1,4 @@
-"""What the demo shows while it works: one row a DAG, its tasks by state, its partitions, its time."""
+"""The progress board of the demo: one row a DAG with its tasks by state, its partitions and its time."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ class Row:
     """One DAG on the board.
 
     Attributes:
-        title: the DAG.
-        total: runs that are expected of it.
-        done: runs that have succeeded.
-        detail: what happens in it now.
+        title: id of the DAG.
+        total: number of DAG runs that the demo expects.
+        done: number of DAG runs that have succeeded.
+        detail: short text on the current tasks or partitions.
         state: ``waiting``, ``running``, ``done`` or ``failed``.
+        began: monotonic clock at the start, in seconds; None while the row waits or after its end.
+        seconds: time that the row has run so far.
     """
 
     title: str
@@ -38,24 +40,24 @@ class Row:
     seconds: float = 0.0
 
     def begin(self) -> None:
-        """Start its clock."""
+        """Start the row's clock."""
         self.state = "running"
         self.began = self.began or time.monotonic()
 
     def end(self, state: str, detail: str) -> None:
-        """Stop its clock."""
+        """Stop the row's clock and set its last state."""
         self.tick()
         self.state, self.detail, self.began = state, detail, None
 
     def tick(self) -> None:
-        """Bring its time up to date."""
+        """Update the row's time."""
         if self.began is not None:
             self.seconds = time.monotonic() - self.began
 
 
 @dataclass
 class Board:
-    """The rows, drawn in place on a terminal and as a line a change elsewhere."""
+    """The rows of the demo: redrawn in place on a terminal, one printed line for each change elsewhere."""
 
     console: Console
     rows: dict[str, Row] = field(default_factory=dict)
@@ -75,12 +77,12 @@ class Board:
             self._live.stop()
 
     def add(self, title: str, total: int = 1) -> Row:
-        """A new row at the bottom."""
+        """Add a row at the bottom and return it."""
         self.rows[title] = Row(title, total)
         return self.rows[title]
 
     def refresh(self) -> None:
-        """Where output is no terminal, print the rows that have changed."""
+        """Print the rows that have changed; does nothing on a terminal, where the board redraws itself."""
         if self._live is not None:
             return
         for row in self.rows.values():
@@ -101,7 +103,7 @@ class Board:
 
 
 def count_states(tasks: Iterable[dict[str, object]]) -> str:
-    """Tasks by name and state, in order: ``land success, search 2 running``."""
+    """Count tasks by name and state, in order of appearance: ``land success, search 2 running``."""
     counted: Counter[tuple[str, str]] = Counter()
     for task in tasks:
         counted[str(task["task_id"]), str(task["state"] or "waiting")] += 1

@@ -1,4 +1,4 @@
-"""Read ``KEY=VALUE`` files and fill in ``${NAME}``."""
+"""A parser of ``KEY=VALUE`` files that fills in ``${NAME}``."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 def parse_env(text: str, source: str, values: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The settings in ``text``; ``${NAME}`` is taken from ``values`` (none: left as it is).
+    """Parse the settings in ``text`` and fill in ``${NAME}`` from ``values``.
 
-    The subset that Docker's env files, ``docker compose`` and this project agree on: no quotes, no
-    ``export``, no line continuation, ``#`` comments on lines of their own.
+    Accepts the syntax that Docker's env files, ``docker compose`` and this project share: no quotes, no ``export``,
+    no line continuation, ``#`` comments only on their own lines. Without ``values`` references stay as they are.
 
     Raises:
-        SettingsError: lines that are not settings and names nobody defined, all of them.
+        SettingsError: names all lines that are not ``KEY=VALUE`` and all references to undefined names.
     """
     found: dict[str, str] = {}
     faults: list[str] = []

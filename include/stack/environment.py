@@ -1,4 +1,4 @@
-"""The environment that every process of the embedded stack runs in."""
+"""The environment variables of every process of the embedded stack."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from include.core.settings import REPOSITORY
+from include.core.repository import REPOSITORY
 from include.stack.envfile import parse_env
 from include.stack.layout import Layout
 from include.stack.secrets import FOR_PEOPLE
 
 SETTINGS_FILE = REPOSITORY / "docker" / "airflow.env"
 
-# what a shell happens to export for another Airflow or MLflow must not leak into this one
+# variables that a shell exports for another Airflow or MLflow must not reach this stack
 _OWNED = ("AIRFLOW", "_AIRFLOW", "MLFLOW_", "FEAST_", "GX_", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
 
 
 def task_capacity(cores: int) -> tuple[int, int]:
-    """Task slots and threads of each on ``cores`` cores: two slots a core, at most 16, cores shared out."""
+    """Return the number of task slots (two a core, at most 16) and of threads for each task."""
     slots = min(max(2 * cores, 2), 16)
     return slots, max(2 * cores // slots, 1)
 
@@ -31,10 +31,13 @@ def service_environ(
     environ: Mapping[str, str] | None = None,
     settings_file: Path = SETTINGS_FILE,
 ) -> dict[str, str]:
-    """Everything a service or a CLI call of this stack needs, secrets included.
+    """Build the environment of a service or of a command line call, secrets included.
 
-    Later wins: the shell without other installations' settings, ``docker/airflow.env``, ``LIFECYCLE_*``
-    of the shell, ``overrides.env`` in the state folder.
+    Later sources win: the shell without the settings of other installations, ``docker/airflow.env``,
+    ``LIFECYCLE_*`` of the shell, ``overrides.env`` in the state folder.
+
+    Raises:
+        SettingsError: a settings file has lines that are not settings, or refers to an undefined name.
     """
     shell = dict(os.environ if environ is None else environ)
     given = {name: value for name, value in shell.items() if name.startswith("LIFECYCLE_")}
@@ -64,13 +67,13 @@ def service_environ(
     result = inherited | settings | values | kept | overrides
     for name in FOR_PEOPLE:
         result.pop(name, None)
-    # `airflow` and `mlflow` of this very environment come first, whatever the shell has activated
+    # find `airflow` and `mlflow` of this virtual environment first, whichever one the shell has activated
     result["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), shell.get("PATH", os.defpath)])
     return result
 
 
 def code_version() -> str:
-    """The checked-out commit, with ``-dirty`` when tracked files differ from it, or ``unknown``."""
+    """Return the checked-out commit, with ``-dirty`` when tracked files differ from it, or ``unknown``."""
     try:
         described = subprocess.run(
             ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],

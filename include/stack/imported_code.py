@@ -1,4 +1,4 @@
-"""Code that a parent process has imported for its children, unless it was edited since."""
+"""Modules that a parent process imports for its children, dropped in a child when their files were edited."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from types import ModuleType
 
 
 class ImportedPackage:
-    """The modules of a package that this process has imported, with when each file was last written.
+    """The modules of a package that this process has imported, with the modification time of each file.
 
-    A process forked later starts with these modules. If one of their files has been edited or removed by then,
-    all of them are dropped in the child, which imports what it needs as it is now; half of them would be of
-    neither state.
+    A process that is forked later starts with these modules. If one of the files was edited or removed in the
+    meantime, the child drops all of them and imports today's code. Dropping only the edited ones would mix old and
+    new code.
     """
 
     def __init__(self, name: str) -> None:
@@ -21,11 +21,11 @@ class ImportedPackage:
         self._written = {file: _written(file) for module in self._modules().values() if (file := module.__file__)}
 
     def drop_if_edited_in_children(self) -> None:
-        """Look at the files again in every process forked from this one and from its children."""
+        """Check the files again in every process forked from this one and from its children."""
         os.register_at_fork(after_in_child=self.drop_if_edited)
 
     def drop_if_edited(self) -> None:
-        """Forget the modules if a file of theirs is not what was imported."""
+        """Drop all modules of the package if one of their files has changed since the import."""
         if any(_written(file) != written for file, written in self._written.items()):
             for name in self._modules():
                 del sys.modules[name]

@@ -1,4 +1,4 @@
-"""Where the embedded stack keeps its state and on which ports it listens."""
+"""The folders and ports of one embedded stack."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from include.core.errors import SettingsError
-from include.core.settings import REPOSITORY
+from include.core.repository import REPOSITORY
 from include.stack.envfile import parse_env
 
-# sun_path holds 108 bytes with its terminating zero
+# the kernel's sun_path holds 108 bytes, one of them the terminating zero
 SOCKET_PATH_LIMIT = 107
 SOCKET_NAME = ".s.PGSQL.5432"
 _AIRFLOW_PORT, _MLFLOW_PORT, _BIND = "LIFECYCLE_AIRFLOW_PORT", "LIFECYCLE_MLFLOW_PORT", "LIFECYCLE_BIND"
@@ -25,11 +25,11 @@ class Layout:
     """Folders and ports of one stack.
 
     Attributes:
-        home: folder of everything that outlives a process; deleting it resets the stack.
+        home: folder of all state; deleting it resets the stack.
         airflow_port: port of Airflow's UI and API.
         mlflow_port: port of MLflow's UI and API.
         bind: address that the servers listen on.
-        host: address at which this machine's processes reach them.
+        host: address at which processes of this machine reach the servers.
     """
 
     home: Path
@@ -40,12 +40,12 @@ class Layout:
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] | None = None) -> Layout:
-        """Read ``LIFECYCLE_HOME``, ``LIFECYCLE_AIRFLOW_PORT``, ``LIFECYCLE_MLFLOW_PORT``, ``LIFECYCLE_BIND``.
+        """Read ``LIFECYCLE_HOME``, ``LIFECYCLE_AIRFLOW_PORT``, ``LIFECYCLE_MLFLOW_PORT`` and ``LIFECYCLE_BIND``.
 
-        What is not given is as it was when the stack of that home was last started, else the default.
+        A variable that is not set takes the value of the last start of the stack in that home, else its default.
 
         Raises:
-            SettingsError: a port is not a number from 1 to 65535, or both are the same.
+            SettingsError: a port is not a number from 1 to 65535, or both ports are the same.
         """
         values = os.environ if environ is None else environ
         home = Path(values.get("LIFECYCLE_HOME") or REPOSITORY / "var").expanduser().resolve()
@@ -59,29 +59,32 @@ class Layout:
         return cls(home, airflow_port, mlflow_port, bind, host)
 
     def remember(self) -> None:
-        """Keep ports and address for later commands on this home that are given none."""
+        """Write ports and address into ``home``, for later commands that are called without them."""
         kept = {_AIRFLOW_PORT: self.airflow_port, _MLFLOW_PORT: self.mlflow_port, _BIND: self.bind}
         lines = [f"{name}={value}\n" for name, value in kept.items()]
         (self.home / _ADDRESSES).write_text("".join(lines), encoding="utf-8")
 
     @property
     def logs(self) -> Path:
-        """Folder of the services' own logs; task logs are below it in ``tasks/``."""
+        """Return the folder of the services' own logs; task logs lie below it in ``tasks/``."""
         return self.home / "logs"
 
     @property
     def run(self) -> Path:
-        """Folder of the files that say which processes are ours."""
+        """Return the folder of the files that record the stack's processes."""
         return self.home / "run"
 
     @property
     def postgres(self) -> Path:
-        """PostgreSQL's data folder."""
+        """Return PostgreSQL's data folder."""
         return self.home / "postgres"
 
     @property
     def socket_folder(self) -> Path:
-        """Folder of PostgreSQL's socket: in ``home``, or a short private one where that path is too long."""
+        """Return the folder of PostgreSQL's socket: in ``home``, or a short one in the temporary folder.
+
+        The path of a Unix socket is limited to 107 bytes.
+        """
         folder = self.home / "socket"
         if len(os.fsencode(folder / SOCKET_NAME)) <= SOCKET_PATH_LIMIT:
             return folder
@@ -90,22 +93,22 @@ class Layout:
 
     @property
     def secrets_file(self) -> Path:
-        """File of the generated secrets, readable by its owner only."""
+        """Return the file of the generated secrets, which only its owner can read."""
         return self.home / "secrets.env"
 
     @property
     def overrides_file(self) -> Path:
-        """Optional file of settings that win over ``docker/airflow.env``."""
+        """Return the optional file of settings that win over ``docker/airflow.env``."""
         return self.home / "overrides.env"
 
     @property
     def airflow_url(self) -> str:
-        """Address of Airflow's UI and API."""
+        """Return the address of Airflow's UI and API."""
         return f"http://{self.host}:{self.airflow_port}"
 
     @property
     def mlflow_url(self) -> str:
-        """Address of MLflow's UI and API."""
+        """Return the address of MLflow's UI and API."""
         return f"http://{self.host}:{self.mlflow_port}"
 
 

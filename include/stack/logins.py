@@ -1,4 +1,4 @@
-"""Show the generated logins to the person at the terminal."""
+"""The table of generated logins, printed on the terminal."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from rich.console import Console
 from rich.table import Table
 
 from include.stack.layout import Layout
-from include.stack.secrets import load_or_create
+from include.stack.secrets import load_or_create_secrets
 
 
 def print_logins(layout: Layout, console: Console) -> None:
-    """Print the logins of Airflow and MLflow, and where they are kept."""
-    known, _ = load_or_create(layout.secrets_file)
+    """Print the logins of Airflow and MLflow, and the file that holds them."""
+    known, _ = load_or_create_secrets(layout.secrets_file)
     table = Table("where", "user", "password", title="logins", title_justify="left")
     table.add_row(f"Airflow {layout.airflow_url}", "admin", known["LIFECYCLE_ADMIN_PASSWORD"])
     table.add_row("", "viewer (looks only)", known["LIFECYCLE_VIEWER_PASSWORD"])

@@ -1,4 +1,4 @@
-"""The settings of MLflow's login, which its server reads from a file only."""
+"""The settings file of MLflow's login; MLflow's server reads these settings from nowhere else."""
 
 from __future__ import annotations
 
@@ -10,21 +10,20 @@ from include.stack.secrets import write_private
 
 
 def write_login_settings(path: Path, environ: Mapping[str, str]) -> dict[str, str]:
-    """Write ``path`` for the users' database beside the tracking database.
+    """Write the login settings to ``path``; users live in a database beside the tracking database.
 
     Returns:
-        What the server needs in its environment besides: where the file is, and the first password of
-        its ``admin``.
+        Variables that the server also needs: the path of the file and the first password of its ``admin``.
     """
     address = urlsplit(environ["MLFLOW_BACKEND_STORE_URI"])
     users = urlunsplit(address._replace(path="/mlflow_auth"))
     lines = (
         "[mlflow]",
         "default_permission = READ",
-        # configparser takes a single % for the beginning of a reference
+        # configparser reads a single % as the start of a reference
         f"database_uri = {users}".replace("%", "%%"),
         f"admin_username = {environ['MLFLOW_TRACKING_USERNAME']}",
-        # without it the password is hashed some 600,000 times for each of a task's calls
+        # without the cache the server hashes the password about 600,000 times for each call of a task
         "auth_cache_ttl_seconds = 60",
     )
     write_private(path, "\n".join(lines) + "\n")

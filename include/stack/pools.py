@@ -1,4 +1,4 @@
-"""Airflow pools that bound what this machine's hardware can do at once."""
+"""The Airflow pool that bounds how many search workers this machine runs at once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from include.stack.layout import Layout
 
 
 def gpu_count() -> int:
-    """GPUs that the driver reports; 0 without a driver."""
+    """Return the number of GPUs that the driver reports; 0 without a driver."""
     try:
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):
@@ -19,11 +19,11 @@ def gpu_count() -> int:
 
 
 def ensure_pools(layout: Layout) -> dict[str, int]:
-    """Create the pools that are missing; one whose size somebody has changed stays as it is.
+    """Create the pool ``gpu`` if it is missing; an existing pool keeps its size, which a user may have changed.
 
     Returns:
-        Slots by pool, as wanted: ``gpu`` holds one slot a GPU, or, without any, one a CPU core, so that
-        the same DAG searches on both.
+        Slots by pool: one slot a GPU, or one a CPU core on a machine without GPU, so that the same DAG searches on
+        both.
     """
     gpus = gpu_count()
     slots = gpus or len(os.sched_getaffinity(0))

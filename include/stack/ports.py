@@ -1,4 +1,4 @@
-"""Tell that a port is taken before anything starts."""
+"""The check for taken ports that runs before anything starts."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ def require_free(wanted: dict[str, int], bind: str) -> None:
 
     Args:
         wanted: port by the name of the setting that changes it.
-        bind: address that will be listened on.
+        bind: address that the servers will listen on.
 
     Raises:
-        SettingsError: names each taken port, who holds it where that can be told, and the remedy.
+        SettingsError: names each taken port, the process that holds it (where it is visible) and the remedy.
     """
     faults = []
     for setting, port in wanted.items():
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            # as the servers do: a port whose last connections are still winding down is free
+            # the servers set this option too: a port whose connections are only in TIME_WAIT is free
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((bind, port))

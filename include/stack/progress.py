@@ -1,4 +1,4 @@
-"""Show what each part of the stack does while one waits."""
+"""The progress line of `make up` and `make down`: each part of the stack with its state."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SETTLED = {"healthy": "green", "stopped": "green", "current": "green"}
 
 
 class PartsProgress:
-    """A line that names each part and its state; plain lines, one a change, where output is no terminal."""
+    """One line that names each part and its state; where output is no terminal, one plain line for each change."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -33,7 +33,7 @@ class PartsProgress:
             self._live.stop()
 
     def report(self, part: str, doing: str) -> None:
-        """Note that ``part`` is ``doing`` something now."""
+        """Show that ``part`` is now in the state ``doing``, for example ``starting``."""
         self._parts[part] = doing
         if not self._console.is_terminal:
             seconds = time.monotonic() - self._began

@@ -1,4 +1,4 @@
-"""The stack's secrets: generated once, kept in one file that only its owner can read."""
+"""The stack's secrets: generated once, stored in one file that only its owner can read."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _GENERATORS: dict[str, Callable[[], str]] = {
     "LIFECYCLE_VIEWER_PASSWORD": lambda: secrets.token_urlsafe(15),
 }
 
-# tasks inherit the services' environment and have no business logging in to Airflow as a person
+# tasks inherit the services' environment, and must not be able to log in to Airflow as a user
 FOR_PEOPLE = frozenset({"LIFECYCLE_ADMIN_PASSWORD", "LIFECYCLE_VIEWER_PASSWORD"})
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write ``text`` so that no moment exists at which another user could read it."""
+    """Replace the file with ``text``; at no moment can another user read it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{os.getpid()}")
     draft.unlink(missing_ok=True)
@@ -45,15 +45,15 @@ def write_private(path: Path, text: str) -> None:
     draft.replace(path)
 
 
-def generate() -> dict[str, str]:
-    """A fresh set of every secret."""
+def generate_secrets() -> dict[str, str]:
+    """Generate a fresh value of every secret."""
     return {name: make() for name, make in _GENERATORS.items()}
 
 
-def load_or_create(path: Path) -> tuple[dict[str, str], bool]:
-    """The secrets in ``path`` and whether this call created the file.
+def load_or_create_secrets(path: Path) -> tuple[dict[str, str], bool]:
+    """Return the secrets in ``path``, and true if this call created the file.
 
-    A secret that an older file lacks is added; one that exists is never changed.
+    Adds secrets that an older file lacks, and never changes one that exists.
 
     Raises:
         SettingsError: the file can be read by other users.
@@ -64,7 +64,7 @@ def load_or_create(path: Path) -> tuple[dict[str, str], bool]:
         if path.stat().st_mode & 0o077:
             raise SettingsError(f"{path} can be read by other users; run: chmod 600 {path}")
         known = parse_env(path.read_text(encoding="utf-8"), str(path))
-    missing = {name: value for name, value in generate().items() if name not in known}
+    missing = {name: value for name, value in generate_secrets().items() if name not in known}
     if missing:
         known |= missing
         lines = ["# Generated once. Deleting it makes stored connections unreadable and logs everyone out."]
@@ -73,7 +73,7 @@ def load_or_create(path: Path) -> tuple[dict[str, str], bool]:
 
 
 def write_airflow_passwords(path: Path, known: Mapping[str, str]) -> None:
-    """Hand Airflow's simple auth manager the passwords of ``admin`` and ``viewer``."""
+    """Write the passwords of ``admin`` and ``viewer`` where Airflow's simple auth manager reads them."""
     passwords = {
         "admin": known["LIFECYCLE_ADMIN_PASSWORD"],
         "viewer": known["LIFECYCLE_VIEWER_PASSWORD"],

@@ -1,4 +1,4 @@
-"""Which processes the stack consists of, and how one tells that each works."""
+"""The long-running services of the stack beside PostgreSQL: command, log and health check of each."""
 
 from __future__ import annotations
 
@@ -12,34 +12,40 @@ import httpx
 
 from include.stack.launch import LAUNCH
 from include.stack.layout import Layout
-from include.stack.processes import Service
+from include.stack.processes import Daemon
 
-# how often a component that is healthy may be asked again
+# a health page that needs longer counts as no answer; the caller asks again
 _PROBE_TIMEOUT_S = 2.0
 _WARM_SCHEDULER = (sys.executable, "-m", "include.stack.warm_scheduler")
-# latest heartbeat by component, as seconds since the epoch
+# latest heartbeat by Airflow's name of a component, in seconds since the epoch
 Heartbeats = Mapping[str, float]
 
 
 @dataclass(frozen=True)
-class Component:
-    """One long-running process.
+class Service:
+    """One long-running service.
 
     Attributes:
-        service: its process record and log.
-        command: what is executed.
-        needs_schema: it reads Airflow's database, so it starts after the migration.
-        answers: whether it works, given Airflow's heartbeats and the start of its own process.
+        daemon: the background process with its record and log.
+        command: command line of the process.
+        needs_schema: true if the service reads Airflow's database, so that it starts after the migration.
+        answers: health check; takes Airflow's heartbeats and the start of the service's process, in seconds since
+            the epoch.
     """
 
-    service: Service
+    daemon: Daemon
     command: tuple[str, ...]
     needs_schema: bool
     answers: Callable[[Heartbeats, float], bool]
 
+    @property
+    def name(self) -> str:
+        """Return the name shown to users."""
+        return self.daemon.name
 
-def components(layout: Layout) -> list[Component]:
-    """The five processes besides PostgreSQL, in the order in which they are shown."""
+
+def services_of(layout: Layout) -> list[Service]:
+    """List the five services beside PostgreSQL, in the order of `make status`."""
     # --skip-serve-logs: the API server reads task logs from the shared folder; the log servers of
     # scheduler and triggerer would listen on every interface
     return [
@@ -51,31 +57,31 @@ def components(layout: Layout) -> list[Component]:
     ]
 
 
-def _service(layout: Layout, name: str) -> Service:
-    return Service(name, layout.run, layout.logs / f"{name}.log")
+def _daemon(layout: Layout, name: str) -> Daemon:
+    return Daemon(name, layout.run, layout.logs / f"{name}.log")
 
 
-def _mlflow(layout: Layout) -> Component:
+def _mlflow(layout: Layout) -> Service:
     hosts = sorted({"localhost", "127.0.0.1", layout.host})
     command = (
         *(*LAUNCH, "mlflow", "server", "--app-name", "basic-auth", "--workers", "1"),
         *("--host", layout.bind, "--port", str(layout.mlflow_port), "--serve-artifacts"),
         *("--allowed-hosts", ",".join(f"{host}:{layout.mlflow_port}" for host in hosts)),
     )
-    return Component(_service(layout, "mlflow"), command, False, _page(f"{layout.mlflow_url}/health"))
+    return Service(_daemon(layout, "mlflow"), command, False, _page_answers(f"{layout.mlflow_url}/health"))
 
 
-def _airflow(layout: Layout, name: str, heartbeat: str, *options: str) -> Component:
+def _airflow(layout: Layout, name: str, heartbeat: str, *options: str) -> Service:
     def answers(heartbeats: Heartbeats, started: float) -> bool:
-        # a heartbeat from before this process began is its predecessor's
+        # an older heartbeat comes from the process that ran before this one
         return heartbeats.get(heartbeat, 0.0) > started
 
     program = _WARM_SCHEDULER if name == "scheduler" else (*LAUNCH, "airflow", name)
     command = (*program, *options)
-    return Component(_service(layout, name), command, True, answers)
+    return Service(_daemon(layout, name), command, True, answers)
 
 
-def _page(url: str) -> Callable[[Heartbeats, float], bool]:
+def _page_answers(url: str) -> Callable[[Heartbeats, float], bool]:
     def answers(_: Heartbeats, __: float) -> bool:
         try:
             return httpx.get(url, timeout=_PROBE_TIMEOUT_S, trust_env=False).status_code == 200
@@ -86,9 +92,9 @@ def _page(url: str) -> Callable[[Heartbeats, float], bool]:
 
 
 def heartbeats(layout: Layout) -> Heartbeats:
-    """When each Airflow component last reported, by Airflow's own account; empty while nobody answers.
+    """Ask Airflow's API server for the last heartbeat of each component; empty while the server does not answer.
 
-    ``metadatabase`` is the database as the API server sees it, at the time of the call.
+    ``metadatabase`` is the database as the API server sees it, with the time of this call.
     """
     url = f"{layout.airflow_url}/api/v2/monitor/health"
     try:

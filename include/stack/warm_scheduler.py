@@ -1,7 +1,7 @@
-"""Run ``airflow scheduler`` with its warm parent started at once.
+"""A start of ``airflow scheduler`` that also starts the parent of its tasks.
 
-Airflow starts the forkserver when the first task is due, and that task then waits for the libraries to be
-imported. Started here, the import goes on while the scheduler itself comes up.
+Airflow starts the forkserver when the first task is due, and that task waits until the libraries are imported. Here
+the import runs while the scheduler itself starts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from include.stack.launch import launch
 
 
 def main() -> None:
-    """Start the forkserver as Airflow's settings have it, then become ``airflow scheduler``."""
+    """Start the forkserver with the modules that Airflow's settings name, then run ``airflow scheduler``."""
     preload = os.environ.get("AIRFLOW__SCHEDULER__MP_FORKSERVER_PRELOAD", "")
     if os.environ.get("AIRFLOW__SCHEDULER__MP_START_METHOD") == "forkserver" and preload:
         multiprocessing.set_start_method("forkserver")

@@ -105,12 +105,14 @@ class Workspace:
 
     def report_folder(self, kind: str, attempt: Attempt) -> Path:
         """The folder of one run's reports of one kind (``data_docs``, ``drift``, ``model_cards``)."""
-        return (
-            Path(self.settings.reports_root)
-            / kind
-            / self.case.name
-            / f"{attempt.dag_id}.{_folder_name(attempt.run_id)}"
-        )
+        return self._folder(self.settings.reports_root, kind, attempt)
+
+    def work_folder(self, kind: str, attempt: Attempt) -> Path:
+        """Return the folder of one DAG run's intermediate files of one kind (``fits``)."""
+        return self._folder(self.settings.work_root, kind, attempt)
+
+    def _folder(self, root: str, kind: str, attempt: Attempt) -> Path:
+        return Path(root) / kind / self.case.name / f"{attempt.dag_id}.{_folder_name(attempt.run_id)}"
 
     # ---- which partitions ---------------------------------------------------------------------
 

@@ -8,58 +8,19 @@ that were chosen on the other half of the days, and kept only if it beats the be
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from include.training.data import Encoding, Floats, Matrix
-from include.training.judging.bootstrap import Difference, paired_difference
+from include.training.data import Floats
+from include.training.interval import Difference
+from include.training.judging.bootstrap import paired_difference
 from include.training.judging.metrics import Metric
-from include.training.model import LoadedModel, load_model, save_model
 
-BLEND = "blend"
-_WEIGHTS = "weights.json"
 _ROUNDS = 20
 _BLOCKS = 4
-
-
-@dataclass(frozen=True)
-class Blend:
-    """Models of the same features; ``weights`` add up to 1."""
-
-    members: tuple[LoadedModel, ...]
-    weights: tuple[float, ...]
-
-    def predict(self, x: Matrix, threads: int = 1) -> Floats:
-        """The weighted mean of the members' predictions, shape (rows,)."""
-        out = np.zeros(len(x))
-        for member, weight in zip(self.members, self.weights, strict=True):
-            out += weight * member.predict_encoded(x, threads)
-        return out
-
-    def importance(self) -> Floats:
-        """The weighted mean of the members' shares of importance."""
-        shares = []
-        for member, weight in zip(self.members, self.weights, strict=True):
-            own = member.model.importance()
-            shares.append(weight * own / (own.sum() or 1.0))
-        return np.asarray(np.sum(shares, axis=0), dtype=np.float64)
-
-    def save(self, folder: Path) -> None:
-        """Write each member as the model directory it would be alone, and the weights."""
-        for i, member in enumerate(self.members):
-            save_model(member, folder / f"member-{i}")
-        (folder / _WEIGHTS).write_text(json.dumps(self.weights))
-
-
-def load_blend(folder: Path, encoding: Encoding) -> Blend:
-    """Read what :meth:`Blend.save` wrote."""
-    weights = tuple(float(weight) for weight in json.loads((folder / _WEIGHTS).read_text()))
-    return Blend(tuple(load_model(folder / f"member-{i}") for i in range(len(weights))), weights)
 
 
 @dataclass(frozen=True)

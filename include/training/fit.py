@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from include.core.errors import TrainingError
 from include.spec.training import ModelSettings
-from include.training.blend import BLEND, Blend, choose
+from include.training.blend import choose
 from include.training.calibration import Isotonic
 from include.training.data import Floats, Windows, split
 from include.training.families import family
@@ -22,10 +22,20 @@ from include.training.families.base import Fitting, Model
 from include.training.imbalance import corrected, treat
 from include.training.judging.evidence import Evidence, evaluate
 from include.training.judging.metrics import metric
-from include.training.model import EVIDENCE, LoadedModel, Manifest, TrainingSetRecord, digest, load_model, save_model
-from include.training.study.kept import KeptTrials
-from include.training.study.shared import treated_rows
-from include.training.study.study import BestTrial, best_trials, study_progress
+from include.training.model import (
+    BLEND,
+    EVIDENCE,
+    Blend,
+    LoadedModel,
+    Manifest,
+    TrainingSetRecord,
+    digest,
+    load_model,
+    save_model,
+)
+from include.training.study.kept_trials import KeptTrials
+from include.training.study.prepared import treated_rows
+from include.training.study.results import BestTrial, best_trials, study_progress
 from include.training.training_set import TrainingSet
 
 _LIBRARIES = ("lightgbm", "scikit-learn", "optuna", "numpy", "pyarrow")

@@ -10,11 +10,13 @@ reference.*        what monitoring compares later days with, written by the call
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -26,13 +28,14 @@ from include.training.data import Encoding, Feature, Floats, Matrix
 from include.training.families import family
 from include.training.families.base import Model
 from include.training.imbalance import corrected
-from include.training.judging.bootstrap import Difference
+from include.training.interval import Difference
 
 MANIFEST = "manifest.json"
 EVIDENCE = "evidence.json"
 _CALIBRATION = "calibration.json"
+BLEND = "blend"
 _MODEL = "model"
-_BLEND = "blend"
+_WEIGHTS = "weights.json"
 
 
 class TrainingSetRecord(BaseModel):
@@ -146,6 +149,35 @@ class LoadedModel:
                 raise SourceError(f"{label}: feature {feature.name} was a category in training, here it is {kind}")
 
 
+@dataclass(frozen=True)
+class Blend:
+    """Models of the same features; ``weights`` add up to 1."""
+
+    members: tuple[LoadedModel, ...]
+    weights: tuple[float, ...]
+
+    def predict(self, x: Matrix, threads: int = 1) -> Floats:
+        """The weighted mean of the members' predictions, shape (rows,)."""
+        out = np.zeros(len(x))
+        for member, weight in zip(self.members, self.weights, strict=True):
+            out += weight * member.predict_encoded(x, threads)
+        return out
+
+    def importance(self) -> Floats:
+        """The weighted mean of the members' shares of importance."""
+        shares = []
+        for member, weight in zip(self.members, self.weights, strict=True):
+            own = member.model.importance()
+            shares.append(weight * own / (own.sum() or 1.0))
+        return np.asarray(np.sum(shares, axis=0), dtype=np.float64)
+
+    def save(self, folder: Path) -> None:
+        """Write each member as the model directory it would be alone, and the weights."""
+        for i, member in enumerate(self.members):
+            save_model(member, folder / f"member-{i}")
+        (folder / _WEIGHTS).write_text(json.dumps(self.weights))
+
+
 def save_model(model: LoadedModel, folder: Path) -> None:
     """Write manifest, model and calibration into ``folder``, which must not hold a model yet."""
     if (folder / MANIFEST).exists():
@@ -173,15 +205,14 @@ def load_model(folder: Path | str, expected_digest: str | None = None) -> Loaded
         verify(folder, expected_digest)
     manifest = _read_manifest(folder)
     calibrator = Isotonic.load(folder / _CALIBRATION) if manifest.calibration != "none" else None
-    load = _load_blend if manifest.family == _BLEND else family(manifest.family).load
+    load = load_blend if manifest.family == BLEND else family(manifest.family).load
     return LoadedModel(manifest, load(folder / _MODEL, Encoding(manifest.features)), calibrator)
 
 
-def _load_blend(folder: Path, encoding: Encoding) -> Model:
-    # a blend is made of model directories, so its module imports this one
-    from include.training.blend import load_blend
-
-    return load_blend(folder, encoding)
+def load_blend(folder: Path, encoding: Encoding) -> Blend:
+    """Read what :meth:`Blend.save` wrote."""
+    weights = tuple(float(weight) for weight in json.loads((folder / _WEIGHTS).read_text()))
+    return Blend(tuple(load_model(folder / f"member-{i}") for i in range(len(weights))), weights)
 
 
 def _read_manifest(folder: Path) -> Manifest:
@@ -192,7 +223,7 @@ def _read_manifest(folder: Path) -> Manifest:
         manifest = Manifest.model_validate_json(path.read_text())
     except ValidationError as error:
         raise TrainingError(f"{path} is not a manifest of this version: {error}") from error
-    if manifest.family not in {_BLEND, *FAMILIES}:
+    if manifest.family not in {BLEND, *FAMILIES}:
         raise TrainingError(f'{path}: family "{manifest.family}" unknown{nearest(manifest.family, FAMILIES)}')
     return manifest
 

@@ -1,7 +1,7 @@
-"""Benchmarks: what a stage costs beside the limit of the same work, measured in the same minute.
+"""Benchmarks: the cost of each step beside a reference for the same work, measured in the same minute.
 
-A benchmark is one module. Its ``rows(scale)`` says what is measured: a subject (our code as tasks call it)
-beside its references (the bare engine, or the tool that one would use instead), each a function that sets the
-work up and returns it. ``python -m tests.benchmarks`` runs each of them in a process of its own, in turns.
-A ratio is a statement about one machine on one day; nothing here ever fails a build.
+A benchmark is one module. Its ``rows(scale)`` lists the measurements: a subject (our code as tasks call it) beside its
+references (the bare engine, or the tool that a team would use otherwise). Each is a function that sets the work up and
+returns it. ``python -m tests.benchmarks`` measures each in a process of its own, in turns. A ratio is a statement about
+one machine on one day, so no benchmark ever fails a build.
 """

@@ -1,4 +1,7 @@
-"""``python -m tests.benchmarks [names] [--scale tiny|small|full] [--minutes 30]``: measure, compare, write."""
+"""The command line of the benchmarks: measure, compare, write the results.
+
+``python -m tests.benchmarks [names] [--scale tiny|small|full] [--minutes 30]``
+"""
 
 from __future__ import annotations
 
@@ -26,16 +29,17 @@ NAMES = (
     "join", "audit", "transform", "publish", "materialize", "sweep", "score", "drift", "parse", "torch_rows", "start",
     "chain", "backfill",
 )  # fmt: skip
-# what takes longer than so many seconds is measured so many times, not five
+# a call that takes longer than this many seconds is measured this many times, not five
 _LONG = ((5.0, 1), (3.0, 3))
 
 
 def main() -> None:
+    """Parse the command line, measure, and stop every stack that the benchmarks started."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="name", help=f"which: {', '.join(NAMES)}; all when left out")
+    parser.add_argument("names", nargs="*", metavar="name", help=f"one or more of {', '.join(NAMES)}; default: all")
     parser.add_argument("--scale", choices=("tiny", "small", "full"), default=os.environ.get("BENCH_SCALE") or "full")
     parser.add_argument("--repeat", type=int, default=5, metavar="N", help="runs of each call (%(default)s)")
-    limit = f"name and leave out what would not end within N minutes ({MINUTES:.0f} for all in full, else no limit)"
+    limit = f"skip and name benchmarks that would not end within N minutes ({MINUTES:.0f} for all in full, else none)"
     parser.add_argument("--minutes", type=float, metavar="N", help=limit)
     parser.add_argument("--rows", metavar="TEXT", help="only rows whose name contains it; nothing is written")
     asked = parser.parse_args()
@@ -44,9 +48,9 @@ def main() -> None:
     unknown = sorted(set(names) - set(NAMES))
     if unknown:
         parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(NAMES)}")
-    # in this order: those that need a stack come last, none is measured beside it by accident
+    # in the order of NAMES: the benchmarks with a stack come last, so that no other is measured beside it
     names = [name for name in NAMES if name in names]
-    # one that is asked to end has its stack stopped too
+    # exit on SIGTERM, so that the stacks are stopped too
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         stacks.stop_all()
@@ -56,7 +60,7 @@ def main() -> None:
 
 
 def measure(names: list[str], asked: argparse.Namespace) -> None:
-    """Measure, show and write what was asked for, as far as time allows."""
+    """Measure the benchmarks ``names`` as far as time allows, print each and write its results."""
     console = Console()
     machine = describe()
     machine["busy"] = machine["load_at_start"] > QUIET_LOAD
@@ -90,7 +94,7 @@ def measure(names: list[str], asked: argparse.Namespace) -> None:
 
 
 def run(name: str, rows: list[Row], repeat: int, console: Console) -> list[Outcome]:
-    """Measure some rows of one benchmark."""
+    """Measure ``rows`` of one benchmark and return their outcomes."""
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     outcomes = []
     with Progress(*columns, console=console, transient=True) as progress:
@@ -100,7 +104,7 @@ def run(name: str, rows: list[Row], repeat: int, console: Console) -> list[Outco
 
 
 def _measure(name: str, row: Row, repeat: int, progress: Progress) -> Outcome:
-    """Every call of a row in turns, so that what disturbs the machine disturbs all of them."""
+    """Measure every call of a row in turns, so that other load on the machine disturbs all of them alike."""
     outcome = Outcome(row)
     processes = {call.label: Measured(name, call) for call in row.calls}
     task = progress.add_task(f"{name}: {row.name}", total=repeat * len(row.calls))
@@ -142,7 +146,7 @@ def _runs(call: Call, outcome: Outcome, repeat: int) -> int:
 
 
 def show(found: dict[str, Any], seconds: float, making: float, console: Console) -> None:
-    """Print what the page says of one benchmark, how long it took, and how much of that was making its data."""
+    """Print the page of one benchmark, its duration, and the part of it that went into making data."""
     console.rule(f"{found['benchmark']}: {seconds:.0f} s, {making:.0f} of them to make data")
     for line in results.tables(found):
         console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -1,8 +1,8 @@
-"""26 expectations over one table of outcomes, as the audit of a staged range checks them.
+"""26 expectations over one table of outcomes, as the audit of a staged span checks them.
 
-Subject: ``include.quality.audit``, data docs included. References: one hand-written DuckDB query that computes
-what the same expectations ask, and Great Expectations on a pandas frame of the same rows. That frame's own
-loading is measured too, because an audit of files begins there.
+Subject: ``include.quality.audit``, data docs included. References: one hand-written DuckDB query that computes the
+same expectations, and Great Expectations on a pandas frame of the same rows. Loading the frame is measured too,
+because an audit of files begins with it.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ MEANS = {"dep_delay": (-10, 60)}
 
 
 def rows(scale: Scale) -> list[Row]:
+    """List one row a table size."""
     sizes = {"tiny": [15_000], "small": [336_776]}.get(scale, [336_776, 5_051_640])
     return [_row(size) for size in sizes]
 
@@ -47,7 +48,7 @@ def _row(size: int) -> Row:
 
 
 def expectations() -> list[tuple[str, dict[str, Any]]]:
-    """Nineteen; every audit adds seven: the key's columns filled, its uniqueness, and two about partitions."""
+    """List nineteen expectations; an audit adds seven: filled key columns, a unique key, two on partitions."""
     listed: list[tuple[str, dict[str, Any]]] = []
     listed += [("expect_column_values_to_not_be_null", {"column": name}) for name in FILLED]
     listed += [
@@ -68,6 +69,7 @@ def expectations() -> list[tuple[str, dict[str, Any]]]:
 
 
 def files(outcomes: str) -> list[str]:
+    """List the Parquet files of the partitions."""
     return sorted(str(path) for path in Path(outcomes).glob("ds=*/*.parquet"))
 
 
@@ -76,7 +78,8 @@ def _keys(staged: list[str]) -> list[str]:
 
 
 def ours(outcomes: str) -> Work:
-    from include.core.settings import REPOSITORY
+    """Set up the audit of this project."""
+    from include.core.repository import REPOSITORY
     from include.quality.audit import AuditPlace, audit
     from include.quality.suites import load_suite
     from include.spec.suite import Suite
@@ -95,12 +98,13 @@ def ours(outcomes: str) -> Work:
         failed = sorted(f"{one.type} {one.subject}" for one in report.failures)
         return {"expectations": report.checked - len(columns), "answer": failed}
 
-    # Great Expectations loads much of itself when it is first used
+    # run once: Great Expectations imports much of itself at its first use
     run()
     return Work(run)
 
 
 def by_hand(outcomes: str) -> Work:
+    """Set up one query that computes the same expectations."""
     import duckdb
     import pyarrow as pa
 
@@ -131,6 +135,7 @@ def by_hand(outcomes: str) -> Work:
 
 
 def on_pandas(outcomes: str) -> Work:
+    """Set up Great Expectations on a pandas frame."""
     os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read at import
     import great_expectations as gx
     import pyarrow as pa
@@ -148,7 +153,7 @@ def on_pandas(outcomes: str) -> Work:
     for kind, kwargs in [*expectations(), *_added(_keys(staged))]:
         suite.add_expectation_configuration(ExpectationConfiguration(type=kind, kwargs=kwargs))
 
-    # it may run once: what a first validation costs beside the work is spent on a few rows
+    # validate a few rows first: the measured run may be the only one, and should not include first-use costs
     few = ds.dataset(staged, format="parquet", partitioning=partitioning).head(1_000)
     batch.get_batch({"dataframe": few.to_pandas()}).validate(suite)
 
@@ -163,7 +168,7 @@ def on_pandas(outcomes: str) -> Work:
 
 
 def _added(keys: list[str]) -> list[tuple[str, dict[str, Any]]]:
-    """What an audit adds by itself."""
+    """List the expectations that every audit adds."""
     return [
         *(("expect_column_values_to_not_be_null", {"column": name}) for name in KEY),
         ("expect_compound_columns_to_be_unique", {"column_list": list(KEY)}),

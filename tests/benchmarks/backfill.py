@@ -1,8 +1,8 @@
 """Thirty days through the whole chain: `airflow backfill`, with this project's settings and with Airflow's own.
 
-The third way is a loop that calls the same functions day after day in one process. Days are used up by each
-way, so each is measured once; the stock settings and the loop on fewer days, compared per day. The loop runs while
-the stack of the first way idles, as in the chain; the stack is started anew for the stock settings.
+The third way is a loop that calls the same functions day after day in one process. Each way uses up its days, so each
+is measured once; the stock settings and the loop use fewer days and are compared per day. The loop runs while the
+stack of the first way is idle, as in the benchmark ``chain``. The stock settings get a freshly started stack.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from tests.benchmarks.cases import Call, Facts, Row, Scale, Target, Work
 
 
 def rows(scale: Scale) -> list[Row]:
+    """List the one row: a backfill beside the loop and the stock settings."""
     case = stacks.use_case(scale)
     days, fewer = (30, 2) if scale == "full" else (4, 2)
     stacks.Prepared(case).make()
@@ -33,6 +34,7 @@ def rows(scale: Scale) -> list[Row]:
 
 
 def through_airflow(case: str, days: int, overrides: str = "") -> Work:
+    """Set up a backfill of the next ``days`` on a stack with ``overrides``."""
     from include.stack.api import AirflowApi
 
     prepared = stacks.Prepared(case)
@@ -54,6 +56,7 @@ def through_airflow(case: str, days: int, overrides: str = "") -> Work:
 
 
 def in_process(case: str, days: int) -> Work:
+    """Set up the loop over the next ``days`` in this process."""
     prepared = stacks.Prepared(case)
     state: dict[str, object] = {}
 
@@ -66,8 +69,8 @@ def in_process(case: str, days: int) -> Work:
         workspace = prepared.workspace()
         total: dict[str, float] = {}
         for key in state["keys"]:  # type: ignore[attr-defined]
-            for stage, seconds in stacks.one_day(workspace, key).items():
-                total[stage] = total.get(stage, 0.0) + seconds
+            for step, seconds in stacks.one_day(workspace, key).items():
+                total[step] = total.get(step, 0.0) + seconds
         return total
 
     return Work(run, before)

@@ -1,4 +1,4 @@
-"""What fits into the time that a run of every benchmark may take."""
+"""The time budget of `make bench`: which benchmarks still fit into it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ ABOUT_S = {
     "join": 183, "audit": 68, "transform": 70, "publish": 34, "materialize": 63, "sweep": 115, "score": 58,
     "drift": 112, "parse": 40, "torch_rows": 33, "start": 150, "chain": 73, "backfill": 355,
 }  # fmt: skip
-"""Estimates: seconds of each at full scale on two quiet cores, the making of its data among them."""
+"""Estimated seconds of each benchmark at full scale on two quiet cores, making its data included."""
 
 
 class Budget:
-    """Says which of the benchmarks to come would still end in time.
+    """The time left for benchmarks, and whether the next one would end within it.
 
     Args:
-        minutes: how long all of them may take; None: as long as it takes.
-        about: seconds that each is expected to take. How much longer or shorter those before it took tells
-            how this machine compares.
+        minutes: time limit of all benchmarks; None for no limit.
+        about: estimated seconds of each benchmark. The budget scales the estimates by the pace of the benchmarks that
+            have ended on this machine.
         now: a clock, in seconds.
     """
 
@@ -32,17 +32,17 @@ class Budget:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since it was made."""
+        """Return the seconds since the start."""
         return self._now() - self._began
 
     def expects(self, name: str) -> float:
-        """Seconds that ``name`` would take at the pace of those before it."""
+        """Estimate the seconds of ``name`` at the pace of the benchmarks before it."""
         return self._about[name] * (self.elapsed / self._expected if self._expected else 1.0)
 
     def allows(self, name: str) -> bool:
-        """Whether ``name`` would end in time."""
+        """Tell whether ``name`` would end in time."""
         return self._limit is None or self.elapsed + self.expects(name) <= self._limit
 
     def ended(self, name: str) -> None:
-        """Count ``name`` among those that were measured."""
+        """Count ``name`` as measured, for the pace."""
         self._expected += self._about[name]

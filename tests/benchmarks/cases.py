@@ -1,4 +1,4 @@
-"""What a benchmark consists of: calls that are measured, rows that compare them, targets they should reach."""
+"""The parts of a benchmark: calls to measure, rows that compare calls, and targets that a row should reach."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 Scale = Literal["tiny", "small", "full"]
 Facts = Mapping[str, Any]
-"""What a measured piece of work says about itself. ``answer`` is compared between the calls of a row."""
+"""Numbers that a measured piece of work reports. ``answer`` is compared between the calls of a row."""
 
 
 @dataclass(frozen=True)
@@ -16,9 +16,9 @@ class Work:
     """One piece of work, set up in the process that will be measured.
 
     Attributes:
-        run: what is measured; it may return facts.
-        before: makes each run start from the same state; not measured.
-        after: more facts, found by looking at what the run has made; not measured.
+        run: the measured function; it may return facts.
+        before: resets the state before each measurement; not measured.
+        after: returns more facts, from the results of ``run``; not measured.
     """
 
     run: Callable[[], Facts | None]
@@ -31,12 +31,12 @@ class Call:
     """A function of the benchmark's module that takes ``arguments`` (plain values) and returns its ``Work``.
 
     Attributes:
-        label: how the table names it.
-        units: how many units of the row's size it works on, when not all: then it is compared per unit.
-        fresh: a new process for each run, where memory is compared; otherwise one process stays for all runs.
-        runs: runs of it; by default fewer the longer it takes.
-        environ: variables of its process.
-        limit_s: seconds after which a run is given up, and so is setting up.
+        label: name in the table.
+        units: number of units that this call works on, if fewer than the row's size; then compared per unit.
+        fresh: true for a new process for each measurement, where memory is compared; else one process for all.
+        runs: number of measurements; by default fewer the longer the call takes.
+        environ: environment variables of the process.
+        limit_s: seconds until a measurement, or the set-up, is given up.
     """
 
     label: str
@@ -51,17 +51,17 @@ class Call:
 
 @dataclass(frozen=True)
 class Target:
-    """What a row should reach.
+    """A goal of a row.
 
     Attributes:
-        measure: ``seconds``, ``cpu`` (seconds of all threads and children), ``memory`` (MB above what was
-            loaded before), ``peak`` (MB of the whole process), or the name of a fact.
-        bound: the ratio, or without ``against`` the value, that should be reached.
+        measure: ``seconds``, ``cpu`` (seconds of all threads and children), ``memory`` (MB above the memory before the
+            call), ``peak`` (MB of the whole process), or the name of a fact.
+        bound: the ratio to reach; without ``against`` the value to reach.
         against: label of a reference of this row, or name of another row (then its subject).
-        faster: ``bound`` is how many times as much the reference needs, and more is better; otherwise
-            it is how many times as much the subject needs, and less is better.
-        per_unit: divide by the units first.
-        text: how the table names it, when the default says too little.
+        faster: true if the ratio is reference to subject and more is better; false if the ratio is subject to
+            reference and less is better.
+        per_unit: true to divide by the units first.
+        text: name in the table, where the default says too little.
     """
 
     measure: str
@@ -77,9 +77,13 @@ class Row:
     """One line of work at one size.
 
     Attributes:
-        name: unique in its benchmark.
-        size, unit: how much work it is.
-        series: rows of one series differ in size only; their growth is shown.
+        name: name in the table, unique in its benchmark.
+        size: amount of work, in units.
+        unit: name of the unit.
+        subject: the call of our code.
+        references: the calls to compare with.
+        targets: the goals of the row.
+        series: name shared by rows that differ in size only; the page shows their growth.
     """
 
     name: str
@@ -92,4 +96,5 @@ class Row:
 
     @property
     def calls(self) -> tuple[Call, ...]:
+        """Return the subject and the references."""
         return (self.subject, *self.references)

@@ -1,7 +1,7 @@
-"""One day from ingest to monitoring: through Airflow, its workers warm, beside the same calls in one process.
+"""One day from ingest to monitoring: through Airflow with warm workers, beside the same calls in one process.
 
-Four DAGs, eighteen tasks. ``in_tasks`` is the time in which at least one of them ran; what lies between is
-Airflow's. The reference's facts say where the time of the calls goes; it runs while the same stack idles.
+Four DAGs, eighteen tasks. ``in_tasks`` is the time in which at least one task ran; the rest of the time is Airflow's.
+The facts of the reference show the time of each step. The reference runs while the same stack is idle.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from tests.benchmarks.cases import Call, Facts, Row, Scale, Target, Work
 
 
 def rows(scale: Scale) -> list[Row]:
+    """List the one row: a day through Airflow beside the calls in one process."""
     given = {"case": stacks.use_case(scale)}
     stacks.Prepared(given["case"]).make()
     calls = Call("the calls in one process", "in_process", given, runs=3)
@@ -21,6 +22,7 @@ def rows(scale: Scale) -> list[Row]:
 
 
 def through_airflow(case: str) -> Work:
+    """Set up one day that is triggered on a running stack."""
     from include.stack.api import AirflowApi
 
     prepared = stacks.Prepared(case)
@@ -29,7 +31,7 @@ def through_airflow(case: str) -> Work:
     def before() -> None:
         if "api" not in state:
             state["api"] = api = AirflowApi.from_layout(prepared.start().layout)
-            # the first day imports what the preload has left out, and is not measured
+            # one unmeasured day first: it imports the modules that the preload leaves out
             stacks.one_day_through_airflow(api, case, prepared.take(1)[0])
         state["key"] = prepared.take(1)[0]
 
@@ -45,6 +47,7 @@ def through_airflow(case: str) -> Work:
 
 
 def in_process(case: str) -> Work:
+    """Set up the same calls in this process."""
     prepared = stacks.Prepared(case)
     state: dict[str, object] = {}
 

@@ -1,6 +1,6 @@
-"""Run as a script: set one call up, then measure it as often as a line arrives on standard input.
+"""The process that sets one call up and measures it each time a line arrives on standard input.
 
-Answers are JSON lines on the file descriptor named last; libraries may print what they like.
+Answers are JSON lines on the file descriptor that the last argument names, so that libraries may print to stdout.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ MB = 1024 * 1024
 
 
 def main(module: str, function: str, arguments: str, answers: str) -> None:
-    # what a call has started is stopped at exit, also when it took too long and is told to end
+    """Set up ``function`` of a benchmark's ``module`` with JSON ``arguments``, and answer on descriptor ``answers``."""
+    # exit on SIGTERM, so that `atexit` stops the processes that a call has started, also after a timeout
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with os.fdopen(int(answers), "w", buffering=1) as out:
         try:
-            # what is imported stays: to look for garbage among it would take a quarter of the time
+            # imported objects stay: collecting garbage among them would take a quarter of the time
             gc.disable()
             work: Work = getattr(import_module(f"tests.benchmarks.{module}"), function)(**json.loads(arguments))
             gc.enable()
@@ -41,7 +42,7 @@ def main(module: str, function: str, arguments: str, answers: str) -> None:
 
 
 def measure(work: Work) -> dict[str, Any]:
-    """One run: wall and CPU seconds, memory before it and at its peak, and its facts."""
+    """Measure one run: wall and CPU seconds, peak memory and growth of memory in MB, and the facts."""
     work.before()
     gc.collect()
     _forget_peak()
@@ -58,13 +59,13 @@ def measure(work: Work) -> dict[str, Any]:
 
 
 def _cpu() -> float:
-    """CPU seconds of this process's threads and of its children that have ended."""
+    """Return the CPU seconds of this process's threads and of its ended children."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time() + children.ru_utime + children.ru_stime
 
 
 def _forget_peak() -> None:
-    # 5: the peak of resident memory begins anew. ru_maxrss cannot: it even begins with that of the parent
+    # writing 5 resets the peak of resident memory; ru_maxrss cannot be reset and starts with the parent's peak
     Path("/proc/self/clear_refs").write_text("5")
 
 

@@ -1,8 +1,8 @@
-"""Data of the benchmarks: the real flights, and the same replicated with new keys and dates.
+"""Data sets of the benchmarks: the real flights, and copies of them with new keys and dates.
 
-Everything is generated into a cache folder when it is first asked for (``var/bench/data``, or ``BENCH_CACHE``)
-and is nowhere committed. Run as a script this module makes one data set: in a process of its own, so that the
-one that starts the measurements stays small.
+Each data set is generated at its first use into a cache folder (``var/bench/data``, or ``BENCH_CACHE``) and is not
+committed. As a script, this module makes one data set in a process of its own, so that the process that starts the
+measurements stays small.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from include.core.settings import REPOSITORY, Settings
+from include.core.repository import REPOSITORY
+from include.core.settings import Settings
 from tests.benchmarks.limits import thread_environ, threads
 
 CACHE = Path(os.environ.get("BENCH_CACHE") or REPOSITORY / "var" / "bench" / "data").resolve()
 
-# share of the rows of each history, the key columns that it is about
+# by history: its share of the rows, its key columns
 HISTORIES = {
     "by_flight": (0.6, ("carrier", "flight")),
     "by_route": (0.3, ("origin", "dest")),
@@ -31,7 +32,7 @@ TEXTS = tuple(f"t{at}" for at in range(6))
 
 
 def made(name: str, *sizes: int) -> Path:
-    """The folder of a data set, generated if it is not there."""
+    """Return the folder of a data set; generate the data set if it is missing."""
     folder = CACHE / "-".join([name, *map(str, sizes)])
     if not folder.exists():
         done = subprocess.run(
@@ -48,10 +49,11 @@ def made(name: str, *sizes: int) -> Path:
 
 
 def settings(home: Path, memory: str = "4GB") -> Settings:
-    """A deployment whose every part lies in ``home``, with as many threads as a measured call may use."""
+    """Return the settings of a deployment that lies in ``home``, with the threads of a measured call."""
     return Settings(
         lake_root=str(home / "lake"),
         reports_root=str(home / "reports"),
+        work_root=str(home / "work"),
         online_store=str(home / "online.db"),
         feast_registry=f"sqlite:///{home / 'registry.db'}",
         optuna_storage="unused",
@@ -63,6 +65,7 @@ def settings(home: Path, memory: str = "4GB") -> Settings:
 
 
 def main(folder: Path, name: str, *sizes: str) -> None:
+    """Generate the data set ``name`` and rename it to ``folder`` when it is complete."""
     from tests.benchmarks import generators
 
     unfinished = folder.with_name(f"{folder.name}.{os.getpid()}")

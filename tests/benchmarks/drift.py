@@ -1,10 +1,10 @@
 """The drift decision on 30 columns (24 numbers, 6 categories), and the report beside it.
 
 Subject: ``include.monitoring.drift.decide``, a window's Parquet against the stored profile. References: numpy
-histograms (one ``bincount`` over equal bins a number, ``value_counts`` a category: what any decision from the full data
-must do at least) and Evidently on the full data, at the sizes it can do. ``same_verdicts`` counts the planted
-cases, moved by 0.02 to 0.28 deviations, that our decision and Evidently judge alike. The report is measured
-with its page's size.
+histograms (one ``bincount`` over equal bins for a number, ``value_counts`` for a category: the least work of any
+decision on the full data) and Evidently on the full data, at the sizes that it can process. ``same_verdicts`` counts
+the planted cases, moved by 0.02 to 0.28 deviations, on which our decision and Evidently agree. The report is measured
+with the size of its page.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ BINS = 500
 
 
 def rows(scale: Scale) -> list[Row]:
+    """List one row a size of the window, the planted cases and the report."""
     sizes = {"tiny": [5_000, 20_000], "small": [10_000, 100_000]}.get(scale, [10_000, 1_000_000, 20_000_000])
     full = {"tiny": 5_000, "small": 10_000}.get(scale, 100_000)
     before = str(data.made("watched", min(REFERENCE_ROWS, full), 0))
@@ -53,6 +54,7 @@ def _row(before: str, size: int, largest: int) -> Row:
 
 
 def ours(reference: str, current: str) -> Work:
+    """Set up the drift decision of this project."""
     decide = _decision(reference, current)
 
     def run() -> Facts:
@@ -62,7 +64,7 @@ def ours(reference: str, current: str) -> Work:
 
 
 def planted(reference: str, current: str) -> Work:
-    """Our verdicts, and beside them how many of the planted ones Evidently shares."""
+    """Set up the decision on the planted cases, and count the verdicts that Evidently shares."""
     decide = _decision(reference, current)
     theirs = _evidently_verdicts(reference, current)
     names = [*NUMBERS[: PLANTED - len(TEXTS)], *TEXTS]
@@ -90,6 +92,7 @@ def _decision(reference: str, current: str) -> Any:
 
 
 def histograms(reference: str, current: str) -> Work:
+    """Set up one pass of numpy histograms over the window."""
     import numpy as np
     import pyarrow.dataset as ds
 
@@ -114,7 +117,8 @@ def histograms(reference: str, current: str) -> Work:
 
 
 def evidently(reference: str, current: str) -> Work:
-    # it may run once: what a first report costs beside the work is spent on a few rows
+    """Set up Evidently's drift preset on the full data."""
+    # report on a few rows first: the measured run may be the only one, and should not include first-use costs
     _evidently_verdicts(reference, current, rows=1_000)
 
     def run() -> Facts:
@@ -144,6 +148,7 @@ def _evidently_verdicts(reference: str, current: str, rows: int | None = None) -
 
 
 def report(reference: str, current: str) -> Work:
+    """Set up the drift report of this project."""
     import pandas as pd
 
     from include.monitoring import drift_report

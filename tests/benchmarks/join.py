@@ -1,10 +1,9 @@
 """The as-of join of a training set: real flights x three feature histories.
 
-Subject: Feast's ``get_historical_features`` over our offline store, and the join under it alone. References:
-the bare DuckDB ``ASOF JOIN`` on the same files, ``pandas.merge_asof``, and at 10,000 entities Feast's own
-DuckDB store, which does not end at 336,000. The answer that is compared: sum and number of values of each
-feature. With *late* histories 5 % of the rows were created after their event, which one inequality cannot
-express: their bare limit is the ASOF join that gets them wrong.
+Subject: Feast's ``get_historical_features`` over our offline store. References: the bare DuckDB ``ASOF JOIN`` on the
+same files, ``pandas.merge_asof``, and at 10,000 entities Feast's own DuckDB store, which does not finish at 336,000.
+The compared answer is the sum and the number of values of each feature. In *late* histories 5 % of the rows were
+created after their event. One inequality cannot express that, so their reference is an ASOF join with wrong answers.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ LATE_PERCENT = 5
 
 
 def rows(scale: Scale) -> list[Row]:
+    """List one row a history size, one with late rows, and one with few entities."""
     entities, histories = {"tiny": (20_000, [200_000]), "small": (ENTITIES, [1_000_000])}.get(
         scale, (ENTITIES, [10_000_000])
     )
@@ -41,7 +41,7 @@ def _row(entities: int, size: int, *, late: int, pandas: bool, capped: str = "")
         "memory": "4GB",
     }
     name = f"{size:,} rows" + (" under 6 GB" if capped else "") + (" late" if late else "")
-    # a process each, whose start takes longer than most of the joins
+    # a fresh process for each run takes longer to start than most joins: three runs, not five
     runs = 1 if late or size > 10_000_000 else 3
     feast = Call("Feast, our store", "through_feast", given, fresh=True, runs=runs)
     plain = Call("plain ASOF", "plain_asof", given | {"late": late}, fresh=True, runs=runs)
@@ -68,6 +68,7 @@ def _few(entities: int, size: int) -> Row:
 
 
 def through_feast(entities: str, histories: str, memory: str = "4GB") -> Work:
+    """Set up Feast over our offline store."""
     return _feast(entities, histories, "include.feature_store.offline_store.AsofOfflineStore", {"memory_limit": memory})
 
 
@@ -75,9 +76,10 @@ def through_feast(entities: str, histories: str, memory: str = "4GB") -> Work:
 
 
 def plain_asof(entities: str, histories: str, memory: str, late: int) -> Work:
+    """Set up DuckDB's ``ASOF JOIN`` without Feast."""
     import duckdb
 
-    # the entity rows' order is asked for, as every training set needs it
+    # keep the order of the entity rows, as every training set needs it
     joins, values = [], []
     for name, (_, keys) in HISTORIES.items():
         on = " AND ".join(
@@ -100,13 +102,14 @@ def plain_asof(entities: str, histories: str, memory: str, late: int) -> Work:
                 "ORDER BY e.position"
             ).to_arrow_table()
             con.close()
-        # with late rows it finds what nobody knew yet: a limit of speed, not an answer
+        # with late rows this join finds values that were not known yet: a reference for speed, not an answer
         return {} if late else _answer(table.select([name.split(" AS ")[1] for name in values]))
 
     return Work(run)
 
 
 def merge_asof(entities: str, histories: str, memory: str) -> Work:
+    """Set up ``pandas.merge_asof``, one history after the other."""
     import pandas as pd
     import pyarrow as pa
     from deltalake import DeltaTable
@@ -126,6 +129,7 @@ def merge_asof(entities: str, histories: str, memory: str) -> Work:
 
 
 def feast_duckdb(entities: str, histories: str) -> Work:
+    """Set up Feast over its own DuckDB store."""
     return _feast(entities, histories, "duckdb", {})
 
 
@@ -148,7 +152,7 @@ def _feast(entities: str, histories: str, store_type: str, options: dict[str, An
     def where(name: str) -> dict[str, Any]:
         if "include" in store_type:
             return {"path": f"{histories}/{name}", "file_format": DeltaFormat()}
-        # for Delta it would download an extension of DuckDB; the files are the same
+        # read the files of the table: for Delta this store would download an extension of DuckDB
         return {"path": f"{histories}/{name}/*/*.parquet", "file_format": ParquetFormat()}
 
     numbers = {"flight", "sched_dep_hour"}
@@ -174,7 +178,7 @@ def _feast(entities: str, histories: str, store_type: str, options: dict[str, An
     ]  # fmt: skip
     store.apply([*known.values(), *views])
     wanted = [f"{view.name}:{value}" for view in views for value in VALUES]
-    home_kept = home  # its folder goes with this closure
+    home_kept = home  # the folder is deleted with this closure
 
     def run() -> Facts:
         asked = pq.read_table(f"{entities}/entities.parquet")
@@ -187,7 +191,7 @@ def _feast(entities: str, histories: str, store_type: str, options: dict[str, An
 
 
 def _answer(table: Any) -> Facts:
-    """Sum and number of values of each column; the order of the columns is fixed by the caller."""
+    """Return sum and number of values of each column; the caller fixes the order of the columns."""
     import pyarrow.compute as pc
 
     found: list[float] = []

@@ -1,4 +1,4 @@
-"""What the results were measured on."""
+"""The description of the machine that the results were measured on."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PACKAGES = (
 
 
 def describe() -> dict[str, Any]:
-    """Processor, cores, memory, versions, commit, and how busy the machine was when it was asked."""
+    """Describe the machine: processor, cores, memory, versions, commit, and the load at this moment."""
     return {
         "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "commit": code_version(),
@@ -40,7 +40,7 @@ def describe() -> dict[str, Any]:
 
 
 def _seconds_a_file() -> float:
-    """What a small file in a folder of its own costs where the data lie: some rows are little else."""
+    """Measure the creation of a small file in its own folder beside the data: some rows cost little else."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as folder:
         began = time.perf_counter()

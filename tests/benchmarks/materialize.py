@@ -1,8 +1,8 @@
-"""Bringing a feature view online: N keys, five features that hardly repeat, into an empty SQLite store.
+"""Materializing a feature view: N keys with five almost unique features, into an empty SQLite store.
 
-Subject: ``include.feature_store.feast_store.materialize``, which reads the latest rows and writes
-them through our store. References: Feast's own loop (its ``materialize`` with its SQLite store, on the same
-offline store), and the store's bulk protocol bare: the same finished rows handed to ``executemany`` in one transaction.
+Subject: ``include.feature_store.feast_store.materialize``, which reads the latest rows and writes them through our
+store. References: Feast's own loop (its ``materialize`` with its SQLite store, on the same offline store), and the bare
+bulk insert: the same finished rows in one ``executemany`` and one transaction.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ INSTANT = datetime(2013, 11, 2, 5, tzinfo=UTC)
 
 
 def rows(scale: Scale) -> list[Row]:
+    """List one row a number of keys."""
     sizes = {"tiny": [5_000], "small": [20_000, 100_000]}.get(scale, [100_000, 1_000_000])
     return [_row(size) for size in sizes]
 
@@ -34,7 +35,7 @@ def rows(scale: Scale) -> list[Row]:
 def _row(size: int) -> Row:
     given = {"table": str(data.made("online", size) / "table")}
     feast, bulk = "Feast's own loop", "bare executemany"
-    # it takes its keys one by one: of a million, a tenth tells as much as all of them
+    # Feast's loop handles keys one by one, so a tenth of a million keys gives the same rate
     fewer = min(size, 100_000)
     part = {"table": str(data.made("online", fewer) / "table")}
     return Row(
@@ -49,6 +50,7 @@ def _row(size: int) -> Row:
 
 
 def ours(table: str) -> Work:
+    """Set up our materialization."""
     return _ours(table, Path(tempfile.mkdtemp(prefix="bench-online-")))
 
 
@@ -66,6 +68,7 @@ def _ours(table: str, home: Path) -> Work:
 
 
 def feasts(table: str) -> Work:
+    """Set up Feast's own materialization into its SQLite store."""
     from feast import FeatureStore, RepoConfig
 
     home = Path(tempfile.mkdtemp(prefix="bench-online-"))
@@ -86,7 +89,7 @@ def feasts(table: str) -> Work:
 
 
 def bulk(table: str) -> Work:
-    """What is left when the rows are there already, as SQLite takes them."""
+    """Set up the bare insert of finished rows into SQLite."""
     home = Path(tempfile.mkdtemp(prefix="bench-online-"))
     filled = _ours(table, home)
     filled.run()
@@ -103,7 +106,7 @@ def bulk(table: str) -> Work:
 
 
 def _into_nothing(run: Callable[[], None], database: Path, table: str, store: Any) -> Work:
-    """``run`` with the table emptied before; the answer is what Feast then reads for some of the keys."""
+    """Empty the table before each ``run``; the answer is what Feast reads afterwards for some of the keys."""
     atexit.register(shutil.rmtree, database.parent, ignore_errors=True)
     asked: dict[str, list[Any]] = {"carrier": CARRIERS * 100, "flight": [number // 5 for number in range(500)]}
 

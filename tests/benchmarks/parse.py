@@ -1,7 +1,7 @@
-"""What the DAG processor pays: every DAG file parsed in a fresh process, for 1, 10, 100 and 300 use cases.
+"""The cost of the DAG processor: every DAG file parsed in a fresh process, for 1, 10, 100 and 300 use cases.
 
-The use cases are specs that say ``like: flights``: eight DAGs each. ``parse_seconds`` is the time after
-``airflow.sdk`` was imported; the reference is that import alone.
+The use cases are specs with ``like: flights``, eight DAGs each. ``parse_seconds`` is the time after the import of
+``airflow.sdk``; the reference is that import alone.
 """
 
 from __future__ import annotations
@@ -13,22 +13,23 @@ import sys
 import tempfile
 from pathlib import Path
 
-from include.core.settings import REPOSITORY
+from include.core.repository import REPOSITORY
 from tests.benchmarks.cases import Call, Facts, Row, Scale, Target, Work
 
 SCRIPT = REPOSITORY / "tests" / "dags" / "parse_dags.py"
 
 
 def rows(scale: Scale) -> list[Row]:
+    """List one row a number of use cases."""
     sizes = {"tiny": [1, 10], "small": [1, 10, 100]}.get(scale, [1, 10, 100, 300])
-    found = []
+    found: list[Row] = []
     for size in sizes:
         name = f"{size} use case{'s' if size > 1 else ''}"
         targets = {
             1: (Target("parse_seconds", 0.5, text="time over the import <= 0.5 s"),),
             300: (Target("parse_seconds", 10, text="time over the import <= 10 s"),),
         }.get(size, ())
-        # the import is the same one at every size
+        # the import does not depend on the size, so one row measures it
         references = () if found else (Call("import airflow.sdk", "imported"),)
         found.append(Row(name, size, "use cases", Call("parse all DAG files", "parsed", {"cases": size}),
                          references, targets, "parse"))  # fmt: skip
@@ -36,6 +37,7 @@ def rows(scale: Scale) -> list[Row]:
 
 
 def parsed(cases: int) -> Work:
+    """Set up the parsing of all DAG files for ``cases`` use cases."""
     environ = _environ(cases)
 
     def run() -> Facts:
@@ -53,6 +55,7 @@ def parsed(cases: int) -> Work:
 
 
 def imported() -> Work:
+    """Set up the import of ``airflow.sdk`` alone."""
     environ = _environ(1)
 
     def run() -> None:
@@ -62,9 +65,9 @@ def imported() -> Work:
 
 
 def _environ(cases: int) -> dict[str, str]:
-    """An Airflow home of its own, and ``cases`` use cases: ``flights``, and copies of it."""
+    """Make an Airflow home with ``cases`` use cases, ``flights`` and copies of it; return the environment."""
     home = Path(tempfile.mkdtemp(prefix="bench-parse-"))
-    # flights_live is there as well: it counts as the second one
+    # flights_live is the second use case
     for number in range(cases - 2):
         folder = home / "cases" / f"copy_{number}"
         folder.mkdir(parents=True)

@@ -12,15 +12,15 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from include.core.settings import REPOSITORY
+from include.core.repository import REPOSITORY
 from tests.benchmarks.cases import Call
 from tests.benchmarks.limits import thread_environ
 
-ENDS_WITHIN_S = 90.0  # a run that was given up may be in the middle of starting a stack
+ENDS_WITHIN_S = 90.0  # a measurement that timed out may be in the middle of starting a stack
 
 
 class Failed(Exception):
-    """A call could not be measured; says why in one line, the traceback being in ``detail``."""
+    """A call could not be measured; the message is the reason in one line, ``detail`` the traceback."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         self.detail = detail
@@ -29,9 +29,9 @@ class Failed(Exception):
 
 @dataclass
 class Measured:
-    """A call's process. A run starts it if it is not there, and ends it where the call wants a fresh one for each.
+    """The process of one call. ``run`` starts the process if needed, and ends it if the call wants fresh processes.
 
-    Processes that were started before their first run are set up side by side.
+    Several processes that are started before their first ``run`` set themselves up in parallel.
     """
 
     module: str
@@ -42,7 +42,7 @@ class Measured:
     _unread: bytes = field(default=b"")
 
     def start(self) -> None:
-        """Start the process if there is none, and let it set itself up."""
+        """Start the process, which sets itself up; does nothing if the process runs."""
         if self._process is not None:
             return
         self._answers, theirs = os.pipe()
@@ -66,17 +66,17 @@ class Measured:
         """Wait until a started process is set up.
 
         Raises:
-            Failed: it raised, died, or took longer than a run may.
+            Failed: the process raised an error, died, or exceeded the call's time limit.
         """
         if self._process is not None and not self._is_set_up:
             self._answer(time.monotonic() + self.call.limit_s)
             self._is_set_up = True
 
     def run(self) -> dict[str, Any]:
-        """One measurement.
+        """Measure the call once.
 
         Raises:
-            Failed: it raised, died, or took longer than it may.
+            Failed: the process raised an error, died, or exceeded the call's time limit.
         """
         deadline = time.monotonic() + self.call.limit_s
         self.start()
@@ -93,7 +93,7 @@ class Measured:
                 self.stop()
 
     def stop(self) -> None:
-        """End the process, and the processes that it has started."""
+        """End the process and the processes that it has started."""
         process, self._process, self._is_set_up = self._process, None, False
         if process is None:
             return

@@ -1,8 +1,8 @@
-"""``python -m tests.benchmarks.profile``: where the CPU time of a warm day and of a backfill goes.
+"""The CPU profile of a warm day and of a backfill: ``python -m tests.benchmarks.profile``.
 
 Two views of the same minutes. By process: CPU seconds of the scheduler, the servers, the databases and the tasks,
-from the operating system. By code: what py-spy saw in the task processes, each sample counted for the innermost
-of the libraries and layers on its stack, so that the shares add up to one.
+from the operating system. By code: samples of py-spy in the task processes; each sample counts for the innermost
+library or layer on its stack, so that the shares add up to one.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from tests.benchmarks.machine import describe
 
 RATE_HZ = 100
 DAYS, BACKFILL_DAYS = 3, 8
-# innermost first: the first that occurs on a stack, read from its tip, names the sample
+# the first pattern that matches a frame, read from the innermost frame outwards, names the sample
 LAYERS = (
     ("Evidently", r"evidently/|plotly/"),
     ("Great Expectations", r"great_expectations/|duckdb_sqlalchemy/|include/quality/"),
     ("MLflow", r"mlflow/"),
-    ("Feast", r"feast/|include/(offline_store|online_store|feature_store|point_in_time)"),
+    ("Feast", r"feast/|include/feature_store/"),
     ("Delta", r"deltalake/"),
     ("this project", r"include/|lifecycle/|feast_repo/"),
     ("imports", r"importlib"),
@@ -43,6 +43,7 @@ LAYERS = (
 
 
 def main() -> None:
+    """Profile, print both views and write them beside the results."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.profile", description=__doc__)
     parser.add_argument("--scale", choices=("small", "full"), default="full")
     scale = parser.parse_args().scale
@@ -59,7 +60,7 @@ def main() -> None:
 
 
 def profile(prepared: stacks.Prepared) -> dict[str, dict[str, dict[str, float]]]:
-    """Some days one after the other, and a backfill, each with its shares."""
+    """Profile some days one after the other and a backfill; return the shares of each."""
     prepared.make()
     stack = prepared.start()
     api = AirflowApi.from_layout(stack.layout)
@@ -76,7 +77,7 @@ def profile(prepared: stacks.Prepared) -> dict[str, dict[str, dict[str, float]]]
 
 
 def measured(stack: Stack, work: Callable[[], object]) -> dict[str, dict[str, float]]:
-    """Run ``work``; CPU seconds by process, and shares by code of what the task processes did."""
+    """Run ``work`` and return wall seconds, CPU seconds by process, and shares by code of the task processes."""
     before, began = by_process(stack), time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
         recorded = Path(scratch) / "stacks.txt"
@@ -99,18 +100,18 @@ def measured(stack: Stack, work: Callable[[], object]) -> dict[str, dict[str, fl
 
 
 def parent_of_tasks() -> psutil.Process:
-    """The warm process that every task is forked from."""
+    """Find the warm process that every task is forked from."""
     for process in psutil.process_iter():
         try:
             if "include.stack.preload" in " ".join(process.cmdline()) and "forkserver" in " ".join(process.cmdline()):
                 return process
         except psutil.Error:
             continue
-    raise RuntimeError("no process that tasks are forked from; is the stack up?")
+    raise RuntimeError("found no process with include.stack.preload that tasks are forked from; is the stack up?")
 
 
 def by_process(stack: Stack) -> dict[str, float]:
-    """CPU seconds so far of each part of the stack and of what it has started; tasks on their own."""
+    """Return the CPU seconds so far of each part of the stack with its children; tasks count separately."""
     tasks = _tree(parent_of_tasks())
     found = {"tasks": _cpu(tasks)}
     apart = {process.pid for process in tasks}
@@ -126,7 +127,7 @@ def _tree(process: psutil.Process) -> list[psutil.Process]:
 
 
 def _cpu(processes: list[psutil.Process]) -> float:
-    """Time of the processes and of those of their children that have ended."""
+    """Return the CPU seconds of the processes and of their ended children."""
     total = 0.0
     for process in processes:
         try:
@@ -138,7 +139,7 @@ def _cpu(processes: list[psutil.Process]) -> float:
 
 
 def by_code(stacks_seen: str) -> dict[str, float]:
-    """Share of the samples of each layer, in percent, largest first."""
+    """Return the share of samples by layer, in percent, largest first."""
     counted: Counter[str] = Counter()
     for line in stacks_seen.splitlines():
         frames, _, count = line.rpartition(" ")
@@ -156,7 +157,7 @@ def _layer(frames: list[str]) -> str:
 
 
 def table(found: dict[str, dict[str, dict[str, float]]]) -> list[str]:
-    """Both views as Markdown."""
+    """Render both views as Markdown."""
     lines = []
     for name, seen in found.items():
         if name == "machine":

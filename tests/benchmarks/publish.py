@@ -1,9 +1,9 @@
-"""Making partitions visible: predictions of 1, 30 and 365 days in one commit, and four writers at once.
+"""Publishing partitions: predictions of 1, 30 and 365 days in one commit, and four writers at once.
 
-Subject: ``Lake.stage`` and ``Lake.publish``: files beside the table, a fingerprint of each partition, one
-audited record, one commit. Reference: ``write_deltalake`` replacing the same partitions of a table by
-predicate, compressed alike. Both write into a table that holds the year. Of four writers each writes 30 days
-of its own, eight times over; ``conflicts`` counts the errors that reached a caller.
+Subject: ``Lake.stage`` and ``Lake.publish``: files beside the table, a fingerprint of each partition, one publish
+record, one commit. Reference: ``write_deltalake`` replacing the same partitions of a table by predicate, with the same
+compression. Both write into a table that holds the year. Each of the four writers writes its own 30 days eight times;
+``conflicts`` counts the errors that reached a caller.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ WRITERS, TIMES = 4, 8
 
 
 def rows(scale: Scale) -> list[Row]:
+    """List one row a number of partitions, and the concurrent writers."""
     spans = (1, 30) if scale == "tiny" else (1, 30, 365)
     bare = "write_deltalake"
     found = [
@@ -45,7 +46,7 @@ def rows(scale: Scale) -> list[Row]:
 
 
 def scores(first: str, span: int, seed: int) -> Any:
-    """Predictions of ``span`` days, sorted by day; another seed, other values."""
+    """Generate predictions of ``span`` days, sorted by day; another seed gives other values."""
     import numpy as np
     import pyarrow as pa
 
@@ -66,7 +67,7 @@ def scores(first: str, span: int, seed: int) -> Any:
 
 
 class _Ours:
-    """A lake that holds the year, and ways to publish more into it."""
+    """A lake, with methods that stage and publish predictions into it."""
 
     def __init__(self, root: str) -> None:
         from include.lake.lake import Lake
@@ -87,6 +88,7 @@ class _Ours:
 
 
 def ours(span: int, staged: bool = False) -> Work:
+    """Set up stage and publish of ``span`` days; with ``staged``, publish alone."""
     root = tempfile.mkdtemp(prefix="bench-publish-")
     lake = _Ours(root)
     lake.publish(lake.stage(FIRST, 365, scores(FIRST, 365, 0)))
@@ -103,6 +105,7 @@ def ours(span: int, staged: bool = False) -> Work:
 
 
 def bare(span: int) -> Work:
+    """Set up ``write_deltalake`` of ``span`` days."""
     root = tempfile.mkdtemp(prefix="bench-publish-")
     _write_bare(root, FIRST, 365, scores(FIRST, 365, 0))
     numbers = iter(range(1, 1000))
@@ -129,6 +132,7 @@ def _write_bare(root: str, first: str, span: int, table: Any) -> None:
 
 
 def ours_at_once(span: int) -> Work:
+    """Set up four concurrent writers that stage and publish."""
     root = tempfile.mkdtemp(prefix="bench-publish-")
     lake = _Ours(root)
     lake.publish(lake.stage(FIRST, 365, scores(FIRST, 365, 0)))
@@ -136,13 +140,14 @@ def ours_at_once(span: int) -> Work:
 
 
 def bare_at_once(span: int) -> Work:
+    """Set up four concurrent writers with ``write_deltalake``."""
     root = tempfile.mkdtemp(prefix="bench-publish-")
     _write_bare(root, FIRST, 365, scores(FIRST, 365, 0))
     return _removed(_at_once(_bare_often, root, span), root)
 
 
 def _at_once(often: Callable[[str, int, int, int], int], root: str, span: int) -> Work:
-    # processes that wait, so that starting them is not measured
+    # start the processes before the measurement
     pool = multiprocessing.get_context("spawn").Pool(WRITERS)
     rounds = iter(range(1, 1000))
 

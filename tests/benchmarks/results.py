@@ -1,4 +1,4 @@
-"""From measurements to ratios, growth and pages."""
+"""The results: ratios, growth, the JSON file of each benchmark and the page of all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from include.core.settings import REPOSITORY
+from include.core.repository import REPOSITORY
 from tests.benchmarks.cases import Call, Row, Target
 
 COMMITTED = Path(__file__).parent / "results"
@@ -19,20 +19,26 @@ MEASURES = ("seconds", "cpu", "memory", "peak")
 
 @dataclass
 class Outcome:
-    """What was measured of one row: by label the runs, or why there are none."""
+    """The measurements of one row.
+
+    Attributes:
+        row: the row.
+        runs: measurements by label of the call.
+        faults: reason of a failure by label of the call.
+    """
 
     row: Row
     runs: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)
 
     def median(self, label: str, measure: str) -> float | None:
-        """The middle of the runs; None where there are none, or none has such a fact."""
+        """Return the median of the measurements; None if there are none, or none has such a fact."""
         values = [run.get(measure, run["facts"].get(measure)) for run in self.runs.get(label, [])]
         kept = [float(value) for value in values if value is not None]
         return statistics.median(kept) if kept else None
 
     def disagreeing(self) -> list[str]:
-        """Labels whose answer is not the subject's: a fast wrong answer is no result."""
+        """List the labels whose answer differs from the subject's: a fast wrong answer is no result."""
         answers = {label: runs[0]["facts"].get("answer") for label, runs in self.runs.items() if runs}
         ours = answers.get(self.row.subject.label)
         units = {call.label: call.units for call in self.row.calls}
@@ -52,12 +58,12 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def folder(scale: str) -> Path:
-    """Full results are kept with the code; smaller ones are for whoever works on a benchmark."""
+    """Return the folder of the results: full scale beside the code, smaller scales under ``var/``."""
     return COMMITTED if scale == "full" else REPOSITORY / "var" / "bench" / f"results-{scale}"
 
 
 def as_json(name: str, scale: str, machine: Mapping[str, Any], outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Everything that the page shows, and the single runs."""
+    """Collect the data of the page, and the single measurements."""
     by_name = {outcome.row.name: outcome for outcome in outcomes}
     return {
         "benchmark": name,
@@ -120,7 +126,7 @@ def _text(target: Target) -> str:
 
 
 def _growth(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """How the subject's time grows with size, least to greatest of a series: 1 is linear."""
+    """Return the growth exponent of each series, from its smallest to its largest row: 1 is linear."""
     found = []
     for series in dict.fromkeys(outcome.row.series for outcome in outcomes if outcome.row.series):
         members = [o for o in outcomes if o.row.series == series and o.median(o.row.subject.label, "seconds")]
@@ -135,7 +141,7 @@ def _growth(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
 
 
 def write(result: Mapping[str, Any], into: Path) -> None:
-    """Keep one benchmark's result, and put all that are kept on one page."""
+    """Write one benchmark's result, and the page of all results in the folder."""
     into.mkdir(parents=True, exist_ok=True)
     (into / f"{result['benchmark']}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     found = (json.loads(path.read_text(encoding="utf-8")) for path in sorted(into.glob("*.json")))
@@ -158,7 +164,7 @@ def _page(kept: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def tables(result: Mapping[str, Any]) -> list[str]:
-    """What was measured, what was to be reached, how it grows: the part of the page for one benchmark."""
+    """Render one benchmark's part of the page: measurements, targets, growth."""
     lines = ["| work | | seconds | CPU s | memory MB | peak MB | runs | |", "|---|---|--:|--:|--:|--:|--:|---|"]
     for row in result["rows"]:
         lines += [_line(row, call, first=call is row["calls"][0]) for call in row["calls"]]
@@ -193,7 +199,7 @@ def _line(row: Mapping[str, Any], call: Mapping[str, Any], *, first: bool) -> st
 
 
 def _facts(runs: Sequence[Mapping[str, Any]]) -> str:
-    """What the runs say of themselves, numbers as medians."""
+    """Render the facts of the measurements, numbers as medians."""
     names = dict.fromkeys(name for run in runs for name in run["facts"] if name != "answer")
     told = []
     for name in names:

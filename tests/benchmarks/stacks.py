@@ -1,11 +1,12 @@
-"""The embedded stack of the benchmarks that go through Airflow, and the same day without it.
+"""The embedded stack of the benchmarks that go through Airflow, and the same day as plain calls.
 
-One state folder under ``var/bench`` is prepared once: history landed, features computed, a champion promoted, the
-days that monitoring looks back at scored. At full scale most of it is what `make demo` leaves.
-Each measurement then takes days that nobody has asked for yet, in order, because a day that is published already
-is quicker the second time. A stack with the settings of a measurement is up before it; one with other settings is
-stopped first, so that two of them never share the machine. It stays up from one measurement to the next; whoever
-measures ends with `stop_all`, and so does this module as a script.
+One state folder under ``var/bench`` is prepared once: history landed, features published, a champion promoted, the
+days scored that monitoring reads. At full scale `make demo` does most of it. Each measurement takes the next days that
+no earlier one has processed, because a second publish of the same day is quicker.
+
+The stack is up before a measurement, with the settings of that measurement. A stack with other settings is stopped
+first, so that two stacks never share the machine. The stack stays up between measurements; callers must end with
+`stop_all`, and this module as a script calls it.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ from pathlib import Path
 from typing import Any
 
 from include.core import partitions
-from include.core.settings import REPOSITORY, Settings
+from include.core.repository import REPOSITORY
+from include.core.settings import Settings
 from include.lake.records import Attempt
 from include.spec.loading import load_use_case
 from include.stack import demo
-from include.stack.api import AirflowApi, Json, airflow_command
+from include.stack.airflow_cli import airflow_command
+from include.stack.api import AirflowApi, Json
 from include.stack.layout import Layout
 from include.stack.pools import ensure_pools
 from include.stack.stack import Stack
@@ -35,14 +38,14 @@ from include.steps.workspace import Workspace
 from tests.benchmarks.data import CACHE
 
 CHAIN = ("ingest", "features", "score", "monitor")
-STAGES = ("bootstrap", "train", "promote", *CHAIN)
+STEPS = ("bootstrap", "train", "promote", *CHAIN)
 SMALL = "flights_small"
 SMALL_LOADED_TO = "2013-02-28"
 SCORED_DAYS = 15
 LAST = "2013-12-30"
-# what a backfill at full scale uses up; after the demo there are days for it and for two measured chains before
+# days that a backfill at full scale needs, and two measurements of the chain before it
 DAYS_AHEAD = 35
-# what this project sets for pace, as Airflow has it by itself
+# Airflow's own defaults of the settings that this project changes for speed
 STOCK = """
 AIRFLOW__CORE__PARALLELISM=32
 AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG=16
@@ -56,7 +59,7 @@ _POLL_S = 0.2
 
 
 def use_case(scale: str) -> str:
-    """The real use case; at small scales the one of the end-to-end tests, which trains in seconds."""
+    """Return the real use case; at small scales that of the end-to-end tests, which trains in seconds."""
     return demo.USE_CASE if scale == "full" else SMALL
 
 
@@ -68,10 +71,11 @@ class Prepared:
 
     @property
     def home(self) -> Path:
+        """Return the state folder."""
         return CACHE.parent / f"stack-{self.case}"
 
     def make(self) -> None:
-        """Prepare the folder, anew when its days are nearly used up."""
+        """Prepare the folder; prepare it again when few unused days are left."""
         ready = self.home / "next_day"
         if ready.exists() and ready.read_text() <= partitions.shift(LAST, 1 - DAYS_AHEAD):
             return
@@ -83,12 +87,12 @@ class Prepared:
             self.go_on_from_demo()
 
     def forget(self) -> None:
-        """Delete the folder, and stop what was left running in it."""
+        """Stop the stack of the folder and delete the folder."""
         Stack(Layout(self.home)).down()
         shutil.rmtree(self.home, ignore_errors=True)
 
     def play_demo(self) -> str:
-        """`make demo` in the folder; the services stay up. Returns what it printed."""
+        """Run `make demo` in the folder and return its output; the services stay up."""
         only_ours(os.environ)
         airflow, mlflow = free_ports()
         environ = {
@@ -100,7 +104,7 @@ class Prepared:
         return played.stdout
 
     def go_on_from_demo(self) -> None:
-        """Score what the monitors of the days after its own look back at."""
+        """Score the days before the demo's week that the monitoring of later days reads."""
         from include.steps.score import scoring
 
         first, last = partitions.shift(demo.BACKFILL[-1], -SCORED_DAYS), partitions.shift(demo.BACKFILL[0], -1)
@@ -112,8 +116,8 @@ class Prepared:
         from include.steps.score import scoring
 
         api = AirflowApi.from_layout(self.start().layout)
-        for stage in STAGES:
-            api.unpause(f"{self.case}_{stage}")
+        for step in STEPS:
+            api.unpause(f"{self.case}_{step}")
         finish(api, f"{self.case}_bootstrap", {"from": "2013-01-01", "to": SMALL_LOADED_TO})
         scored_from = partitions.shift(SMALL_LOADED_TO, -SCORED_DAYS)
         finish(api, f"{self.case}_train", {"trials": 4, "as_of": scored_from})
@@ -134,16 +138,16 @@ class Prepared:
         (self.home / "next_day").write_text(day, encoding="utf-8")
 
     def take(self, days: int) -> tuple[str, ...]:
-        """The next days that have never been asked for."""
+        """Take the next unused days."""
         file = self.home / "next_day"
         first = file.read_text()
         file.write_text(partitions.shift(first, days))
         return partitions.key_range(first, partitions.shift(first, days - 1))
 
     def start(self, overrides: str = "") -> Stack:
-        """Start the stack with ``overrides`` and this process's environment fit to read its lake.
+        """Start the stack with ``overrides``, and set this process's environment so that it reads the stack's lake.
 
-        One that runs with them already is used as it is.
+        A stack that already runs with the same overrides is reused.
         """
         only_ours(os.environ)
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -155,8 +159,8 @@ class Prepared:
             stack.up()
         ensure_pools(stack.layout)
         api = AirflowApi.from_layout(stack.layout)
-        api.wait_for_dags([f"{self.case}_{stage}" for stage in STAGES])
-        # a training that the monitor asks for waits: the calls in a process do not train either
+        api.wait_for_dags([f"{self.case}_{step}" for step in STEPS])
+        # no training that monitoring asks for may start: the plain calls do not train either
         api.pause(f"{self.case}_train")
         given = stack.environ()
         for name in [name for name in given if name.startswith(("LIFECYCLE_", "MLFLOW_", "FEAST_", "GX_"))]:
@@ -169,24 +173,25 @@ class Prepared:
         return given == overrides and all(part.healthy for part in stack.status())
 
     def workspace(self) -> Workspace:
+        """Open the workspace of the use case with the settings of this process's environment."""
         return Workspace(Settings.from_environ(), load_use_case(self.case))
 
 
 def stop_all() -> None:
-    """Stop every stack of the benchmarks, also one that a run left that was killed."""
+    """Stop every stack of the benchmarks, also those that a killed process has left."""
     for home in CACHE.parent.glob("stack-*"):
         Stack(Layout(home)).down()
 
 
 def only_ours(environ: Any) -> None:
-    """No setting of another stack, and the use cases of the tests."""
+    """Remove the settings of other stacks from ``environ``, and add the use cases of the end-to-end tests."""
     for name in [name for name in environ if name.startswith(("LIFECYCLE_", "MLFLOW_", "AIRFLOW"))]:
         del environ[name]
     environ["LIFECYCLE_USE_CASES"] = str(Path(__file__).parents[1] / "e2e" / "use_cases")
 
 
 def free_ports() -> tuple[int, int]:
-    """Two ports that nobody listens on now."""
+    """Find two ports that no process listens on."""
     sockets = [socket.socket() for _ in range(2)]
     try:
         for opened in sockets:
@@ -202,7 +207,7 @@ def free_ports() -> tuple[int, int]:
 
 
 def finish(api: AirflowApi, dag_id: str, conf: Json) -> Json:
-    """A run of ``dag_id`` with ``conf``, once it has succeeded."""
+    """Trigger a DAG run of ``dag_id`` with ``conf``, wait until it has succeeded, and return it."""
     run_id = api.trigger(dag_id, conf)
     if api.wait(dag_id, run_id, 1800, poll_s=_POLL_S) != "success":
         raise RuntimeError(f"{dag_id} {run_id} failed")
@@ -210,24 +215,24 @@ def finish(api: AirflowApi, dag_id: str, conf: Json) -> Json:
 
 
 def one_day_through_airflow(api: AirflowApi, case: str, key: str) -> list[Json]:
-    """Trigger the ingest of ``key`` and wait for its monitoring; the four runs."""
+    """Trigger the ingest of ``key``, wait for its monitoring, and return the four DAG runs."""
     asked = datetime.now(UTC)
     api.trigger(f"{case}_ingest", partition_key=key)
-    return wait_for(api, [f"{case}_{stage}" for stage in CHAIN], [key], asked)
+    return wait_for(api, [f"{case}_{step}" for step in CHAIN], [key], asked)
 
 
 def backfill(stack: Stack, case: str, keys: Sequence[str]) -> list[Json]:
-    """Backfill the ingest of ``keys`` with the ``airflow`` command and wait for their monitoring."""
+    """Backfill the ingest of ``keys`` with the ``airflow`` command, wait for monitoring, and return the DAG runs."""
     asked = datetime.now(UTC)
     span = ("--from-date", keys[0], "--to-date", keys[-1], "--max-active-runs", "4")
     airflow_command(stack.layout, "backfill", "create", "--dag-id", f"{case}_ingest", *span)
-    return wait_for(AirflowApi.from_layout(stack.layout), [f"{case}_{stage}" for stage in CHAIN], keys, asked)
+    return wait_for(AirflowApi.from_layout(stack.layout), [f"{case}_{step}" for step in CHAIN], keys, asked)
 
 
 def wait_for(
     api: AirflowApi, dag_ids: Sequence[str], keys: Sequence[str] | None, since: datetime, timeout_s: float = 3600
 ) -> list[Json]:
-    """The succeeded runs of each DAG that began after ``since``: one for each key, or one of any."""
+    """Poll until each DAG has a successful run for each key, or any one without ``keys``, queued after ``since``."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         found: dict[tuple[str, str], Json] = {}
@@ -246,7 +251,7 @@ def wait_for(
 
 
 def shares(api: AirflowApi, runs: Sequence[Json], began: float, ended: float) -> dict[str, float]:
-    """What of the time between two instants tasks ran in, and what lay between them, in seconds.
+    """Split the time between two instants into time in tasks and time between tasks, in seconds.
 
     ``in_tasks`` is the time in which at least one task ran, ``task_seconds`` the sum over all tasks.
     """
@@ -268,28 +273,28 @@ def shares(api: AirflowApi, runs: Sequence[Json], began: float, ended: float) ->
     }
 
 
-# ---- without it -----------------------------------------------------------------------------------
+# ---- as plain calls -------------------------------------------------------------------------------
 
 
 def one_day(workspace: Workspace, key: str) -> dict[str, float]:
-    """What the four DAGs do for ``key``, as plain calls, and what each stage took."""
+    """Do the work of the four DAGs for ``key`` as plain calls; return the seconds of each step."""
     from include.steps import features, ingest, monitor, publishing
     from include.steps.score import scoring
 
     took: dict[str, float] = {}
     began = time.perf_counter()
 
-    def lap(stage: str) -> None:
+    def lap(step: str) -> None:
         nonlocal began
         now = time.perf_counter()
-        took[stage], began = now - began, now
+        took[step], began = now - began, now
 
     def publish(stages: dict[str, str], attempt: Attempt) -> None:
         publishing.audit(workspace, stages, attempt)
         publishing.publish(workspace, stages, attempt)
 
-    def attempt_of(stage: str) -> Attempt:
-        return Attempt(workspace.case.name, f"{workspace.case.name}_{stage}", f"benchmark-{key}")
+    def attempt_of(step: str) -> Attempt:
+        return Attempt(workspace.case.name, f"{workspace.case.name}_{step}", f"benchmark-{key}")
 
     publish(ingest.land(workspace, [key], attempt_of("ingest")), attempt_of("ingest"))
     lap("ingest")

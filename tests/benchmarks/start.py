@@ -1,8 +1,8 @@
-"""From nothing to healthy: `make demo` after install, with `make up` on an empty folder in it; `make up` again.
+"""The start of the stack: `make demo` on an empty folder, which includes the first `make up`; then `make up` again.
 
-There is no reference. The facts say when each part was healthy, in seconds from the beginning, and how long each step
-of the demo took: most of a start is the imports of five processes on the cores there are. The folder that the demo
-leaves is the one in which the benchmarks through Airflow go on. Smaller scales play no demo.
+There is no reference. The facts are the seconds until each part was healthy and until each step of the demo was done.
+Most of a start is the imports of five processes on the cores of the machine. The benchmarks through Airflow continue in
+the folder that the demo leaves. Smaller scales skip the demo.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from tests.benchmarks import stacks
 from tests.benchmarks.cases import Call, Facts, Row, Scale, Work
 from tests.benchmarks.data import CACHE
 
-# a line of progress: seconds, the part of the stack or the DAG, what has become of it
+# a line of progress: seconds, the part of the stack or the DAG, its state
 _REACHED = re.compile(r"^ *([0-9.]+) s +(\S+) +(?:healthy|current|done)\b", re.MULTILINE)
 
 
 def rows(scale: Scale) -> list[Row]:
+    """List the first start and a later one."""
     full = scale == "full"
     home = str(stacks.Prepared(stacks.use_case(scale)).home if full else CACHE.parent / "stack-up")
     first_up = Row("make up, first time", 1, "starts", Call("healthy", "up", {"home": home, "anew": True}, limit_s=600))
@@ -32,6 +33,7 @@ def rows(scale: Scale) -> list[Row]:
 
 
 def demo() -> Work:
+    """Set up `make demo` on an empty folder."""
     prepared = stacks.Prepared(stacks.use_case("full"))
 
     def run() -> Facts:
@@ -48,7 +50,7 @@ def demo() -> Work:
 
 
 def up(home: str, anew: bool) -> Work:
-    """`make up` on an empty ``home``, or on one that was up before."""
+    """Set up `make up` on an empty ``home``, or on one that was up before."""
     from include.stack.layout import Layout
     from include.stack.stack import Stack
 

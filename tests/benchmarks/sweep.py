@@ -1,11 +1,11 @@
-"""What a sweep costs besides fitting: workers pulling trials of one study on PostgreSQL.
+"""The overhead of a sweep: workers that pull trials of one study from PostgreSQL.
 
-Overhead is the wall time of all workers together, from their start until the last has ended, divided by the
-sum of what they spent in fits: 1 would be a sweep that does nothing but fit. *alone* is how much of the wall time
-passed after the first worker had found nothing left to do: the last trials' own length. Workers are forked from a warm
-parent, as tasks are. *16 trials, 2 workers* fits LightGBM, logistic regression and a network on replicated
-rows; *simulated* replaces fits by sleeps with reports, so that 16 workers fit on any machine. *prepared* tells
-what sharing saves: each worker on its own against the second of two.
+Overhead is the wall time of all workers together, from their start until the last has ended, divided by the sum of the
+time in fits; 1 is a sweep that does nothing but fit. *alone* is the wall time after the first worker found no trial
+left: the length of the last trials. Workers are forked from a warm parent, as tasks are. *16 trials, 2 workers* fits
+LightGBM, logistic regression and a network on generated rows. *simulated* replaces fits by sleeps with reports, so that
+16 workers run on any machine. *prepared* measures the gain of shared data: a worker on its own against the second of
+two.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 from tests.benchmarks.cases import Call, Facts, Row, Scale, Target, Work
 
 _PRELOAD = [
-    "include.training.study.worker", "include.training.study.study", "include.training.families.boosting",
+    "include.training.study.worker", "include.training.study.searching", "include.training.families.boosting",
     "include.training.families.logistic", "include.training.families.mlp", "tests.benchmarks.sweep",
     "alembic.command", "optuna.storages._rdb.storage",
 ]  # fmt: skip
@@ -28,6 +28,7 @@ _DAYS, _FEATURES = 240, 60
 
 
 def rows(scale: Scale) -> list[Row]:
+    """List a real sweep, a simulated one, and the preparation of the data."""
     size = {"tiny": 20_000, "small": 100_000}.get(scale, 400_000)
     seconds = {"tiny": 2.0, "small": 6.0}.get(scale, 20.0)
     fits = {"size": size, "trials": 16, "workers": 2}
@@ -50,22 +51,22 @@ def rows(scale: Scale) -> list[Row]:
 
 
 def real(size: int, trials: int, workers: int) -> Work:
-    """LightGBM, logistic regression and a network, one thread each."""
+    """Set up a sweep of LightGBM, logistic regression and a network, one thread each."""
     families: dict[str, dict[str, Any]] = {"lightgbm": {}, "logistic": {}, "torch_mlp": {}}
     return _sweep(_settings(families=families, trials=trials, workers=workers), size, simulated=0.0)
 
 
 def simulated(trials: int, workers: int, seconds: float) -> Work:
-    """Fits that sleep for ``seconds`` and report ten times."""
+    """Set up a sweep whose fits sleep for ``seconds`` and report ten times."""
     return _sweep(_settings(families={"lightgbm": {}}, trials=trials, workers=workers), 2_000, simulated=seconds)
 
 
 def prepared(size: int, shared: bool) -> Work:
-    """From a training set in Parquet to bins that LightGBM can fit on."""
+    """Set up the way from a training set in Parquet to LightGBM's bins."""
     from include.training.families import family
     from include.training.families.base import Fitting
     from include.training.judging.metrics import metric
-    from include.training.study.shared import Frozen, open_data
+    from include.training.study.prepared import Frozen, open_data
     from include.training.training_set import open_training_set
 
     folder = Path(tempfile.mkdtemp(prefix="sweep-"))
@@ -80,7 +81,7 @@ def prepared(size: int, shared: bool) -> Work:
         return {"answer": len(data.train.y)}
 
     if shared:
-        make()  # the first worker's part
+        make()  # as the first worker
     return Work(make)
 
 
@@ -94,12 +95,12 @@ def _sweep(settings: Any, size: int, simulated: float) -> Work:
     path, fingerprint = _training_set(folder, size)
     storage = get_server(folder / "pg", cleanup_mode="delete").get_uri()
     storage = storage.replace("postgresql://", "postgresql+psycopg2://")
-    # the tables are there once a first study has been searched
+    # create the tables, as the first search of a deployment does
     open_store(storage, settings.heartbeat_seconds, settings.grace_seconds).storage.engine.dispose()
     (folder / "settings.json").write_text(settings.model_dump_json())
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOAD)
-    _ended(context.Process(target=time.time))  # the parent has imported everything before the clock starts
+    _ended(context.Process(target=time.time))  # makes the parent import everything before the clock starts
     line = ["--storage", storage, "--training-set", str(path), "--fingerprint", fingerprint]
     line += ["--settings", str(folder / "settings.json")]
     line += ["--prepared", str(folder / "prepared"), "--checkpoints", str(folder / "checkpoints")]
@@ -124,7 +125,7 @@ def _sweep(settings: Any, size: int, simulated: float) -> Work:
 
 
 def _facts(storage: str, name: str, wall: float, settings: Any) -> Facts:
-    from include.training.study.study import trials_table
+    from include.training.study.results import trials_table
 
     trials = trials_table(storage, name).to_pylist()
     assert sorted(trial["slot"] for trial in trials) == list(range(settings.trials)), "the budget is not met"
@@ -138,16 +139,16 @@ def _ended(process: Any) -> None:
 
 
 def _work(line: list[str], simulated: float) -> None:
-    from include.training.study import running
+    from include.training.study import trial_runner
     from include.training.study.worker import main
 
     if simulated:
-        vars(running)["family"] = lambda _: _Sleeping(simulated)
+        vars(trial_runner)["family"] = lambda _: _Sleeping(simulated)
     assert main(line) == 0
 
 
 class _Sleeping:
-    """A family whose fits cost time and nothing else."""
+    """A family whose fits only take time."""
 
     def __init__(self, seconds: float) -> None:
         from include.training.families.boosting import FAMILY
@@ -186,7 +187,7 @@ def _settings(**values: Any) -> Any:
 
 
 def _training_set(folder: Path, size: int) -> tuple[Path, str]:
-    """A year of rows with a known law, as Parquet; its path and fingerprint."""
+    """Write rows of ``_DAYS`` days with a known law as Parquet; return path and fingerprint."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -1,9 +1,9 @@
-"""Rows a second that a network is trained with, beside the same steps without moving any data.
+"""Rows a second of a network's training, beside the same optimizer steps without moving data.
 
-Subject: the loop of ``torch_mlp`` as a search runs it: rows drawn by index from the window on the device, rate
-set, forward, backward, optimizer, judged after each tenth. Reference: forward, loss, backward and optimizer of
-the same network on one batch that lies there, as often. On a GPU also the time that its matrix products need at
-the rate that large bfloat16 products reach on it.
+Subject: the loop of ``torch_mlp`` as a search runs it: draw rows by index from the window on the device, set the rate,
+forward, backward, optimizer, evaluate after each tenth. Reference: as many rounds of forward, loss, backward and
+optimizer of the same network on one batch that stays on the device. On a GPU also the time of its matrix products at
+the rate that large bfloat16 products reach there.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ FEATURES = 40
 
 
 def rows(scale: Scale) -> list[Row]:
+    """List one row a size of the training window."""
     sizes = {"tiny": [20_000]}.get(scale, [100_000, 1_000_000] if _gpu() else [100_000, 400_000])
     found = []
     for size in sizes:
@@ -37,7 +38,7 @@ def _gpu() -> bool:
 
 
 def _prepared(size: int) -> tuple[Any, Any, Any, Any]:
-    """The family, its parameters, both windows on the device, and how it fits."""
+    """Return the family, its parameters, both windows on the device, and the fitting."""
     import numpy as np
 
     from include.spec.families import FAMILIES
@@ -59,11 +60,12 @@ def _prepared(size: int) -> tuple[Any, Any, Any, Any]:
     params |= {"width": 256, "depth": 3, "dropout": 0.1, "learning_rate": 1e-3, "weight_decay": 1e-4, "batch": 1024,
                "epochs": 1, "patience": 100, "compile": False}  # fmt: skip
     fitting = Fitting("binary", metric("log_loss"), threads=threads())
-    # a valid window of one row in fifty: judging is part of a search, not what is compared
+    # a validation window of one row in fifty: evaluation belongs to the loop but is not compared
     return kind, params, kind.prepare(window(size), window(max(size // 50, 100)), space, fitting), fitting
 
 
 def ours(size: int) -> Work:
+    """Set up the training loop of the family."""
     from include.training.families.networks import _Loop
 
     kind, params, prepared, fitting = _prepared(size)
@@ -79,6 +81,7 @@ def ours(size: int) -> Work:
 
 
 def steps(size: int) -> Work:
+    """Set up the same number of optimizer steps on one batch."""
     import torch
     from torch.nn import functional
 
@@ -106,7 +109,7 @@ def steps(size: int) -> Work:
 
 
 def products(size: int) -> Work:
-    """Large bfloat16 products with as many operations as the training has."""
+    """Set up large bfloat16 products with as many operations as the training."""
     import torch
 
     _, params, prepared, _ = _prepared(size)
@@ -126,7 +129,7 @@ def products(size: int) -> Work:
 
 
 def _batches(size: int, batch: int) -> int:
-    """Batches of all ten steps, as the loop counts them."""
+    """Return the number of batches in all ten steps, as the loop counts them."""
     import math
 
     from include.training.families.base import STEPS

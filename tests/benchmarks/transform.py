@@ -1,8 +1,8 @@
-"""Feature snapshots of a range of days: 13 views of the flights use case.
+"""Feature snapshots of a span of days: 13 views of the flights use case.
 
-Subject: ``include.steps.features.stage``: inputs checked, computed, written as a stage with a fingerprint of every
-partition. References: the same SQL on the same Parquet files, each view copied to Parquet by DuckDB, as one
-would do by hand; and the same with one file a day and view, as the lake needs them to publish days apart.
+Subject: ``include.steps.features.stage``: check the inputs, compute, write a stage with a fingerprint of every
+partition. References: the same SQL on the same Parquet files, each view copied to Parquet by DuckDB, as an engineer
+would do by hand; and the same with one file for each day and view, which the lake needs to publish single days.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from tests.benchmarks.limits import threads
 
 
 def rows(scale: Scale) -> list[Row]:
+    """List one row a length of the span."""
     days = {"tiny": 40}.get(scale, 365)
     lake = str(data.made("lake", days))
     spans = [span for span in (1, 30, 365) if span <= days]
@@ -44,6 +45,7 @@ def _row(lake: str, days: int, span: int) -> Row:
 
 
 def ours(lake: str, first: str, last: str) -> Work:
+    """Set up the features step's staging of ``first``..``last``."""
     from include.lake.records import Attempt
     from include.spec.loading import load_use_case
     from include.steps import features
@@ -59,6 +61,7 @@ def ours(lake: str, first: str, last: str) -> Work:
 
 
 def bare(lake: str, first: str, last: str, daily: bool = False) -> Work:
+    """Set up the same SQL as plain copies to Parquet; with ``daily``, one file a day."""
     import duckdb
 
     from include.core import partitions
@@ -68,7 +71,7 @@ def bare(lake: str, first: str, last: str, daily: bool = False) -> Work:
     case = load_use_case("flights")
     begin, _ = feature_sql.inputs_window(first, last, case.history.first)
     keys = partitions.key_range(begin, last)
-    # beside the lake: on one disk, creating a file can cost many times as much in one folder as in another
+    # write beside the lake: the cost of creating a file differs a lot between folders of one disk
     out = Path(tempfile.mkdtemp(prefix="bench-transform-", dir=data.CACHE))
     atexit.register(shutil.rmtree, out, ignore_errors=True)
 

@@ -1,4 +1,4 @@
-"""End to end: a stack of its own with a real scheduler; what is asserted on is the lake.
+"""End-to-end tests: they start their own stack with a real scheduler and check the lake.
 
-A package, so that the stack is stopped as soon as the last of these tests is done.
+They form a package, so that the stack's fixture stops it right after the last of these tests.
 """

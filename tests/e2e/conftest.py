@@ -1,7 +1,6 @@
-"""The stack of the end-to-end tests, and the states of the chain that they start from.
+"""Fixtures of the end-to-end tests: the stack, and the states of the chain that tests start from.
 
-The states are fixtures of the package, each built on the one before: a test asks for the state that it needs,
-alone or among the others.
+The states have package scope and build on each other. A test asks for the state that it needs, so it also runs alone.
 """
 
 from __future__ import annotations
@@ -39,26 +38,26 @@ TRIALS = 4
 
 @pytest.fixture(scope="package")
 def environ() -> Iterator[pytest.MonkeyPatch]:
-    """The environment without the settings of any other stack: no test may write into somebody's lake."""
+    """Clear the settings of every other stack from the environment, so that no test writes into a foreign lake."""
     with pytest.MonkeyPatch.context() as patch:
         for name in os.environ:
             if name.startswith(("LIFECYCLE_", "MLFLOW_", "AIRFLOW")):
                 patch.delenv(name)
         patch.setenv("LIFECYCLE_USE_CASES", str(Path(__file__).parent / "use_cases"))
-        # whoever is not producing after these seconds is not going to
+        # give up on missing inputs after 4 s: the tests' producers start at once or never
         patch.setenv("LIFECYCLE_INPUTS_GRACE_SECONDS", "4")
         yield patch
 
 
 @pytest.fixture(scope="package")
 def deployment(environ: pytest.MonkeyPatch) -> Iterator[Deployment]:
-    """A stack with its own PostgreSQL, ports and folder; stopped and deleted at the end, whatever happens."""
-    # PostgreSQL's socket needs a short path, and pytest's folders are closed to the server's user
+    """Start a stack with its own PostgreSQL, ports and folder; stop and delete it at the end, also after a failure."""
+    # PostgreSQL's socket needs a short path, and the server's user cannot enter pytest's folders
     parent = Path(tempfile.mkdtemp(prefix="e2e-", dir="/tmp"))
     airflow_port, mlflow_port = _free_ports(2)
     layout = Layout(parent / "home", airflow_port, mlflow_port)
     stack = Stack(layout)
-    # a `kill` of the test run ends like Ctrl-C: with the stack stopped
+    # SIGTERM ends the tests like Ctrl-C, so that the stack is stopped
     before = signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated"))
     try:
         stack.up()
@@ -67,7 +66,7 @@ def deployment(environ: pytest.MonkeyPatch) -> Iterator[Deployment]:
             if name.startswith(("LIFECYCLE_", "MLFLOW_", "FEAST_", "GX_")):
                 environ.setenv(name, value)
         found = Deployment(layout, stack, Workspace(Settings.from_environ(), load_use_case(CASE)))
-        found.api.wait_for_dags([dag(stage) for stage in ("bootstrap", "train", "promote", *CHAIN)])
+        found.api.wait_for_dags([dag(step) for step in ("bootstrap", "train", "promote", *CHAIN)])
         yield found
     finally:
         stack.down()
@@ -88,14 +87,19 @@ def _free_ports(count: int) -> list[int]:
 
 @pytest.fixture(scope="package")
 def bootstrapped(deployment: Deployment) -> Deployment:
-    """Forty days are landed and featurized."""
+    """Bootstrap forty days: raw tables landed, features published."""
     deployment.run("bootstrap", {"from": FIRST, "to": LAST})
     return deployment
 
 
 @dataclass(frozen=True)
 class Refused:
-    """Runs that must fail, and how the lake was before them."""
+    """DAG runs that must fail, and the lake before them.
+
+    Attributes:
+        runs: step and run id, by the reason of the failure.
+        before: Delta version of each table before these DAG runs.
+    """
 
     runs: dict[str, tuple[str, str]]
     before: dict[str, int | None]
@@ -103,7 +107,7 @@ class Refused:
 
 @pytest.fixture(scope="package")
 def refused(bootstrapped: Deployment) -> Refused:
-    """Runs that were asked for what there is not; the one that scores ended before any model was promoted."""
+    """Start DAG runs that ask for missing things; the one of score has ended before any model is promoted."""
     before = bootstrapped.versions()
     runs = {
         "no champion": ("score", bootstrapped.start("score", key=LAST)),
@@ -117,7 +121,13 @@ def refused(bootstrapped: Deployment) -> Refused:
 
 @dataclass(frozen=True)
 class Trained:
-    """A training in which every worker was killed once."""
+    """A training whose search workers were all killed once.
+
+    Attributes:
+        run: the DAG run of the training.
+        killed: number of killed processes.
+        began: start of the training, in seconds since the epoch.
+    """
 
     run: Json
     killed: int
@@ -126,7 +136,7 @@ class Trained:
 
 @pytest.fixture(scope="package")
 def trained(bootstrapped: Deployment, refused: Refused) -> Trained:
-    """A challenger is registered, although the workers of its search were killed in the middle of a trial."""
+    """Train and register a challenger while the workers of its search are killed in the middle of a trial."""
     began = time.time()
     run_id = bootstrapped.start("train", {"trials": TRIALS})
     killed = _kill_workers_at_a_trial(bootstrapped, run_id)
@@ -139,12 +149,12 @@ def _kill_workers_at_a_trial(deployment: Deployment, run_id: str) -> int:
     def trial_runs() -> bool:
         return bool(deployment.stack.postgres.query("optuna", running))
 
-    def both_work() -> Any:
-        # a trial runs: then its worker is beyond starting
+    def working() -> Any:
+        # a running trial shows that its worker has finished starting
         found = deployment.processes("train", run_id, "search")
         return found if found and _has_trials(deployment) and trial_runs() else None
 
-    workers = deployment.until(both_work, "a worker that runs a trial", timeout_s=180, poll_s=0.05)
+    workers = deployment.until(working, "a worker that runs a trial", timeout_s=180, poll_s=0.05)
     return len(workers) if kill_when(workers, trial_runs) else 0
 
 
@@ -154,18 +164,23 @@ def _has_trials(deployment: Deployment) -> bool:
 
 @pytest.fixture(scope="package")
 def promoted(bootstrapped: Deployment, trained: Trained) -> Json:
-    """The promotion that the challenger's asset event asked for."""
+    """Wait for the promotion that the challenger's asset event starts, and return its DAG run."""
 
-    def asked() -> Json | None:
+    def started() -> Json | None:
         return next(iter(bootstrapped.api.runs(dag("promote"))), None)
 
-    run = bootstrapped.until(asked, "a promotion started by the challenger")
+    run = bootstrapped.until(started, "a promotion started by the challenger")
     return bootstrapped.succeed("promote", str(run["dag_run_id"]))
 
 
 @dataclass(frozen=True)
 class Backfilled:
-    """Two days that went through the chain side by side; a publish was killed half-way."""
+    """Two days that went through the chain in parallel, with one publish killed half-way.
+
+    Attributes:
+        runs: DAG runs by DAG id and partition key.
+        half_published: number of tables that were published at the kill; -1 if the task ended before the kill.
+    """
 
     runs: dict[tuple[str, str], Json]
     half_published: int
@@ -173,10 +188,10 @@ class Backfilled:
 
 @pytest.fixture(scope="package")
 def backfilled(bootstrapped: Deployment, refused: Refused, promoted: Json) -> Backfilled:
-    """Two days are ingested by a backfill and have flowed to their monitoring."""
-    for stage, run_id in refused.runs.values():
-        # an ingest under way would keep one of these waiting for it
-        bootstrapped.finish(stage, run_id)
+    """Backfill the ingest of two days and wait until both are monitored."""
+    for step, run_id in refused.runs.values():
+        # an active ingest would keep one of these DAG runs waiting for it
+        bootstrapped.finish(step, run_id)
     since = bootstrapped.backfill("ingest", DAYS, "--max-active-runs", "2")
     half_published = _kill_publish_half_way(bootstrapped, DAYS[0])
     runs = bootstrapped.flowed(CHAIN, DAYS, since)
@@ -184,7 +199,7 @@ def backfilled(bootstrapped: Deployment, refused: Refused, promoted: Json) -> Ba
 
 
 def _kill_publish_half_way(deployment: Deployment, key: str) -> int:
-    """Kill the task that publishes the features of ``key`` between two tables; how many were published."""
+    """Kill the task that publishes the features of ``key`` between two tables; return how many were published."""
 
     def publishing() -> Any:
         runs = [run for run in deployment.api.runs(dag("features")) if run["partition_key"] == key]
@@ -203,8 +218,9 @@ class Retrained:
     """A second champion, trained because monitoring asked for it.
 
     Attributes:
-        training, judging: the runs that the request started and its challenger woke.
-        before: which version had scored each day before it was there.
+        training: the DAG run that the request started.
+        judging: the promotion that the new challenger started.
+        before: model versions that had scored each day before.
     """
 
     training: Json
@@ -214,10 +230,10 @@ class Retrained:
 
 @pytest.fixture(scope="package")
 def retrained(bootstrapped: Deployment, backfilled: Backfilled, promoted: Json) -> Retrained:
-    """Monitoring by hand asks for a training; what comes of it becomes champion.
+    """Trigger monitoring, which asks for a training, and promote the new challenger.
 
-    Three test days are too few for the gates to prefer one to the other, so they are overruled here: what is
-    tested is who scores which day afterwards.
+    Three test days are too few for the gates to prefer a model, so this fixture overrules them. The tests check which
+    version scores which day afterwards.
     """
     scored = {day: bootstrapped.scored_by(day) for day in DAYS}
     bootstrapped.run("monitor", key=DAYS[-1])
@@ -230,11 +246,11 @@ def retrained(bootstrapped: Deployment, backfilled: Backfilled, promoted: Json) 
 
 
 def _judged_after(deployment: Deployment, first: Json) -> Json:
-    """The run that judges the next challenger, once it has succeeded."""
+    """Wait until the promotion of the next challenger has succeeded, and return its DAG run."""
 
-    def asked() -> Json | None:
+    def started() -> Json | None:
         runs = deployment.api.runs(dag("promote"))
         return next((run for run in runs if run["dag_run_id"] != first["dag_run_id"]), None)
 
-    run = deployment.until(asked, "a promotion started by the second challenger")
+    run = deployment.until(started, "a promotion started by the second challenger")
     return deployment.succeed("promote", str(run["dag_run_id"]))

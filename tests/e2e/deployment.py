@@ -1,4 +1,4 @@
-"""A running stack as the end-to-end tests use it: runs by REST and CLI, the lake read directly."""
+"""A running stack for the end-to-end tests: DAG runs by REST and CLI, the lake read directly."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import TypeVar
 
 import psutil
 
-from include.stack.api import FINISHED, AirflowApi, Json, airflow_command
-from include.stack.demo import explain_failure
+from include.stack.airflow_cli import airflow_command
+from include.stack.api import FINISHED, AirflowApi, Json
+from include.stack.failures import explain_failure
 from include.stack.layout import Layout
 from include.stack.stack import Stack
 from include.steps.workspace import Workspace
@@ -35,50 +36,50 @@ class Deployment:
     def api(self) -> AirflowApi:
         return AirflowApi.from_layout(self.layout)
 
-    # ---- runs ---------------------------------------------------------------------------------
+    # ---- DAG runs -----------------------------------------------------------------------------
 
-    def start(self, stage: str, conf: Json | None = None, key: str | None = None) -> str:
-        """Trigger a run of a stage, maybe for a partition; returns its id."""
-        return self.api.trigger(dag(stage), conf, key)
+    def start(self, step: str, conf: Json | None = None, key: str | None = None) -> str:
+        """Trigger a DAG run of a step, with ``conf`` or for partition ``key``, and return its run id."""
+        return self.api.trigger(dag(step), conf, key)
 
-    def finish(self, stage: str, run_id: str, timeout_s: float = 300) -> Json:
-        """The run once it has ended, whatever its state."""
-        self.api.wait(dag(stage), run_id, timeout_s)
-        return self.api.run(dag(stage), run_id)
+    def finish(self, step: str, run_id: str, timeout_s: float = 300) -> Json:
+        """Wait until a DAG run has ended in any state, and return it."""
+        self.api.wait(dag(step), run_id, timeout_s)
+        return self.api.run(dag(step), run_id)
 
-    def succeed(self, stage: str, run_id: str, timeout_s: float = 300) -> Json:
-        """The run once it has succeeded; fails the test with the end of the failed task's log."""
-        run = self.finish(stage, run_id, timeout_s)
+    def succeed(self, step: str, run_id: str, timeout_s: float = 300) -> Json:
+        """Wait until a DAG run has succeeded, and return it; fail the test with the end of the failed task's log."""
+        run = self.finish(step, run_id, timeout_s)
         assert run["state"] == "success", explain_failure(self.api, self.layout, run)
         return run
 
-    def run(self, stage: str, conf: Json | None = None, key: str | None = None, timeout_s: float = 300) -> Json:
-        """Trigger a run and wait until it has succeeded."""
-        return self.succeed(stage, self.start(stage, conf, key), timeout_s)
+    def run(self, step: str, conf: Json | None = None, key: str | None = None, timeout_s: float = 300) -> Json:
+        """Trigger a DAG run and wait until it has succeeded."""
+        return self.succeed(step, self.start(step, conf, key), timeout_s)
 
-    def why_failed(self, stage: str, run_id: str) -> str:
-        """Wait until a run has failed; returns what its failed task said last."""
-        run = self.finish(stage, run_id)
-        assert run["state"] == "failed", f"{stage} {run_id} is {run['state']}"
+    def why_failed(self, step: str, run_id: str) -> str:
+        """Wait until a DAG run has failed, and return the end of the failed task's log."""
+        run = self.finish(step, run_id)
+        assert run["state"] == "failed", f"{step} {run_id} is {run['state']}"
         return explain_failure(self.api, self.layout, run)
 
-    def tasks(self, stage: str, run_id: str, task_id: str) -> list[Json]:
-        """The instances of one task in a run."""
-        return [task for task in self.api.task_instances(dag(stage), run_id) if task["task_id"] == task_id]
+    def tasks(self, step: str, run_id: str, task_id: str) -> list[Json]:
+        """List the instances of one task in a DAG run."""
+        return [task for task in self.api.task_instances(dag(step), run_id) if task["task_id"] == task_id]
 
-    def backfill(self, stage: str, keys: Sequence[str], *options: str) -> datetime:
-        """Backfill ``keys`` with the ``airflow`` command; returns when it was asked for."""
+    def backfill(self, step: str, keys: Sequence[str], *options: str) -> datetime:
+        """Create a backfill of ``keys`` with the ``airflow`` command, and return the instant before the call."""
         asked = datetime.now(UTC)
         span = ("--from-date", keys[0], "--to-date", keys[-1])
-        airflow_command(self.layout, "backfill", "create", "--dag-id", dag(stage), *span, *options)
+        airflow_command(self.layout, "backfill", "create", "--dag-id", dag(step), *span, *options)
         return asked
 
-    def flowed(self, stages: Iterable[str], keys: Sequence[str], since: datetime, timeout_s: float = 300) -> list[Json]:
-        """Wait until each stage has finished a run for each key that was started after ``since``.
+    def flowed(self, steps: Iterable[str], keys: Sequence[str], since: datetime, timeout_s: float = 300) -> list[Json]:
+        """Wait until each step has finished a DAG run for each key, queued after ``since``.
 
-        Returns those runs, one a stage and key. A run that failed fails the test with its log's end.
+        Returns those DAG runs, one for each step and key. A failed one fails the test with the end of its log.
         """
-        wanted = {(dag(stage), key) for stage in stages for key in keys}
+        wanted = {(dag(step), key) for step in steps for key in keys}
         dag_ids = sorted({dag_id for dag_id, _ in wanted})
 
         def all_done() -> list[Json] | None:
@@ -93,13 +94,13 @@ class Deployment:
                         found[pair] = run
             return list(found.values()) if found.keys() == wanted else None
 
-        return self.until(all_done, f"{', '.join(stages)} of {', '.join(keys)}", timeout_s)
+        return self.until(all_done, f"{', '.join(steps)} of {', '.join(keys)}", timeout_s)
 
-    def until(self, ask: Callable[[], Answer | None], what: str, timeout_s: float = 120, poll_s: float = 0.3) -> Answer:
-        """What ``ask`` answers once it is not None; fails the test when that takes too long or the stack died."""
+    def until(self, ask: Callable[[], Answer | None], goal: str, timeout_s: float = 120, poll_s: float = 0.3) -> Answer:
+        """Poll ``ask`` until it returns a value; fail the test after ``timeout_s`` or when a service has ended."""
         deadline = time.monotonic() + timeout_s
         while (answer := ask()) is None:
-            assert time.monotonic() < deadline, f"waited {timeout_s:.0f} s for: {what}"
+            assert time.monotonic() < deadline, f"waited {timeout_s:.0f} s for: {goal}"
             self.stack.require_running()
             time.sleep(poll_s)
         return answer
@@ -118,37 +119,37 @@ class Deployment:
         return [self.table("raw", name) for name in self.workspace.case.partitioned_raw]
 
     def versions(self) -> dict[str, int | None]:
-        """The Delta version of each table that has been published."""
+        """Return the Delta version of each published table."""
         lake = self.workspace.lake
         return {table: lake.version(table) for table in lake.tables(CASE)}
 
     def fingerprints(self, table: str, keys: Iterable[str]) -> dict[str, str]:
-        """The content of each published partition."""
+        """Return the fingerprint of each published partition of ``keys``."""
         return {key: record.fingerprint for key, record in self.workspace.lake.records(table, keys).items()}
 
     def scored_by(self, day: str) -> set[int]:
-        """The model versions that the published predictions of ``day`` name."""
+        """Return the model versions in the published predictions of ``day``."""
         rows = self.workspace.lake.dataset(self.table("predictions", "scores"), [day]).to_table(["model_version"])
         return set(rows["model_version"].to_pylist())
 
     # ---- killing ------------------------------------------------------------------------------
 
-    def processes(self, stage: str, run_id: str, task_id: str) -> list[psutil.Process]:
-        """The processes that run a task's instances now and what they have started; Airflow gives them a title."""
-        titles = tuple(f"airflow worker -- {task['id']}" for task in self.tasks(stage, run_id, task_id))
+    def processes(self, step: str, run_id: str, task_id: str) -> list[psutil.Process]:
+        """List the processes of a task's running instances and their children; Airflow sets the process titles."""
+        titles = tuple(f"airflow worker -- {task['id']}" for task in self.tasks(step, run_id, task_id))
         found = titled(titles)
         with suppress(psutil.NoSuchProcess):
             found += [child for process in found for child in process.children(recursive=True)]
         return list(dict.fromkeys(found))
 
 
-def dag(stage: str) -> str:
-    """The DAG of one stage of the tests' use case."""
-    return f"{CASE}_{stage}"
+def dag(step: str) -> str:
+    """Return the DAG id of one step of the tests' use case."""
+    return f"{CASE}_{step}"
 
 
 def titled(titles: Sequence[str]) -> list[psutil.Process]:
-    """Every process whose title begins with one of ``titles``."""
+    """List every process whose title begins with one of ``titles``."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -160,10 +161,10 @@ def titled(titles: Sequence[str]) -> list[psutil.Process]:
 
 
 def kill_when(processes: Sequence[psutil.Process], reached: Callable[[], bool]) -> bool:
-    """Kill ``processes`` (SIGKILL) at a moment when ``reached`` is true, and they cannot get past it.
+    """Kill ``processes`` (SIGKILL) at a moment when ``reached`` is true.
 
-    They are halted while the question is asked, and run on for a twentieth of a second when the answer is
-    no. Returns false if one ended before the moment came.
+    SIGSTOP halts the processes while ``reached`` is evaluated, so that they cannot move on before the kill. They run
+    for 50 ms between two evaluations. Returns false if a process ended before that moment.
     """
     while True:
         try:

@@ -1,4 +1,4 @@
-"""A person decides: with the evidence in view, by compare-and-swap, and nobody who may only look."""
+"""Promotion by approval: a user decides with the evidence in view, by compare-and-swap; a viewer may not."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BRIEFLY = "asked_briefly_promote"
 
 @pytest.fixture(scope="module")
 def asked(deployment: Deployment) -> Workspace:
-    """Two versions are registered that nobody has judged."""
+    """Register two versions that no promotion has judged."""
     there = Workspace(deployment.workspace.settings, load_use_case("asked"))
     given.train(there)
     given.train(there, seed=1, as_of="2013-04-10")
@@ -36,7 +36,7 @@ def asked(deployment: Deployment) -> Workspace:
 
 @pytest.fixture
 def second_champion(asked: Workspace) -> None:
-    """Version 1 was champion and version 2 is; the gates, which prefer neither, are overruled."""
+    """Make version 1 and then version 2 champion, and overrule the gates, which prefer neither."""
     for version in (1, 2):
         entries = ledger.promotions(asked.lake, asked.case)
         if version not in {entry.version for entry in entries}:
@@ -51,7 +51,7 @@ def tasks(deployment: Deployment, run_id: str, dag_id: str = DAG) -> dict[str, A
 
 
 def question(deployment: Deployment, run_id: str) -> Json:
-    """What a person is asked, once they are."""
+    """Wait until the approval task asks its question, and return the question."""
 
     def waiting() -> bool | None:
         states = tasks(deployment, run_id)
@@ -59,23 +59,23 @@ def question(deployment: Deployment, run_id: str) -> Json:
         return states.get("approve") == "awaiting_input" or None
 
     deployment.until(waiting, "the question to be asked")
-    wait_for_a_turn(deployment)
+    wait_for_heartbeat(deployment)
     return deployment.api.call("GET", answer_path(run_id))
 
 
-def wait_for_a_turn(deployment: Deployment) -> None:
-    """Let the scheduler notice that the asking process has ended, as it does long before a person has read anything.
+def wait_for_heartbeat(deployment: Deployment) -> None:
+    """Wait for the scheduler's next heartbeat, so that it has noticed the end of the asking process.
 
-    An answer that comes first resumes the task, and Airflow 3.3 then takes the end of the asking process for the
-    death of the resumed one and asks again.
+    An earlier answer resumes the task, and Airflow 3.3 then takes the end of the asking process for the death of the
+    resumed process and asks again. A user who reads the question before answering never meets this.
     """
     asked_at = datetime.now(UTC)
 
-    def turned() -> bool | None:
+    def beaten() -> bool | None:
         health = deployment.api.call("GET", "/monitor/health")
         return datetime.fromisoformat(health["scheduler"]["latest_scheduler_heartbeat"]) > asked_at or None
 
-    deployment.until(turned, "the scheduler's next turn")
+    deployment.until(beaten, "the scheduler's next heartbeat")
 
 
 def answer_path(run_id: str, dag_id: str = DAG) -> str:

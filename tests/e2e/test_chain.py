@@ -1,4 +1,4 @@
-"""The chain on real flights: bootstrap, train, promote, backfill, again; nothing is published twice."""
+"""The chain on real flights: bootstrap, train, promote and backfill, each twice; nothing is published twice."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from include.sources.adapter import REFERENCE
 from include.stack.api import Json
 from include.steps import features
 from include.steps.train import search, training_sets
-from include.training.study import study
+from include.training.study import results
 from tests.e2e.conftest import DAYS, FIRST, LAST, LOADED, TRIALS, Backfilled, Retrained, Trained
 from tests.e2e.deployment import CASE, CHAIN, Deployment, dag
 
@@ -28,12 +28,12 @@ def test_bootstrap_publishes_each_day_of_each_table(bootstrapped: Deployment) ->
     assert published == dict.fromkeys(tables, frozenset(LOADED))
     for name in bootstrapped.workspace.case.reference_raw:
         assert lake.published(bootstrapped.table("raw", name), [REFERENCE])
-    # nothing became known before the first day of history
+    # no outcome became known before the first day of history
     assert set(LOADED) - set(lake.keys(bootstrapped.table("raw", "outcomes"))) == {FIRST}
 
 
 def test_bootstrap_wakes_nobody(bootstrapped: Deployment) -> None:
-    woken = [run for stage in ("features", "score", "monitor") for run in bootstrapped.api.runs(dag(stage))]
+    woken = [run for step in ("features", "score", "monitor") for run in bootstrapped.api.runs(dag(step))]
     assert [run for run in woken if run["run_type"] != "manual" and run["partition_key"] in LOADED] == []
 
 
@@ -47,7 +47,7 @@ def test_killed_workers_do_not_cost_the_search_a_trial(bootstrapped: Deployment,
     run_id = str(trained.run["dag_run_id"])
     frozen = bootstrapped.api.xcom(dag("train"), run_id, "freeze_training_set")
     name = search.study_of(bootstrapped.workspace, training_sets.load(frozen))
-    progress = study.study_progress(bootstrapped.workspace.settings.optuna_storage, name)
+    progress = results.study_progress(bootstrapped.workspace.settings.optuna_storage, name)
     assert trained.killed >= 1, "no worker was killed in the middle of a trial"
     assert progress.lost >= 1
     assert (progress.total, progress.done + progress.pruned, progress.failed, progress.running) == (
@@ -88,7 +88,7 @@ def test_challenger_is_promoted_by_its_asset_event(bootstrapped: Deployment, pro
 
 def test_backfilled_days_flow_to_their_monitoring(bootstrapped: Deployment, backfilled: Backfilled) -> None:
     kinds = {pair: run["run_type"] for pair, run in backfilled.runs.items()}
-    expected = {(dag(stage), key): "asset_triggered" for stage in CHAIN for key in DAYS}
+    expected = {(dag(step), key): "asset_triggered" for step in CHAIN for key in DAYS}
     assert kinds == expected | {(dag("ingest"), key): "backfill" for key in DAYS}
     lake = bootstrapped.workspace.lake
     tables = [*bootstrapped.daily_raw_tables, *bootstrapped.feature_tables]
@@ -190,9 +190,10 @@ def test_a_backfill_across_a_promotion_scores_each_day_with_its_own_champion(
     since = bootstrapped.backfill("score", DAYS, "--reprocess-behavior", "completed")
     bootstrapped.flowed(("score", "monitor"), DAYS, since)
     assert retrained.before == {day: {1} for day in DAYS}
-    # the second has learnt from the outcomes of the first day, and must not predict them
+    # version 2 has learnt from the outcomes of the first day, so it must not predict that day
     assert {day: bootstrapped.scored_by(day) for day in DAYS} == {DAYS[0]: {1}, DAYS[1]: {2}}
-    through = {entry.version: entry.trained_through for entry in ledger.promotions(bootstrapped.workspace)}
+    entries = ledger.promotions(bootstrapped.workspace.lake, bootstrapped.workspace.case)
+    through = {entry.version: entry.trained_through for entry in entries}
     for day in DAYS:
         assert all(through[version] < day for version in bootstrapped.scored_by(day))
     published = [

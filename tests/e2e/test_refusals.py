@@ -1,4 +1,4 @@
-"""Bad input to a running stack: a clear error that names the thing, nothing published, the rest goes on."""
+"""Bad input to a running stack: a clear error names the fault, nothing is published, other DAG runs continue."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.mark.parametrize(
-    ("stage", "conf"),
+    ("step", "conf"),
     [
         ("ingest", {"partition": "2013-02-10'; DROP TABLE dag; --"}),
         ("ingest", {"partition": "../../2013-02-10"}),
@@ -29,12 +29,12 @@ pytestmark = pytest.mark.e2e
         ("maintenance", {"retention_hours": 0}),
     ],
 )
-def test_conf_that_breaks_the_form_starts_nothing(deployment: Deployment, stage: str, conf: dict[str, Any]) -> None:
-    before = len(deployment.api.runs(dag(stage)))
+def test_conf_that_breaks_the_form_starts_nothing(deployment: Deployment, step: str, conf: dict[str, Any]) -> None:
+    before = len(deployment.api.runs(dag(step)))
     with pytest.raises(ApiError) as refusal:
-        deployment.start(stage, conf)
+        deployment.start(step, conf)
     assert refusal.value.status == 400
-    assert len(deployment.api.runs(dag(stage))) == before
+    assert len(deployment.api.runs(dag(step))) == before
 
 
 def test_viewer_may_look_but_not_trigger(deployment: Deployment) -> None:
@@ -67,7 +67,7 @@ def test_refused_runs_publish_nothing(bootstrapped: Deployment, refused: Refused
     lake = bootstrapped.workspace.lake
     for table in bootstrapped.versions():
         assert not lake.published(table, ["2013-02-12", "2014-01-05"]), table
-    # scores began with the first champion
+    # the first champion published the first scores
     scores = bootstrapped.table("predictions", "scores")
     assert scores not in refused.before
     assert set(lake.records(scores)) == set(DAYS)

@@ -1,4 +1,4 @@
-"""The stack is stopped and started again: nothing is lost, and it goes on working."""
+"""Stop and start of the stack: no data is lost, and the stack works afterwards."""
 
 from __future__ import annotations
 

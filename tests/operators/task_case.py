@@ -19,6 +19,7 @@ FIRST = "2013-01-01"
 SETTINGS = {
     "LIFECYCLE_LAKE_ROOT": "lake",
     "LIFECYCLE_REPORTS_ROOT": "reports",
+    "LIFECYCLE_WORK_ROOT": "work",
     "LIFECYCLE_ONLINE_STORE": "online.db",
     "LIFECYCLE_SOURCE_CACHE": "sources",
     "LIFECYCLE_FEAST_REGISTRY": "registry.db",

@@ -1,8 +1,8 @@
-"""Rows in, rows out: each ``test_<view>.yaml`` here holds cases of the feature SQL of that name.
+"""Tests of the feature SQL, rows in and rows out: ``test_<view>.yaml`` holds the cases of one view.
 
-A case gives ``days`` (first and last asked), ``tables`` (rows of raw tables; a column that a row leaves out
-is that of its table's ``defaults``, or null) and ``expect``: all rows that must come out, with the columns
-of interest, ordered by them. Fractions are rounded to four digits.
+A case gives ``days`` (first and last day of the span), ``tables`` (rows of raw tables; a missing column takes the value
+of the table's ``defaults``, or null) and ``expect``: all expected rows with the columns of interest, ordered by these
+columns. Fractions are rounded to four digits.
 """
 
 from __future__ import annotations

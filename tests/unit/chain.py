@@ -14,7 +14,6 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +35,7 @@ from include.steps.score import scoring
 from include.steps.train import search, training_sets
 from include.steps.workspace import Workspace
 from tests.unit.flights_case import source_cache
+from tests.unit.search_case import run_search
 
 # 2013-11-03 has 25 hours
 FIRST, LAST = "2013-09-27", "2013-11-10"
@@ -130,6 +130,7 @@ def settings_in(folder: Path) -> Settings:
     return Settings(
         lake_root=str(folder / "lake"),
         reports_root=str(folder / "reports"),
+        work_root=str(folder / "work"),
         online_store=str(folder / "online.db"),
         feast_registry=f"sqlite:///{folder / 'registry.db'}",
         optuna_storage=f"sqlite:///{folder / 'studies.db'}",
@@ -188,7 +189,7 @@ def _train_autumn(folder: Path) -> None:
     client = MlflowClient(workspace.settings.mlflow_tracking_uri)
     client.create_experiment("autumn", artifact_location=str(folder / "artifacts"))
     frozen = training_sets.freeze(workspace, AS_OF, by)
-    search.work(workspace, frozen, None)
+    run_search(workspace, frozen)
     fitted = search.fit(workspace, frozen, by)
     promotion.register(workspace, fitted, by)
     assert promotion.decide(workspace, None, attempt("promote", "autumn_promote"))["promoted"]
@@ -198,15 +199,15 @@ def _train_autumn(folder: Path) -> None:
 def copy(workspace: Workspace, folder: Path) -> Workspace:
     """``workspace`` with a lake, registry, ledger and model cache of its own; MLflow stays shared."""
     origin = Path(workspace.settings.lake_root).parent
-    settings = replace(settings_in(folder), mlflow_tracking_uri=workspace.settings.mlflow_tracking_uri)
+    settings = settings_in(folder).model_copy(update={"mlflow_tracking_uri": workspace.settings.mlflow_tracking_uri})
     if not (origin / "mlflow.db").exists():
         settings = settings_in(folder)
     shutil.copytree(origin / "lake", folder / "lake", ignore=shutil.ignore_patterns("_stages"))
-    for name in ("registry.db", "models"):
-        if (origin / name).is_dir():
-            shutil.copytree(origin / name, folder / name)
-        elif (origin / name).exists():
-            shutil.copy(origin / name, folder / name)
+    if (origin / "registry.db").exists():
+        shutil.copy(origin / "registry.db", folder / "registry.db")
+    # the models cache is the copy's own: a test may change a file in it
+    if (origin / "work" / "models").exists():
+        shutil.copytree(origin / "work" / "models", folder / "work" / "models")
     return Workspace(settings, workspace.case)
 
 
@@ -231,7 +232,7 @@ def rows_of(workspace: Workspace, table: str, key: str) -> pa.Table:
 def until(workspace: Workspace, folder: Path, key: str) -> Workspace:
     """A lake with nothing but the raw rows that were known at the clock of ``key``."""
     case = workspace.case
-    settings = replace(settings_in(folder), mlflow_tracking_uri=workspace.settings.mlflow_tracking_uri)
+    settings = settings_in(folder).model_copy(update={"mlflow_tracking_uri": workspace.settings.mlflow_tracking_uri})
     known = Workspace(settings, case)
     clock = pa.scalar(partitions.clock(key, case.time_zone), pa.timestamp("us", "UTC"))
     for name in case.raw:

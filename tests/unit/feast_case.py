@@ -32,6 +32,7 @@ def deployment(folder: Path, registry: str | None = None) -> Settings:
     return Settings(
         lake_root=str(folder / "lake"),
         reports_root=str(folder / "reports"),
+        work_root=str(folder / "work"),
         online_store=str(folder / "online" / "online.db"),
         feast_registry=registry or f"sqlite:///{folder / 'registry.db'}",
         optuna_storage="unused",

@@ -21,6 +21,7 @@ from include.spec.use_case import UseCase
 from include.steps.promote import promotion
 from include.steps.train import search
 from include.steps.workspace import Workspace
+from tests.unit.search_case import run_search
 from tests.unit.training_rows import model_settings, training_rows
 
 os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
@@ -50,6 +51,7 @@ def workspace(folder: Path, **values: Any) -> Workspace:
     settings = Settings(
         lake_root=str(folder / "lake"),
         reports_root=str(folder / "reports"),
+        work_root=str(folder / "work"),
         online_store=str(folder / "online.db"),
         feast_registry=f"sqlite:///{folder / 'registry.db'}",
         optuna_storage=f"sqlite:///{folder / 'studies.db'}",
@@ -87,12 +89,21 @@ def rows(seed: int = 0, as_of: str = AS_OF) -> pa.Table:
 
 def fit(there: Workspace, *, seed: int = 0, as_of: str = AS_OF, table: pa.Table | None = None) -> dict[str, Any]:
     """Freeze invented rows, search and fit; what ``promotion.register`` takes."""
+    by = attempt(name=f"seed-{seed}-{as_of}-{0 if table is None else table.num_columns}")
+    frozen = freeze(there, by, seed=seed, as_of=as_of, table=table)
+    run_search(there, frozen)
+    return search.fit(there, frozen, by)
+
+
+def freeze(
+    there: Workspace, by: Attempt, *, seed: int = 0, as_of: str = AS_OF, table: pa.Table | None = None
+) -> dict[str, Any]:
+    """Publish invented rows as the training set of ``as_of``."""
     made = rows(seed, as_of) if table is None else table
-    by = attempt(name=f"seed-{seed}-{as_of}-{made.num_columns}")
     lake_table = there.case.table("training", f"as_of_{as_of.replace('-', '_')}")
     stage = there.lake.stage(lake_table, made.to_reader(), [as_of], by, ["day", "flight"])
     done = there.lake.publish(stage, by)
-    frozen = {
+    return {
         "as_of": as_of,
         "table": lake_table,
         "uri": there.lake.uri(lake_table),
@@ -100,8 +111,6 @@ def fit(there: Workspace, *, seed: int = 0, as_of: str = AS_OF, table: pa.Table 
         "rows": made.num_rows,
         "trained_through": partitions.shift(as_of, -1),
     }
-    search.work(there, frozen, None)
-    return search.fit(there, frozen, by)
 
 
 def train(there: Workspace, *, seed: int = 0, as_of: str = AS_OF, table: pa.Table | None = None) -> int:

@@ -61,7 +61,9 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run_of(tmp_path: Path, module: str, *arguments: str, **more: Any) -> tuple[LocalRun, list[str]]:
     lines: list[str] = []
-    settings = AcceleratorSettings("local", tmp_path / "leases", cpu_slots=2, wait_seconds=0.2, prices={"cpu": 3.6})
+    settings = AcceleratorSettings(
+        place="local", leases=tmp_path / "leases", cpu_slots=2, wait_seconds=0.2, prices={"cpu": 3.6}
+    )
     needs = more.pop("needs", AcceleratorSpec())
     return LocalRun(module, arguments, needs, settings, "search 0", line=lines.append, **more), lines
 

@@ -1,4 +1,4 @@
-"""A run of every benchmark ends in time, on a slow machine too."""
+"""Tests of the benchmarks' time budget: `make bench` ends in time, also on a slow machine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class _Clock:
 
 
 def _played(slowness: float, minutes: float | None = MINUTES) -> tuple[float, list[str]]:
-    """What everything takes on a machine so many times slower, and what was left out."""
+    """Play all benchmarks on a machine that is ``slowness`` times slower; return the seconds and the skipped ones."""
     clock, left_out = _Clock(), []
     budget = Budget(minutes, now=clock)
     for name in NAMES:

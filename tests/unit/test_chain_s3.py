@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import boto3
@@ -64,7 +63,9 @@ def bucket() -> Iterator[str]:
 @pytest.fixture
 def empty(bucket: str, tmp_path: Path) -> Workspace:
     """A deployment whose lake is a folder of the bucket that holds nothing."""
-    return Workspace(replace(chain.settings_in(tmp_path), lake_root=f"{bucket}/{tmp_path.name}"), chain.autumn())
+    return Workspace(
+        chain.settings_in(tmp_path).model_copy(update={"lake_root": f"{bucket}/{tmp_path.name}"}), chain.autumn()
+    )
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +75,7 @@ def moved(bucket: str, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     local = chain.copy(chain.trained(), folder)
     there, base = Lake(f"{bucket}/moved").files()
     pafs.copy_files(local.settings.lake_root, base, pafs.LocalFileSystem(), there)
-    return Workspace(replace(local.settings, lake_root=f"{bucket}/moved"), local.case)
+    return Workspace(local.settings.model_copy(update={"lake_root": f"{bucket}/moved"}), local.case)
 
 
 def test_a_landed_day_has_the_content_that_it_has_in_a_folder(empty: Workspace) -> None:

@@ -79,7 +79,7 @@ def test_as_of_its_clock_each_day_has_its_own_champion_and_current_is_the_newest
 ) -> None:
     first = ledger.current(workspace.lake, workspace.case)
     entries = [first, replace(first, entry=2, version=2, previous=1, trained_through="2013-11-05")]
-    monkeypatch.setattr(ledger, "promotions", lambda workspace: entries)
+    monkeypatch.setattr(ledger, "promotions", lambda *_: entries)
     loaded = scoring.load_version(workspace, 1)
     monkeypatch.setattr(scoring, "load_version", lambda workspace, version: loaded)
 

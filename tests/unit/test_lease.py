@@ -136,3 +136,25 @@ def test_a_guard_reads_its_claim_from_the_environment(tmp_path: Path, monkeypatc
         lease.revoke(tmp_path, GPU)
         with pytest.raises(LeaseLost):
             may_write()
+
+
+def test_the_command_lists_slots_and_takes_one_away(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lease.acquire(tmp_path, [Slot("cpu", 2)], "earlier").release()
+    with lease.acquire(tmp_path, [GPU], "hung search") as held:
+        where = ["--folder", str(tmp_path)]
+        assert lease.main([*where, "list"]) == 0
+        listed = capsys.readouterr().out
+        assert "cpu-2 free, earlier" in listed
+        assert f"gpu-0 taken, hung search, process {os.getpid()}" in listed
+        assert lease.main([*where, "revoke", "--slot", "gpu-0"]) == 0
+        assert "taken away: gpu-0 taken, hung search" in capsys.readouterr().out
+        with pytest.raises(LeaseLost):
+            lease.check(held.claim)
+        lease.acquire(tmp_path, [GPU], "next").release()
+
+
+@pytest.mark.parametrize("slot", ["gpu-9", "gpu", "tpu-0"])
+def test_the_command_refuses_a_slot_that_is_none(slot: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert lease.main(["--folder", str(tmp_path), "revoke", "--slot", slot]) == 1
+    assert f"holds no lease of {slot}" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""Maintenance makes fewer files and deletes what nothing can need, and nothing else."""
+"""Tests of maintenance: compaction joins small files, vacuum deletes only files that nothing can need."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from include.lake.lake import DeltaTable, Lake
 from include.steps import maintenance
 from include.steps.train import search, training_sets
 from include.steps.workspace import Workspace
+from include.training.study.shared_study import SharedStudy, join_study
 from include.training.study.storage import open_store
-from include.training.study.sweep import Sweep, open_sweep
 from tests.unit import chain
 
 TABLE = "autumn/raw/outcomes"
@@ -30,7 +30,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 def put(workspace: Workspace, value: int, table: str = TABLE, name: str | None = None) -> int:
-    """Publish three rows with ``value``, one a partition; returns the version."""
+    """Publish three rows with ``value``, one a partition, and return the Delta version."""
     by = chain.attempt(name or f"{table} {value}")
     rows = pa.table({"value": pa.array([value] * len(KEYS), pa.int64()), "ds": list(KEYS)})
     stages = {table: workspace.lake.stage(table, rows.to_reader(), KEYS, by, ("value",)).path}
@@ -143,7 +143,7 @@ def test_what_is_younger_than_the_retention_stays(workspace: Workspace) -> None:
 @pytest.mark.parametrize(("hours", "left"), [(2, 0), (0, 1)], ids=["old", "young"])
 @pytest.mark.parametrize("table", [TABLE, SCORES])
 def test_only_old_orphans_go(workspace: Workspace, table: str, hours: float, left: int) -> None:
-    """Files that no commit ever named: what a killed publish moved in."""
+    """Delete old files that no commit names: a killed publish has moved them in."""
     put(workspace, 1, table)
     orphan = Path(workspace.lake.uri(table)) / f"ds={KEYS[0]}" / "orphan.parquet"
     orphan.write_bytes(b"half a file")
@@ -163,7 +163,7 @@ def test_every_version_of_what_cannot_be_made_again_stays(workspace: Workspace, 
 
 
 def test_a_training_set_can_be_made_again_from_the_versions_that_it_names(tmp_path: Path) -> None:
-    """After corrections of everything that it read, compaction and a vacuum that keeps nothing for its age."""
+    """Rebuild it after corrections of all its inputs, a compaction, and a vacuum without retention."""
     workspace = chain.copy(chain.trained(), tmp_path)
     table = training_sets.table_of(workspace, chain.AS_OF)
     record = workspace.lake.records(table)[chain.AS_OF]
@@ -196,17 +196,17 @@ def test_old_stages_and_claims_go_and_young_ones_stay(workspace: Workspace) -> N
     assert seen(workspace) == [2, 2, 2]
 
 
-# ---- what searches left -----------------------------------------------------------------------------
+# ---- remains of searches ----------------------------------------------------------------------------
 
 
-def sweep(workspace: Workspace, study: str) -> Sweep:
-    """A study with one checkpoint, as a worker sees it."""
+def sweep(workspace: Workspace, study: str) -> SharedStudy:
+    """Open a study with one checkpoint, as a worker does."""
     slot = search.places(workspace).checkpoints / study / "slot-0000" / "trial-0000" / "step-01"
     slot.mkdir(parents=True)
     (slot / "state.json").write_text("{}")
     settings = workspace.case.training
     store = open_store(workspace.settings.optuna_storage, settings.heartbeat_seconds, settings.grace_seconds)
-    return open_sweep(store, study, "fingerprint", settings, budget=3)
+    return join_study(store, study, "fingerprint", settings, budget=3)
 
 
 def left(workspace: Workspace) -> list[str]:
@@ -232,7 +232,7 @@ def test_checkpoints_stay_while_somebody_is_at_work_however_old_they_are(workspa
     assert killed.claim() is not None
     age(search.places(workspace).checkpoints, 30)
     with killed.store.storage.engine.begin() as database:
-        # its worker was killed: nobody ever said that the trial ended
+        # its worker was killed, so the trial never ended
         of_killed = "select trial_id from trials where study_id = :study"
         database.execute(
             sa.text(f"update trial_heartbeats set heartbeat = '2013-01-01' where trial_id in ({of_killed})"),
@@ -251,6 +251,6 @@ def test_small_files_that_no_search_asked_for_lately_go(workspace: Workspace) ->
     age(old.parent, 30)
     assert known.file("asked.json", lambda path: path.write_text("made anew")) == asked
     assert maintenance.vacuum(workspace, 24, dry_run=False)["sweeps"] == 3
-    # with the locks under which they were written
+    # their lock files are deleted too
     assert list(old.parent.iterdir()) == [asked]
     assert asked.read_text() == "{}"

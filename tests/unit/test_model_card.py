@@ -6,23 +6,23 @@ import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from pathlib import Path
 
+import matplotlib
 import pytest
 
-from include.promotion import evidence_page
+from include.core.templates import escape_markdown
 from include.registry.registration import Challenger
 from include.steps.train import model_card, search
 from include.steps.train.model_card import pictures
 from include.steps.train.model_card.blocks import Command, Listing, Picture, Section, Table, Text
 from include.steps.train.model_card.content import limits
 from include.steps.train.model_card.curves import Curve
-from include.steps.train.model_card.drawing import ticks
 from include.steps.train.model_card.pages import html_page, markdown_page
 from include.steps.workspace import Workspace
 from include.training.judging.evidence import Bin, Evidence, Slice
 from include.training.model import MANIFEST, Manifest
 from tests.unit import promotion_case as given
 
-HOSTILE = "<script>alert(1)</script> | [x](javascript:y) `z`"
+HOSTILE = "<script>alert(1)</script> | [x](javascript:y) `z` $\\frac{1}$ \"'&amp; \x07"
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_the_card_names_what_the_model_rests_on(card: Path, challenger: Challeng
         f"python -m include.steps.train.rebuild --use-case flights --as-of 2013-04-03 --version {data.version}",
         'airflow dags trigger flights_train --conf \'{"as_of": "2013-04-03"}\'',
     ):
-        assert wanted in text or evidence_page.escape(wanted) in text
+        assert wanted in text or escape_markdown(wanted) in text
     assert "constant" in text
 
 
@@ -78,10 +78,14 @@ class Tags(HTMLParser):
         super().__init__()
         self.tags: list[str] = []
         self.loaded: list[str] = []
+        self.text = ""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         self.loaded += [f"{tag} {name}" for name, _ in attrs if name in ("src", "href") or name.startswith("on")]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
 
 
 def test_the_page_loads_nothing_and_runs_nothing(card: Path) -> None:
@@ -101,18 +105,52 @@ def test_the_same_model_has_the_same_card(there: Workspace, challenger: Challeng
 
 def test_whatever_the_text_it_stays_text() -> None:
     blocks = (Text(HOSTILE), Listing((HOSTILE,)), Command(HOSTILE), Table(((HOSTILE, "b"), (HOSTILE, "d"))))
-    page = html_page(HOSTILE, [Section(HOSTILE, blocks)])
-    assert "<script>" not in page
+    page = Tags()
+    page.feed(html_page(HOSTILE, [Section(HOSTILE, blocks)]))
+    assert "script" not in page.tags
+    assert page.loaded == []
+    assert page.text.count(HOSTILE) == 8  # the title twice, heading, paragraph, item, command and two cells
     shown = markdown_page(HOSTILE, [Section(HOSTILE, blocks)])
     outside_code = "".join(shown.split("``````")[::2])
     assert "<script>" not in outside_code.replace("\\<", "")
     assert "](" not in outside_code.replace("\\]", "")
 
 
+def drawn_of_hostile_names() -> list[Picture]:
+    curve = Curve(0, HOSTILE, "complete", ((1, 0.7), (2, 0.5)), 0.5)
+    found = [
+        pictures.reliability([Bin(rows=9, lowest=0, highest=1, predicted=0.4, observed=0.2)], HOSTILE),
+        pictures.importance({HOSTILE: 2.0, "rate": 1.0}),
+        pictures.slices([slice_of(HOSTILE, 900, 0.1, 0.3)], HOSTILE, "regression"),
+        pictures.learning_curves([curve], HOSTILE, 0),
+    ]
+    return [picture for picture in found if picture is not None]
+
+
 def test_a_name_in_a_picture_stays_text() -> None:
-    found = pictures.importance({HOSTILE: 2.0, "rate": 1.0})
-    assert "<script>" not in found.svg
-    ET.fromstring(found.svg)
+    for picture in drawn_of_hostile_names():
+        names = {element.tag.rpartition("}")[2] for element in ET.fromstring(picture.svg).iter()}
+        assert names <= {"svg", "title", "desc", "defs", "g", "path", "use", "text", "tspan", "clipPath", "rect"}
+
+
+def test_pictures_share_a_page_without_sharing_ids() -> None:
+    drawn = drawn_of_hostile_names()
+    ids = [element.get("id") for picture in drawn for element in ET.fromstring(picture.svg).iter() if element.get("id")]
+    assert ids
+    assert len(ids) == len(set(ids))
+
+
+def test_a_point_says_more_under_the_pointer() -> None:
+    shown = ET.fromstring(pictures.importance({"rate": 2.0}).svg)
+    assert "rate: 2" in [element.text for element in shown.iter("{http://www.w3.org/2000/svg}title")]
+
+
+def test_drawing_leaves_the_settings_of_matplotlib_alone() -> None:
+    before = dict(matplotlib.rcParams)
+    first = pictures.importance({"rate": 2.0})
+    with matplotlib.rc_context({"font.size": 30, "svg.fonttype": "path"}):
+        assert pictures.importance({"rate": 2.0}) == first
+    assert dict(matplotlib.rcParams) == before
 
 
 def slice_of(value: str, rows: int, observed: float, predicted: float) -> Slice:
@@ -143,15 +181,3 @@ def test_pictures_of_little_are_still_pictures() -> None:
         assert isinstance(picture, Picture)
         ET.fromstring(picture.svg)
     assert pictures.learning_curves([Curve(0, "logistic", "complete", ((1, 0.5),), 0.5)], "log_loss", 0) is None
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "wanted"),
-    [
-        (0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1]),
-        (0, 200, [0, 50, 100, 150, 200]),
-        (0.41, 0.43, [0.41, 0.415, 0.42, 0.425, 0.43]),
-    ],
-)
-def test_ticks_are_round_numbers(low: float, high: float, wanted: list[float]) -> None:
-    assert ticks(low, high) == pytest.approx(wanted)

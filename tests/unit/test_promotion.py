@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,17 +51,18 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 def two(origin: Workspace, tmp_path: Path) -> Workspace:
     """The two versions, with an empty ledger and a store of MLflow that the test may change."""
     folder = Path(origin.settings.lake_root).parent
-    for name in ("lake", "artifacts", "models"):
+    for name in ("lake", "artifacts", "work"):
         if (folder / name).exists():
             shutil.copytree(folder / name, tmp_path / name)
     shutil.copy(folder / "mlflow.db", tmp_path / "mlflow.db")
-    settings = replace(
-        origin.settings,
-        lake_root=str(tmp_path / "lake"),
-        reports_root=str(tmp_path / "reports"),
-        mlflow_tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}",
-        source_cache=str(tmp_path / "sources"),
-    )
+    own = {
+        "lake_root": str(tmp_path / "lake"),
+        "reports_root": str(tmp_path / "reports"),
+        "work_root": str(tmp_path / "work"),
+        "mlflow_tracking_uri": f"sqlite:///{tmp_path / 'mlflow.db'}",
+        "source_cache": str(tmp_path / "sources"),
+    }
+    settings = origin.settings.model_copy(update=own)
     return Workspace(settings, origin.case)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +88,9 @@ def test_nothing_that_became_known_after_the_clock_matters(scored: Workspace, tm
     known = asking(chain.until(chain.landed(), tmp_path / "known", DAY))
     first, _ = recalibration.window(DAY, SPEC)
     # MLflow is that of the trained lake; the ledger is not there, so the version is named
-    known = Workspace(replace(known.settings, mlflow_tracking_uri=scored.settings.mlflow_tracking_uri), known.case)
+    known = Workspace(
+        known.settings.model_copy(update={"mlflow_tracking_uri": scored.settings.mlflow_tracking_uri}), known.case
+    )
     chain.compute_features(known, first, DAY, chain.attempt("features", "autumn_features"))
     features.apply_definitions(known)
     chain.score(known, DAY, DAY, chain.attempt("score", "autumn_score"), model="1")

@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from include.core.errors import LifecycleError
 from include.monitoring import drift, reference
 from include.registry import model_versions
-from include.spec.families import Dimension, Fixed, Span
+from include.spec.families import Dimension, Fixed, Searched
 from include.spec.monitoring import DriftSpec
 from include.spec.training import load_settings
 from include.steps.train.challenger import describe
@@ -62,7 +62,7 @@ def flights(shift: int = 0) -> pa.Table:
 def first_tried(dimension: Dimension) -> Any:
     if isinstance(dimension, Fixed):
         return dimension.value
-    return dimension.start if isinstance(dimension, Span) else dimension.options[0]
+    return dimension.start if isinstance(dimension, Searched) else dimension.options[0]
 
 
 @pytest.fixture

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
+from include.accelerators.settings import AcceleratorSettings
 from include.core.errors import SettingsError
+from include.core.repository import REPOSITORY
 from include.core.settings import Settings
 
 REQUIRED = {
@@ -12,6 +18,7 @@ REQUIRED = {
     for name in (
         "LIFECYCLE_LAKE_ROOT",
         "LIFECYCLE_REPORTS_ROOT",
+        "LIFECYCLE_WORK_ROOT",
         "LIFECYCLE_ONLINE_STORE",
         "LIFECYCLE_FEAST_REGISTRY",
         "LIFECYCLE_OPTUNA_STORAGE",
@@ -51,6 +58,32 @@ def test_a_blank_is_as_good_as_nothing(name: str) -> None:
 def test_a_memory_limit_that_is_no_size(limit: str) -> None:
     with pytest.raises(SettingsError, match=r"LIFECYCLE_MEMORY_LIMIT is .*; write it as 2GB or 80%"):
         Settings.from_environ(REQUIRED | {"LIFECYCLE_MEMORY_LIMIT": limit})
+
+
+def test_the_environment_does_not_touch_settings_that_are_constructed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIFECYCLE_THREADS", "64")
+    given = Settings.from_environ(REQUIRED).model_dump()
+    del given["threads"]
+    assert Settings(**given).threads == 1
+
+
+def test_every_fault_of_the_accelerators_is_named() -> None:
+    environ = dict.fromkeys(("LIFECYCLE_ACCELERATOR", "LIFECYCLE_CPU_SLOTS", "LIFECYCLE_PRICES"), "x")
+    with pytest.raises(SettingsError) as refusal:
+        AcceleratorSettings.from_environ(environ)
+    for name in environ:
+        assert f"{name} is 'x'; give " in str(refusal.value)
+
+
+def test_accelerators_without_settings_are_this_machine() -> None:
+    found = AcceleratorSettings.from_environ({"LIFECYCLE_HOME": "/home", "LIFECYCLE_LEASES": " "})
+    assert (found.at(None), found.leases, found.cpu_slots, found.prices) == ("local", Path("/home/leases"), None, {})
+
+
+def test_the_dag_parser_does_not_pay_for_settings() -> None:
+    code = "import sys, include.spec.loading; print('pydantic_settings' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 @pytest.mark.parametrize("limit", ["2GB", "512MB", "1.5GiB", "80%"])

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from include.core import yaml_file
 from include.core.errors import SpecError, UnknownPartition
-from include.core.settings import REPOSITORY
+from include.core.repository import REPOSITORY
 from include.core.words import nearest
 from include.spec import loading
 from include.spec.loading import MORE_FOLDERS, broken_use_cases, json_schema, load_use_case, load_use_cases

@@ -1,4 +1,4 @@
-"""Containers get every value that the settings and the compose file ask for."""
+"""Tests of the values that containers get: complete for the settings file and for the compose file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from include.core.errors import SettingsError
-from include.core.settings import REPOSITORY, Settings
+from include.core.repository import REPOSITORY
+from include.core.settings import Settings
 from include.stack.containers import write_compose_env
 from include.stack.envfile import parse_env
 from include.stack.environment import SETTINGS_FILE

@@ -1,4 +1,4 @@
-"""KEY=VALUE files: what is read, what is filled in, what is refused."""
+"""Tests of KEY=VALUE files: parsing, references, refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The services' environment: one file of settings, the shell's LIFECYCLE_*, overrides; nothing foreign."""
+"""Tests of the services' environment: settings file, the shell's LIFECYCLE_*, overrides, no foreign settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Children of a parent that has imported a package: they start with it, and never run code that was edited since."""
+"""Tests of imported packages in forked children: they keep the modules, but never run outdated code."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def in_child(watched: ImportedPackage) -> str:
-    """What a forked child that looks at its code says."""
+    """Fork a child that checks its modules, and return its report."""
     reads, writes = os.pipe()
     child = os.fork()
     if child == 0:

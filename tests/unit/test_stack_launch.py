@@ -1,4 +1,4 @@
-"""A program of the stack runs as `python -m` runs it, and looks for garbage rarely."""
+"""Tests of the launcher: it runs a program like `python -m`, with rare garbage collection."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from include.core.settings import REPOSITORY
+from include.core.repository import REPOSITORY
 from include.stack.launch import LAUNCH
 
 PROGRAM = """

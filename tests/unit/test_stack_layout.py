@@ -1,4 +1,4 @@
-"""A stack is where it was: later commands need not be told its ports again."""
+"""Tests of the layout: later commands find the stack on the ports of its last start."""
 
 from __future__ import annotations
 

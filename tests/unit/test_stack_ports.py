@@ -1,4 +1,4 @@
-"""A taken port is told before anything starts."""
+"""Tests of the port check: a taken port is refused before anything starts."""
 
 from __future__ import annotations
 

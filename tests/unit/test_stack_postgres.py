@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: private socket, idempotent, nothing lost over a stop."""
+"""Tests of the embedded PostgreSQL: private socket, repeatable calls, data kept over a stop."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from include.stack.postgres import DATABASES, Postgres
 
 @pytest.fixture
 def postgres() -> Iterator[Postgres]:
-    # pytest's own folders are closed to the server's user when root runs the tests, and long
+    # pytest's own folders are long, and closed to the server's user when root runs the tests
     home = Path(tempfile.mkdtemp(prefix="stack-"))
     home.chmod(0o755)
-    # a path that no socket fits in
+    # the path is too long for a socket
     server = Postgres(Layout(home / ("deep" * 30)))
     yield server
     server.stop()

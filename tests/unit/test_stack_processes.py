@@ -1,4 +1,4 @@
-"""Processes: ours are stopped with all they started; others are never touched."""
+"""Tests of background processes: ours are stopped with all their children; foreign ones are never touched."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from include.stack.processes import Service, members, stop
+from include.stack.processes import Daemon, members, stop
 
-# a child in its own process group, as Airflow's tasks are, and one in its own session, as shell tasks are
+# one child in its own process group, like Airflow's tasks, and one in its own session, like shell tasks
 FAMILY = """
 import subprocess, time
 subprocess.Popen(["sleep", "300"], process_group=0)
@@ -26,14 +26,14 @@ STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); 
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
-    service = Service("part", tmp_path / "run", tmp_path / "logs" / "part.log")
-    yield service
-    stop([service], grace_s=0.1)
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    daemon = Daemon("part", tmp_path / "run", tmp_path / "logs" / "part.log")
+    yield daemon
+    stop([daemon], grace_s=0.1)
 
 
-def start(service: Service, program: str) -> psutil.Process:
-    return service.start([sys.executable, "-c", program], os.environ, Path("/"))
+def start(daemon: Daemon, program: str) -> psutil.Process:
+    return daemon.start([sys.executable, "-c", program], os.environ, Path("/"))
 
 
 def gone(process: psutil.Process) -> bool:
@@ -47,40 +47,40 @@ def wait_for_members(leader: psutil.Process, count: int) -> list[psutil.Process]
     return found
 
 
-def test_a_stopped_service_leaves_nobody_behind(service: Service) -> None:
-    family = wait_for_members(start(service, FAMILY), 3)
+def test_a_stopped_service_leaves_nobody_behind(daemon: Daemon) -> None:
+    family = wait_for_members(start(daemon, FAMILY), 3)
     assert len(family) == 3
-    assert stop([service], grace_s=2) == ["part"]
+    assert stop([daemon], grace_s=2) == ["part"]
     assert all(gone(process) for process in family)
-    assert not service.record_file.exists()
+    assert not daemon.record_file.exists()
 
 
-def test_who_ignores_sigterm_is_killed(service: Service) -> None:
-    process = start(service, STUBBORN)
+def test_who_ignores_sigterm_is_killed(daemon: Daemon) -> None:
+    process = start(daemon, STUBBORN)
     time.sleep(0.3)
-    stop([service], grace_s=0.3)
+    stop([daemon], grace_s=0.3)
     assert gone(process)
 
 
-def test_a_reused_pid_is_not_ours(service: Service) -> None:
+def test_a_reused_pid_is_not_ours(daemon: Daemon) -> None:
     with subprocess.Popen(["sleep", "300"]) as stranger:
-        service.run_folder.mkdir()
-        service.record_file.write_text(json.dumps({"pid": stranger.pid, "started": time.time() - 3600}))
-        assert service.process() is None
-        assert stop([service]) == []
+        daemon.run_folder.mkdir()
+        daemon.record_file.write_text(json.dumps({"pid": stranger.pid, "started": time.time() - 3600}))
+        assert daemon.process() is None
+        assert stop([daemon]) == []
         assert stranger.poll() is None
         stranger.kill()
 
 
 @pytest.mark.parametrize("record", ["", "{}", '{"pid": 4194304, "started": 1}', '{"pid": "x", "started": 1}'])
-def test_a_stale_or_broken_record_is_nobody(service: Service, record: str) -> None:
-    service.run_folder.mkdir()
-    service.record_file.write_text(record)
-    assert service.process() is None
-    assert stop([service]) == []
-    assert not service.record_file.exists()
+def test_a_stale_or_broken_record_is_nobody(daemon: Daemon, record: str) -> None:
+    daemon.run_folder.mkdir()
+    daemon.record_file.write_text(record)
+    assert daemon.process() is None
+    assert stop([daemon]) == []
+    assert not daemon.record_file.exists()
 
 
-def test_output_goes_to_the_log(service: Service) -> None:
-    start(service, "print('one'); print('two')").wait(10)
-    assert service.last_lines(1) == "two"
+def test_output_goes_to_the_log(daemon: Daemon) -> None:
+    start(daemon, "print('one'); print('two')").wait(10)
+    assert daemon.last_lines(1) == "two"

@@ -1,4 +1,4 @@
-"""Secrets: generated once, private, never changed behind anybody's back."""
+"""Tests of the secrets: generated once, private, never changed."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from include.core.errors import SettingsError
-from include.stack.secrets import load_or_create, write_airflow_passwords
+from include.stack.secrets import load_or_create_secrets, write_airflow_passwords
 
 
 def test_created_once_private_and_stable(tmp_path: Path) -> None:
     path = tmp_path / "secrets.env"
-    first, created = load_or_create(path)
-    second, again = load_or_create(path)
+    first, created = load_or_create_secrets(path)
+    second, again = load_or_create_secrets(path)
     assert (created, again) == (True, False)
     assert first == second
     assert path.stat().st_mode & 0o777 == 0o600
@@ -27,19 +27,19 @@ def test_a_secret_that_an_older_file_lacks_is_added(tmp_path: Path) -> None:
     path = tmp_path / "secrets.env"
     path.touch(mode=0o600)
     path.write_text("AIRFLOW__CORE__FERNET_KEY=kept\n")
-    secrets, created = load_or_create(path)
+    secrets, created = load_or_create_secrets(path)
     assert not created
     assert secrets["AIRFLOW__CORE__FERNET_KEY"] == "kept"
-    assert load_or_create(path)[0] == secrets
+    assert load_or_create_secrets(path)[0] == secrets
     assert secrets["MLFLOW_TRACKING_PASSWORD"]
 
 
 def test_a_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "secrets.env"
-    load_or_create(path)
+    load_or_create_secrets(path)
     path.chmod(0o644)
     with pytest.raises(SettingsError, match="chmod 600"):
-        load_or_create(path)
+        load_or_create_secrets(path)
 
 
 def test_airflow_gets_our_passwords_privately(tmp_path: Path) -> None:

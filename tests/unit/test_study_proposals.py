@@ -11,7 +11,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from include.core.errors import TrainingError
 from include.training.study import budget
 from include.training.study.proposals import FAMILY, fixed_start, grid
-from include.training.study.study import search, study_name, trials_table
+from include.training.study.results import trials_table
+from include.training.study.searching import search, study_name
 from include.training.training_set import TrainingSet
 from tests.unit.training_rows import model_settings, training_rows
 

@@ -22,7 +22,8 @@ from include.training.families import family
 from include.training.families.base import Fitting
 from include.training.judging.metrics import metric
 from include.training.study.checkpoints import SlotCheckpoints
-from include.training.study.study import search, study_name, study_progress, trials_table
+from include.training.study.results import study_progress, trials_table
+from include.training.study.searching import search, study_name
 from include.training.training_set import TrainingSet
 from tests.unit.test_training_families import few, point
 from tests.unit.training_rows import model_settings, training_rows
@@ -106,8 +107,8 @@ def test_checkpoints_come_no_more_often_than_asked_and_only_with_a_lease(tmp_pat
 # a worker that is slow after each step, so that it can be killed between two of them
 SLOW = """
 import sys, time
-from include.training import checkpoints
-from include.training.worker import main
+from include.training.study import checkpoints
+from include.training.study.worker import main
 keep = checkpoints.SlotCheckpoints.keep
 def slow(self, step, write):
     keep(self, step, write)

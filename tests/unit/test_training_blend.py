@@ -14,7 +14,7 @@ from include.training.data import split
 from include.training.fit import fit_best
 from include.training.judging.metrics import metric
 from include.training.model import load_model
-from include.training.study.study import search, study_name
+from include.training.study.searching import search, study_name
 from include.training.training_set import TrainingSet
 from tests.unit.training_rows import model_settings, training_rows
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from include.core.errors import TrainingError
-from include.spec.families import FAMILIES, Choice, Fixed, Span
+from include.spec.families import FAMILIES, Choice, Fixed, Searched
 from include.spec.training import ConstantBaseline, HistoryBaseline, ModelSettings
 from include.training.data import split
 from include.training.families import family
@@ -37,8 +37,8 @@ def _settings(name: str, task: str) -> ModelSettings:
 def point(settings: ModelSettings, name: str) -> dict[str, Any]:
     """The parameters that a study tries first, fixed ones included."""
 
-    def value(dimension: Span | Choice | Fixed) -> Any:
-        if isinstance(dimension, Span):
+    def value(dimension: Searched | Choice | Fixed) -> Any:
+        if isinstance(dimension, Searched):
             return int(dimension.start) if dimension.integer else dimension.start
         return dimension.value if isinstance(dimension, Fixed) else dimension.options[0]
 

@@ -13,7 +13,7 @@ from include.training.data import split
 from include.training.fit import fit_best
 from include.training.imbalance import corrected, focal_inverse, treat
 from include.training.model import load_model
-from include.training.study.study import search, study_name
+from include.training.study.searching import search, study_name
 from include.training.training_set import TrainingSet
 from tests.unit.test_training_families import few
 from tests.unit.training_rows import REGRESSION, model_settings, training_rows

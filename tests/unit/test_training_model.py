@@ -12,10 +12,10 @@ import pytest
 from include.core.errors import DigestMismatch, SourceError, TrainingError
 from include.training.data import split
 from include.training.fit import FittedModel, fit_best
-from include.training.judging.evidence import MODEL, Evidence, compare
+from include.training.judging.evidence import MODEL, Evidence, differences
 from include.training.judging.metrics import metric
 from include.training.model import digest, load_model, verify
-from include.training.study.study import search, study_name
+from include.training.study.searching import search, study_name
 from include.training.training_set import TrainingSet
 from tests.unit.training_rows import REGRESSION, model_settings, training_rows
 
@@ -113,7 +113,8 @@ def test_directory_that_is_no_model_is_refused(fitted: FittedModel, tmp_path: Pa
 
 def test_model_compared_with_itself_differs_by_nothing(fitted: FittedModel) -> None:
     model = load_model(fitted.directory)
-    found = compare(model, model, split(ROWS.table, SETTINGS).test, SETTINGS)
+    test = split(ROWS.table, SETTINGS).test
+    found = differences(test, model.predict(test.table), model.predict(test.table), SETTINGS)
     assert all(one.value == 0 and not one.better and not one.worse for one in found.values())
 
 

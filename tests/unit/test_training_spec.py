@@ -8,7 +8,7 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from include.spec.families import FAMILIES, METRICS, Choice, Fixed, Span
+from include.spec.families import FAMILIES, METRICS, Choice, Fixed, Searched
 from include.spec.training import ModelSettings
 from include.training.families import family
 from include.training.judging.metrics import metric
@@ -62,7 +62,7 @@ def test_overrides_fix_choose_or_bound_a_parameter() -> None:
     assert space["num_leaves"] == Fixed(7)
     assert space["learning_rate"] == Choice((0.1, 0.2))
     # the default start lies outside the new bounds and moves to the nearest
-    assert space["lambda_l2"] == Span(2, 5, start=2, log=True)
+    assert space["lambda_l2"] == Searched(2, 5, start=2, log=True)
 
 
 def test_budget_does_not_change_what_a_trial_means() -> None:

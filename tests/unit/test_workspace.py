@@ -17,7 +17,16 @@ from include.steps.workspace import Workspace
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
     root = str(tmp_path)
-    settings = Settings(root, root, f"{root}/online.db", "sqlite://", "sqlite://", "sqlite://", root)
+    settings = Settings(
+        lake_root=root,
+        reports_root=root,
+        work_root=root,
+        online_store=f"{root}/online.db",
+        feast_registry="sqlite://",
+        optuna_storage="sqlite://",
+        mlflow_tracking_uri="sqlite://",
+        source_cache=root,
+    )
     return Workspace(settings, load_use_case("flights"))
 
 

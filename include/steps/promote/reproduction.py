@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import asdict
 from typing import Any
 
 from pydantic import ValidationError
 
 from include.core.errors import TrainingError
-from include.core.settings import REPOSITORY, Settings
+from include.core.repository import REPOSITORY
+from include.core.settings import Settings
 from include.promotion import reproduction
 from include.registry import files
 from include.spec.use_case import UseCase
@@ -31,7 +31,11 @@ def reproduce(workspace: Workspace, version: int) -> reproduction.Reproduction:
         TrainingError: it cannot be loaded there, or a prediction differs.
     """
     name = f"{workspace.case.name} version {version}"
-    asked = {"settings": asdict(workspace.settings), "case": workspace.case.model_dump(mode="json"), "version": version}
+    asked = {
+        "settings": workspace.settings.model_dump(mode="json"),
+        "case": workspace.case.model_dump(mode="json"),
+        "version": version,
+    }
     try:
         done = subprocess.run(
             [sys.executable, "-m", "include.steps.promote.reproduction"],

@@ -27,7 +27,7 @@ from include.spec.training import ModelSettings
 from include.spec.use_case import UseCase
 from include.steps.workspace import Workspace
 from include.training.data import Window, Windows, split
-from include.training.judging.bootstrap import Difference, Interval
+from include.training.interval import Difference, Interval
 from include.training.judging.bootstrap import interval as interval_of
 from include.training.judging.evidence import MODEL, differences
 from include.training.judging.metrics import Floats, metrics_for

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from include.registry.registration import Challenger, TrainedOn
 from include.training.fit import FittedModel
-from include.training.judging.bootstrap import Interval
+from include.training.interval import Interval
 from include.training.judging.evidence import MODEL, Evidence
 from include.training.training_set import TrainingSet
 

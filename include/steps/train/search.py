@@ -16,8 +16,8 @@ from include.steps.workspace import Workspace
 from include.training import fit as fitting
 from include.training.judging.evidence import Evidence
 from include.training.model import EVIDENCE, load_model
-from include.training.study import study
-from include.training.study.shared import Frozen, SharedFolder, discard_data
+from include.training.study import results, searching
+from include.training.study.prepared import Frozen, SharedFolder, discard_data
 from include.training.training_set import TrainingSet
 
 _log = logging.getLogger(__name__)
@@ -40,24 +40,8 @@ class Places:
 
 def places(workspace: Workspace) -> Places:
     """Where the searches of the workspace's use case keep their files."""
-    root = Path(workspace.settings.reports_root) / "sweeps" / workspace.case.name
+    root = Path(workspace.settings.work_root) / "searches" / workspace.case.name
     return Places(root / "prepared", root / "checkpoints", SharedFolder(root / "known"))
-
-
-def work(workspace: Workspace, training_set: dict[str, Any], trials: int | None) -> dict[str, Any]:
-    """Be one worker of the study, in this process, until its shared budget is settled; returns where it stands."""
-    frozen, where = frozen_set(workspace, training_set), places(workspace)
-    study.search(
-        workspace.settings.optuna_storage,
-        study_of(workspace, frozen),
-        frozen,
-        workspace.case.training,
-        trials=trials,
-        threads=1,
-        prepared=where.prepared,
-        checkpoints=where.checkpoints,
-    )
-    return progress(workspace, training_set)
 
 
 def arguments(
@@ -90,7 +74,7 @@ def arguments(
 
 def progress(workspace: Workspace, training_set: dict[str, Any]) -> dict[str, Any]:
     """Where the study of a training set stands."""
-    found = study.study_progress(
+    found = results.study_progress(
         workspace.settings.optuna_storage, study_of(workspace, frozen_set(workspace, training_set))
     )
     _log.info("%s", found)
@@ -124,7 +108,7 @@ def fit(workspace: Workspace, training_set: dict[str, Any], attempt: Attempt) ->
     """
     frozen = training_sets.load(training_set)
     # a folder for each attempt: what a killed one left is never taken for a model
-    folder = workspace.report_folder("models", attempt) / f"attempt-{attempt.number}"
+    folder = workspace.work_folder("fits", attempt) / f"attempt-{attempt.number}"
     fitted = fitting.fit_best(
         workspace.settings.optuna_storage,
         study_of(workspace, frozen),
@@ -145,7 +129,7 @@ def describe(workspace: Workspace, fitted: dict[str, Any], attempt: Attempt) -> 
     """Everything that is registered about a fitted model."""
     frozen = training_sets.load(fitted["training_set"])
     settings = workspace.settings
-    trials = study.trials_table(settings.optuna_storage, study_of(workspace, frozen)).to_pylist()
+    trials = results.trials_table(settings.optuna_storage, study_of(workspace, frozen)).to_pylist()
     described = challenger.describe(
         _read(Path(fitted["model_dir"]), fitted["digest"]),
         frozen,
@@ -168,4 +152,4 @@ def _read(folder: Path, digest: str) -> fitting.FittedModel:
 
 def study_of(workspace: Workspace, training_set: TrainingSet | Frozen) -> str:
     """The study's name: one for each training set and search space."""
-    return study.study_name(workspace.case.name, training_set.fingerprint, workspace.case.training)
+    return searching.study_name(workspace.case.name, training_set.fingerprint, workspace.case.training)

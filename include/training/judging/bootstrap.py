@@ -4,35 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
+from include.training.interval import Difference, Interval
 from include.training.judging.metrics import Codes, Floats, Metric
-
-
-class Interval(BaseModel):
-    """A value with its 95 % interval.
-
-    ``low`` and ``high`` are None where days cannot be resampled (a single day) and ``value`` is None
-    where the metric is undefined. ``days`` and ``rows`` say what it rests on.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    value: float | None
-    low: float | None
-    high: float | None
-    days: int
-    rows: int
-
-
-class Difference(Interval):
-    """Candidate minus other on the same resampled days.
-
-    ``better`` and ``worse`` hold only when the interval excludes zero.
-    """
-
-    better: bool
-    worse: bool
 
 
 def interval(metric: Metric, y: Floats, predicted: Floats, days: Codes, *, resamples: int, seed: int) -> Interval:

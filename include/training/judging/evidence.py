@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
-from include.core.errors import TrainingError
 from include.spec.training import ModelSettings
+from include.training.calibration import Isotonic
 from include.training.data import Floats, Window, Windows
+from include.training.interval import Difference, Interval
 from include.training.judging.baselines import predict_baseline
-from include.training.judging.bootstrap import Difference, Interval, interval, paired_difference
+from include.training.judging.bootstrap import interval, paired_difference
 from include.training.judging.metrics import metrics_for
-from include.training.model import LoadedModel
 
 MODEL = "model"
 UNCALIBRATED = "model before calibration"
 _BINS = 10
+
+
+class Predictor(Protocol):
+    """The part of a model that a judgement needs; judging knows neither model files nor families."""
+
+    @property
+    def calibrator(self) -> Isotonic | None:
+        """Return the calibration of the predictions, or None without one."""
+
+    def predict(self, rows: pa.Table, threads: int = 1) -> Floats:
+        """Return one calibrated prediction a row."""
+
+    def predict_raw(self, rows: pa.Table, threads: int = 1) -> Floats:
+        """Return one prediction a row, before calibration."""
+
+    def importance(self) -> dict[str, float]:
+        """Return each feature's importance, largest first."""
 
 
 class _Record(BaseModel):
@@ -77,7 +95,7 @@ class Evidence(_Record):
         return self.metrics[MODEL][self.metric]
 
 
-def evaluate(model: LoadedModel, windows: Windows, settings: ModelSettings, threads: int = 1) -> Evidence:
+def evaluate(model: Predictor, windows: Windows, settings: ModelSettings, threads: int = 1) -> Evidence:
     """Judge ``model`` on the test window; baselines learn from the train window."""
     test = windows.test
     predicted = model.predict(test.table, threads)
@@ -97,16 +115,6 @@ def evaluate(model: LoadedModel, windows: Windows, settings: ModelSettings, thre
         reliability=reliability(test.y, predicted),
         importance=model.importance(),
     )
-
-
-def compare(
-    candidate: LoadedModel, other: LoadedModel, window: Window, settings: ModelSettings, threads: int = 1
-) -> Mapping[str, Difference]:
-    """Candidate minus other for every metric, on the same resampled days of ``window``."""
-    if candidate.manifest.task != other.manifest.task:
-        raise TrainingError(f"a {candidate.manifest.task} model cannot be compared with a {other.manifest.task} model")
-    ours, theirs = candidate.predict(window.table, threads), other.predict(window.table, threads)
-    return differences(window, ours, theirs, settings)
 
 
 def differences(window: Window, candidate: Floats, other: Floats, settings: ModelSettings) -> dict[str, Difference]:

@@ -15,9 +15,10 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
 
 from include.core.errors import TrainingError
-from include.spec.families import Choice, Dimension, Fixed, Span
+from include.spec.families import Choice, Dimension, Fixed, Searched
 from include.spec.training import ModelSettings
 from include.training.families.base import STEPS, starting_point
+from include.training.study.optuna_private import StudyOfSome, fixed_params
 
 FAMILY = "family"
 _MOST_POINTS = 100_000
@@ -59,7 +60,7 @@ def grid(settings: ModelSettings) -> list[dict[str, Any]]:
     return [points[i] for i in order]
 
 
-def _free(settings: ModelSettings, family: str) -> list[tuple[str, Span | Choice]]:
+def _free(settings: ModelSettings, family: str) -> list[tuple[str, Searched | Choice]]:
     space = settings.space(family).items()
     return [(key, dimension) for key, dimension in space if not isinstance(dimension, Fixed)]
 
@@ -67,7 +68,7 @@ def _free(settings: ModelSettings, family: str) -> list[tuple[str, Span | Choice
 def _axis(dimension: Dimension, points: int) -> Sequence[Any]:
     if isinstance(dimension, Choice):
         return dimension.options
-    assert isinstance(dimension, Span)
+    assert isinstance(dimension, Searched)
     spread = np.geomspace if dimension.log else np.linspace
     # rounding must not leave the range
     values = np.clip(spread(dimension.low, dimension.high, points), dimension.low, dimension.high)
@@ -111,30 +112,11 @@ def _pruner(name: str) -> optuna.pruners.BasePruner:
     return optuna.pruners.NopPruner()
 
 
-class _OneFamily:
-    """A study of which only one family's trials are seen; everything else is the study's own."""
-
-    def __init__(self, study: optuna.Study, family: str) -> None:
-        self._study, self._family = study, family
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._study, name)
-
-    def get_trials(self, deepcopy: bool = True, states: Sequence[TrialState] | None = None) -> list[FrozenTrial]:
-        return self._mine(self._study.get_trials(deepcopy, states))
-
-    def _get_trials(
-        self, deepcopy: bool = True, states: Sequence[TrialState] | None = None, use_cache: bool = False
-    ) -> list[FrozenTrial]:
-        return self._mine(self._study._get_trials(deepcopy, states, use_cache))
-
-    def _mine(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
-        return [trial for trial in trials if trial.params.get(FAMILY) == self._family]
-
-
 def _of_family(study: optuna.Study, trial: FrozenTrial) -> Any:
-    # before the family is suggested it is among what the slot fixed
-    return _OneFamily(study, trial.params.get(FAMILY) or trial.system_attrs["fixed_params"][FAMILY])
+    """Return the study as if it had only the trials of the trial's own family."""
+    # before the family is suggested it is among the parameters that the slot fixed
+    family = trial.params.get(FAMILY) or fixed_params(trial)[FAMILY]
+    return StudyOfSome(study, lambda other: other.params.get(FAMILY) == family)
 
 
 class _FamilySampler(optuna.samplers.BaseSampler):

@@ -16,6 +16,7 @@ from optuna.trial import TrialState
 
 from include.core import database_lock
 from include.core.errors import TrainingError
+from include.training.study import optuna_private
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def open_store(url: str, heartbeat_seconds: int | None = None, grace_seconds: in
     try:
         # two workers that create the tables at the same moment would fail each other; once this library's
         # tables are there nobody waits and nobody checks them, for that takes longer than all the rest
-        there = _complete(engine)
+        there = optuna_private.tables_are_complete(engine)
         turn = contextlib.nullcontext() if there else database_lock.held(engine, "training:schema")
         with turn, warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
@@ -66,18 +67,6 @@ def open_store(url: str, heartbeat_seconds: int | None = None, grace_seconds: in
     finally:
         engine.dispose()
     return StudyStore(storage, url)
-
-
-def _complete(engine: sa.Engine) -> bool:
-    """Whether the tables were made, to their end, by the release of Optuna that runs here."""
-    with engine.connect() as connection:
-        tables = sa.inspect(connection)
-        if not (tables.has_table("version_info") and tables.has_table("alembic_version")):
-            return False
-        made_by = connection.execute(sa.text("select library_version from version_info")).scalar()
-        # the migration's number is written last
-        ended = connection.execute(sa.text("select count(*) from alembic_version")).scalar_one()
-    return bool(ended) and made_by == optuna.__version__
 
 
 def _engine_args(url: str) -> dict[str, object]:
@@ -139,8 +128,8 @@ def _at_work(storage: RDBStorage, name: str) -> bool:
     except KeyError:
         return False
     running = storage.get_all_trials(study, deepcopy=False, states=(TrialState.RUNNING,))
-    # its public form would also fail the lost ones, which is for the next worker to do
-    return bool({trial._trial_id for trial in running} - set(storage._get_stale_trial_ids(study)))
+    # to fail the lost trials is the next worker's task
+    return bool({optuna_private.trial_id(trial) for trial in running} - optuna_private.stale_trial_ids(storage, study))
 
 
 def _found(store: StudyStore, name: str) -> optuna.Study:

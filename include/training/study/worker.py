@@ -73,8 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = _settings(options)
         # after the arguments are known to be good: these imports take seconds
         from include.accelerators.lease import guard
-        from include.training.study.shared import Frozen
-        from include.training.study.study import search
+        from include.training.study.prepared import Frozen
+        from include.training.study.searching import search
         from include.training.training_set import open_training_set
 
         def read() -> TrainingSet:

@@ -12,7 +12,7 @@ from include.steps.train.model_card import pictures
 from include.steps.train.model_card.blocks import Block, Command, Listing, Section, Table, Text
 from include.steps.train.model_card.curves import curves
 from include.steps.workspace import Workspace
-from include.training.judging.bootstrap import Interval
+from include.training.interval import Interval
 from include.training.judging.evidence import MODEL, Evidence, Slice
 from include.training.model import MANIFEST, Manifest
 
@@ -29,8 +29,8 @@ def sections(workspace: Workspace, challenger: Challenger) -> tuple[Section, ...
     return (
         _purpose(workspace, challenger),
         _figures(evidence, shifted),
-        Section("Calibration", (pictures.reliability(evidence.reliability),) if evidence.reliability else ()),
-        _slices(evidence),
+        Section("Calibration", _calibration(evidence, manifest)),
+        _slices(evidence, manifest),
         Section("What it looks at", (pictures.importance(evidence.importance),)),
         Section("Known limits", (Listing(tuple(limits(workspace, evidence, manifest))),)),
         _data(workspace, challenger, manifest),
@@ -81,12 +81,19 @@ def interval(found: Interval) -> str:
     return f"{found.value:.4f}{bounds}"
 
 
-def _slices(evidence: Evidence) -> Section:
+def _calibration(evidence: Evidence, manifest: Manifest) -> tuple[Block, ...]:
+    if not evidence.reliability:
+        return ()
+    return (pictures.reliability(evidence.reliability, manifest.label, manifest.task),)
+
+
+def _slices(evidence: Evidence, manifest: Manifest) -> Section:
     if not evidence.slices:
         return Section("Slices", (Text("The spec names no columns to slice by."),))
     names = list(evidence.slices[0].metrics)
     head = ("slice", "rows", "days", "observed", "predicted", *names)
-    return Section("Slices", (pictures.slices(evidence.slices), Table((head, *map(_slice_row, evidence.slices)))))
+    drawn = pictures.slices(evidence.slices, manifest.label, manifest.task)
+    return Section("Slices", (drawn, Table((head, *map(_slice_row, evidence.slices)))))
 
 
 def _slice_row(found: Slice) -> tuple[str, ...]:

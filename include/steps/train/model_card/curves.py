@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from optuna.trial import TrialState
 
+from include.training.study.shared_study import FAMILY
 from include.training.study.storage import reading
-from include.training.study.sweep import FAMILY
 
 
 @dataclass(frozen=True)

@@ -1,134 +1,177 @@
-"""Small plots as SVG text: no plotting library to import, and the same data gives the same bytes."""
+"""Plots by matplotlib as accessible SVG: equal data gives equal bytes, and text from the data stays text.
+
+Text is kept as text (not as outlines), so that a picture stays small, can be searched and is read aloud.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from html import escape
-from math import floor, log10
+from typing import TYPE_CHECKING, Any
 
-INK, MUTED, GRID = "#1c2733", "#5b6b7b", "#e3e8ee"
+from include.steps.train.model_card.blocks import Picture
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, MUTED, RULE, GRID = "#1c2733", "#5b6b7b", "#c3ccd6", "#e8edf2"
 COLOURS = ("#2468a8", "#c2571a", "#3c8d5a", "#8a4fa3", "#a08a12", "#5b6b7b")
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64.0, 16.0, 34.0, 46.0
+_SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+_TOP, _BOTTOM = 0.62, 0.55  # inches for the title and the legend, and for the horizontal axis
+_NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+_NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,  # a `$` in a name from the data is a dollar
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so every machine lays the text out alike
+    "font.size": 9,
+    "text.color": INK,
+    "axes.labelcolor": MUTED,
+    "axes.labelpad": 7,
+    "axes.edgecolor": RULE,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "xtick.color": RULE,
+    "ytick.color": RULE,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": MUTED,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "xtick.major.pad": 6,
+    "ytick.major.pad": 6,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "legend.labelcolor": MUTED,
+    "lines.solid_capstyle": "round",
+}
 
 
 @dataclass
 class Plot:
-    """A plot area with two linear axes; marks are added in data units.
+    """A figure with one pair of axes.
 
     Attributes:
-        x, y: lowest and highest value shown.
-        left: room for the labels of the vertical axis, in pixels.
+        name: name of the picture; its file is called so.
     """
 
+    name: str
     title: str
-    x: tuple[float, float]
-    y: tuple[float, float]
-    x_label: str = ""
-    y_label: str = ""
-    width: float = 640.0
-    height: float = 360.0
-    left: float = _LEFT
-    _marks: list[str] = field(default_factory=list)
+    figure: Figure
+    axes: Axes
+    _hints: dict[str, str] = field(default_factory=dict)
 
-    def at(self, x: float, y: float) -> tuple[float, float]:
-        """Where a point lies, in pixels."""
-        wide, tall = self.width - self.left - _RIGHT, self.height - _TOP - _BOTTOM
-        across = (x - self.x[0]) / ((self.x[1] - self.x[0]) or 1.0)
-        up = (y - self.y[0]) / ((self.y[1] - self.y[0]) or 1.0)
-        return self.left + across * wide, _TOP + (1 - up) * tall
+    def hint(self, artist: Artist, text: str) -> None:
+        """Show ``text`` while the pointer is over ``artist``."""
+        key = f"{self.name}-{len(self._hints)}"
+        artist.set_gid(key)
+        self._hints[key] = text
 
-    def line(
-        self, points: Sequence[tuple[float, float]], colour: str, width: float = 2.0, dashed: bool = False
-    ) -> None:
-        """Straight pieces between points, in the order given."""
-        path = " ".join(f"{px:.1f},{py:.1f}" for px, py in (self.at(x, y) for x, y in points))
-        dash = ' stroke-dasharray="4 4"' if dashed else ""
-        self._marks.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="{width}"{dash}/>')
+    def rows(self, names: list[str]) -> None:
+        """Make the vertical axis a list of names, the first on top."""
+        self.axes.set_yticks(range(len(names)), [short(name) for name in names])
+        self.axes.tick_params(axis="y", labelcolor=INK)
+        self.axes.set_ylim(len(names) - 0.4, -0.6)
+        self.axes.grid(visible=False, axis="y")
+        self.axes.spines["left"].set_visible(False)
 
-    def dot(self, x: float, y: float, colour: str, says: str, radius: float = 4.0) -> None:
-        """A point that says more under the pointer."""
-        px, py = self.at(x, y)
-        self._marks.append(
-            f'<circle cx="{px:.1f}" cy="{py:.1f}" r="{radius}" fill="{colour}"><title>{escape(says)}</title></circle>'
+    def legend(self, **more: Any) -> None:
+        """Write the legend above the plot, in one line that begins at its left edge."""
+        self.axes.legend(
+            loc="lower left",
+            bbox_to_anchor=(0.0, 1.0),
+            ncols=6,
+            borderpad=0.2,
+            borderaxespad=0.2,
+            handlelength=1.4,
+            **more,
         )
 
-    def bar(self, row: float, value: float, colour: str, says: str, thickness: float = 0.7) -> None:
-        """A horizontal bar from zero at height ``row``."""
-        x0, y0 = self.at(0.0, row + thickness / 2)
-        x1, y1 = self.at(value, row - thickness / 2)
-        self._marks.append(
-            f'<rect x="{min(x0, x1):.1f}" y="{y0:.1f}" width="{abs(x1 - x0):.1f}" height="{y1 - y0:.1f}" '
-            f'fill="{colour}"><title>{escape(says)}</title></rect>'
-        )
-
-    def row_label(self, row: float, text: str) -> None:
-        """A name at height ``row``, left of the plot."""
-        _, py = self.at(self.x[0], row)
-        self._marks.append(_text(self.left - 8, py + 4, text, anchor="end"))
-
-    def legend(self, names: Sequence[tuple[str, str]]) -> None:
-        """Names with their colours, on one line above the plot at the right."""
-        at = self.width - _RIGHT
-        for name, colour in reversed(list(names)):
-            self._marks.append(_text(at, _TOP - 12, name, anchor="end"))
-            at -= 7.0 * len(name) + 10
-            self._marks.append(f'<circle cx="{at:.1f}" cy="{_TOP - 16:.1f}" r="4" fill="{colour}"/>')
-            at -= 14
-
-    def svg(self, says: str, y_ticks: bool = True) -> str:
-        """The finished drawing; ``says`` describes it to those who cannot see it."""
-        parts = [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width:g} {self.height:g}" '
-            f'width="{self.width:g}" height="{self.height:g}" role="img" aria-label="{escape(says, quote=True)}" '
-            'font-family="system-ui, sans-serif" font-size="12">',
-            '<rect width="100%" height="100%" fill="#ffffff"/>',
-            _text(8, 18, self.title, size=14, colour=INK),
-            *self._grid(y_ticks),
-            *self._marks,
-            "</svg>",
-        ]
-        return "\n".join(parts) + "\n"
-
-    def _grid(self, y_ticks: bool) -> list[str]:
-        found = []
-        for tick in ticks(*self.x):
-            x, y0 = self.at(tick, self.y[0])
-            found.append(_rule(x, y0, x, _TOP))
-            found.append(_text(x, y0 + 16, f"{tick:g}", anchor="middle"))
-        for tick in ticks(*self.y) if y_ticks else ():
-            x0, y = self.at(self.x[0], tick)
-            found.append(_rule(x0, y, self.width - _RIGHT, y))
-            found.append(_text(x0 - 8, y + 4, f"{tick:g}", anchor="end"))
-        middle = (self.left + self.width - _RIGHT) / 2
-        found.append(_text(middle, self.height - 8, self.x_label, anchor="middle"))
-        if self.y_label:
-            centre = (_TOP + self.height - _BOTTOM) / 2
-            turned = f' transform="rotate(-90 14 {centre:.1f})"'
-            found.append(_text(14, centre, self.y_label, anchor="middle", more=turned))
-        return found
+    def picture(self, says: str) -> Picture:
+        """Return the finished picture; ``says`` describes it to people who cannot see it."""
+        written = io.StringIO()
+        self.figure.savefig(written, format="svg", metadata=_NO_METADATA)
+        return Picture(self.name, says, _accessible(written.getvalue(), self.title, says, self._hints))
 
 
-def ticks(low: float, high: float) -> list[float]:
-    """Round numbers between ``low`` and ``high``, about five."""
-    if not high > low:
-        return [low]
-    raw = (high - low) / 5
-    unit = 10.0 ** floor(log10(raw))
-    step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= raw * 0.999)
-    first = floor(low / step + 0.999999)
-    count = floor(high / step + 1e-6) - first + 1
-    return [round((first + n) * step, 10) for n in range(max(count, 0))]
+@contextmanager
+def plot(name: str, title: str, width: float, height: float, left: float = 0.75, right: float = 0.15) -> Iterator[Plot]:
+    """Open a plot; finish it inside the block.
+
+    ``width`` and ``height`` are those of the axes in inches; ``left`` and ``right`` are the room beside them.
+    Matplotlib's process-wide settings are ours inside the block and restored after it.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context():
+        # a matplotlibrc on this machine must not change the picture
+        matplotlib.rcdefaults()
+        # the salt makes the generated ids repeatable; the name keeps them apart on a page with several pictures
+        matplotlib.rcParams.update({**_STYLE, "svg.hashsalt": name})
+        whole, tall = left + width + right, _TOP + height + _BOTTOM
+        figure = Figure(figsize=(whole, tall))
+        # fixed margins: a layout engine draws every picture twice
+        axes = figure.add_axes((left / whole, _BOTTOM / tall, width / whole, height / tall))
+        figure.text(0.0, 1.0 - 0.05 / tall, title, ha="left", va="top", fontsize=11, fontweight="bold")
+        yield Plot(name, title, figure, axes)
 
 
-def _text(
-    x: float, y: float, text: str, *, anchor: str = "start", size: int = 12, colour: str = MUTED, more: str = ""
-) -> str:
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" fill="{colour}"{more}>'
-        f"{escape(text)}</text>"
-    )
+def short(name: str) -> str:
+    """Return ``name`` cut to 28 characters."""
+    return name if len(name) <= 28 else f"{name[:27]}…"
 
 
-def _rule(x0: float, y0: float, x1: float, y1: float) -> str:
-    return f'<line x1="{x0:.1f}" y1="{y0:.1f}" x2="{x1:.1f}" y2="{y1:.1f}" stroke="{GRID}"/>'
+def _accessible(svg: str, title: str, says: str, hints: dict[str, str]) -> str:
+    """Return the SVG element alone, described, and without what could disturb a page around it."""
+    ET.register_namespace("", _SVG)
+    ET.register_namespace("xlink", _XLINK)
+    root = ET.fromstring(_NOT_IN_XML.sub("?", svg))  # noqa: S314  (matplotlib wrote it a moment ago)
+    for parent in list(root.iter()):
+        for child in list(parent):
+            # matplotlib's style sheet names `*`: inside a page it would change the page
+            if child.tag in (f"{{{_SVG}}}metadata", f"{{{_SVG}}}style"):
+                parent.remove(child)
+    for element in root.iter():
+        hint = hints.get(element.get("id", ""))
+        if hint is not None:
+            _first(element, "title", hint)
+    _drop_unused_ids(root)
+    root.attrib |= {
+        "role": "img",
+        "aria-label": _NOT_IN_XML.sub("?", says),
+        "stroke-linejoin": "round",
+        "stroke-linecap": "butt",
+    }
+    _first(root, "desc", says)
+    _first(root, "title", title)
+    return f"{ET.tostring(root, encoding='unicode')}\n"
+
+
+def _first(parent: ET.Element, tag: str, text: str) -> None:
+    made = ET.Element(f"{{{_SVG}}}{tag}")
+    made.text = _NOT_IN_XML.sub("?", text)
+    parent.insert(0, made)
+
+
+def _drop_unused_ids(root: ET.Element) -> None:
+    """Remove ids that nothing refers to: every picture has a ``figure_1``, and an id may occur once a page."""
+    used = {
+        found
+        for element in root.iter()
+        for name, value in element.items()
+        for found in re.findall(r"url\(#([^)]+)\)" if name != f"{{{_XLINK}}}href" else r"^#(.+)$", value)
+    }
+    for element in root.iter():
+        if element.get("id") not in used:
+            element.attrib.pop("id", None)

@@ -1,4 +1,4 @@
-"""The pictures of a card: reliability, importance, slices, and the learning curves of the sweep."""
+"""The pictures of a card: reliability, importance, slices, and the learning curves of the search."""
 
 from __future__ import annotations
 
@@ -6,79 +6,117 @@ from collections.abc import Mapping, Sequence
 
 from include.steps.train.model_card.blocks import Picture
 from include.steps.train.model_card.curves import Curve
-from include.steps.train.model_card.drawing import COLOURS, INK, MUTED, Plot
+from include.steps.train.model_card.drawing import COLOURS, INK, MUTED, RULE, plot, short
 from include.training.judging.evidence import Bin, Slice
 
 _SHOWN_FEATURES, _SHOWN_SLICES = 15, 14
-_NAMES_PX = 210.0
+_NAMES, _ROW = 2.0, 0.27  # inches for the names of rows, and for one row
 
 
-def reliability(bins: Sequence[Bin]) -> Picture:
-    """Observed against predicted, a tenth of the rows each, with the line of perfect calibration."""
-    low, high = _range([value for one in bins for value in (one.predicted, one.observed)])
-    plot = Plot("Reliability", (low, high), (low, high), "predicted", "observed", width=420, height=400)
-    plot.line([(low, low), (high, high)], MUTED, 1, dashed=True)
-    plot.line([(one.predicted, one.observed) for one in bins], COLOURS[0])
-    for one in bins:
-        says = f"{one.rows} rows: predicted {one.predicted:.3f}, observed {one.observed:.3f}"
-        plot.dot(one.predicted, one.observed, COLOURS[0], says)
+def reliability(bins: Sequence[Bin], label: str = "label", task: str = "binary") -> Picture:
+    """Draw observed against predicted means, a tenth of the rows each, with the line of perfect calibration."""
+    predicted, observed = [one.predicted for one in bins], [one.observed for one in bins]
+    low, high = _range([*predicted, *observed])
     gap = max(abs(one.predicted - one.observed) for one in bins)
-    says = f"Reliability in {len(bins)} bins of equal size; the largest gap is {gap:.3f}."
-    return Picture("reliability", says, plot.svg(says))
+    with plot("reliability", "Reliability on the test days", 4.2, 4.2) as drawn:
+        axes = drawn.axes
+        axes.plot([low, high], [low, high], color=MUTED, linewidth=1, linestyle=(0, (4, 4)), label="perfect")
+        axes.fill_between(predicted, predicted, observed, color=COLOURS[0], alpha=0.12, linewidth=0)
+        axes.plot(predicted, observed, color=COLOURS[0], linewidth=2, label="model")
+        for one in bins:
+            (dot,) = axes.plot([one.predicted], [one.observed], "o", color=COLOURS[0], markersize=6, mec="white")
+            drawn.hint(dot, f"{one.rows:,} rows: predicted {one.predicted:.3f}, observed {one.observed:.3f}")
+        axes.set(xlim=(low, high), ylim=(low, high))
+        axes.set(xlabel=f"predicted {_mean(label, task)}", ylabel=f"observed {_mean(label, task)}")
+        drawn.legend()
+        return drawn.picture(f"Reliability in {len(bins)} bins of equal size; the largest gap is {gap:.3f}.")
 
 
 def importance(found: Mapping[str, float]) -> Picture:
-    """The most important features as bars."""
+    """Draw the most important features as bars."""
     top = list(found.items())[:_SHOWN_FEATURES]
-    largest = max((abs(value) for _, value in top), default=0.0) or 1.0
-    low = min(0.0, *(value for _, value in top), 0.0)
-    plot = _rows("Feature importance", (low, largest), len(top), "in the family's own unit")
-    for row, (name, value) in enumerate(reversed(top)):
-        plot.row_label(row, _short(name))
-        plot.bar(row, value, COLOURS[0], f"{name}: {value:.4g}")
-    says = f"Feature importance, largest first: {', '.join(name for name, _ in top[:5])}."
-    return Picture("importance", says, plot.svg(says, y_ticks=False))
+    with plot("importance", "Feature importance", 6.0, _height(len(top)), left=_NAMES) as drawn:
+        axes = drawn.axes
+        for row, (name, value) in enumerate(top):
+            bar = axes.barh(row, value, height=0.62, color=COLOURS[0]).patches[0]
+            drawn.hint(bar, f"{name}: {value:.4g}")
+            axes.annotate(
+                f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}",
+                (max(value, 0.0), row),
+                (5, 0),
+                textcoords="offset points",
+                va="center",
+                color=MUTED,
+            )
+        drawn.rows([name for name, _ in top])
+        largest = max((abs(value) for _, value in top), default=0.0) or 1.0
+        axes.set_xlim(min(0.0, *(value for _, value in top), 0.0), 1.12 * largest)
+        axes.set_xlabel("importance, in the unit of the model's family")
+        return drawn.picture(f"Feature importance, largest first: {', '.join(name for name, _ in top[:5])}.")
 
 
-def slices(found: Sequence[Slice]) -> Picture:
-    """Predicted and observed mean of the largest slices."""
+def slices(found: Sequence[Slice], label: str = "label", task: str = "binary") -> Picture:
+    """Draw predicted and observed mean of the largest slices."""
     shown = sorted(found, key=lambda one: (-one.rows, one.column, str(one.value)))[:_SHOWN_SLICES]
-    low, high = _range([value for one in shown for value in (one.predicted_mean, one.label_mean)])
-    plot = _rows("Largest slices", (low, high), len(shown), "mean label and mean prediction")
-    for row, one in enumerate(reversed(shown)):
-        name = f"{one.column}={one.value}"
-        plot.row_label(row, _short(name))
-        plot.line([(one.predicted_mean, row), (one.label_mean, row)], MUTED, 1)
-        plot.dot(one.predicted_mean, row, COLOURS[0], f"{name}: predicted {one.predicted_mean:.3f}, {one.rows} rows")
-        plot.dot(one.label_mean, row, COLOURS[1], f"{name}: observed {one.label_mean:.3f}, {one.rows} rows")
-    plot.legend([("predicted", COLOURS[0]), ("observed", COLOURS[1])])
-    says = f"Predicted and observed mean of the {len(shown)} largest slices."
-    return Picture("slices", says, plot.svg(says, y_ticks=False))
+    with plot("slices", "Largest slices of the test days", 5.15, _height(len(shown)), left=_NAMES, right=1.0) as drawn:
+        axes = drawn.axes
+        for row, one in enumerate(shown):
+            name = f"{one.column}={one.value}"
+            axes.plot([one.predicted_mean, one.label_mean], [row, row], color=RULE, linewidth=3, zorder=1)
+            for kind, mean, colour in (
+                ("predicted", one.predicted_mean, COLOURS[0]),
+                ("observed", one.label_mean, COLOURS[1]),
+            ):
+                (dot,) = axes.plot(
+                    [mean], [row], "o", color=colour, markersize=7, mec="white", label=kind if row == 0 else None
+                )
+                drawn.hint(dot, f"{name}: {kind} {mean:.3f}, {one.rows:,} rows")
+            axes.annotate(
+                f"{one.rows:,} rows", (1.01, row), xycoords=("axes fraction", "data"), va="center", color=MUTED
+            )
+        drawn.rows([f"{one.column}={one.value}" for one in shown])
+        axes.set_xlim(_range([mean for one in shown for mean in (one.predicted_mean, one.label_mean)]))
+        axes.set_xlabel(_mean(label, task))
+        drawn.legend()
+        return drawn.picture(f"Predicted and observed mean of the {len(shown)} largest slices.")
 
 
 def learning_curves(found: Sequence[Curve], metric: str, winner: int) -> Picture | None:
-    """The metric after each step of every trial; None where no trial reported more than one step."""
-    drawn = [curve for curve in found if len(curve.points) > 1]
-    if not drawn:
+    """Draw the metric after each step of every trial; None where no trial reported more than one step."""
+    shown = [curve for curve in found if len(curve.points) > 1]
+    if not shown:
         return None
-    families = list(dict.fromkeys(curve.family for curve in found))
+    families = list(dict.fromkeys(curve.family for curve in shown))
     colours = {family: COLOURS[n % len(COLOURS)] for n, family in enumerate(families)}
-    last = max(step for curve in drawn for step, _ in curve.points)
-    plot = Plot("Learning curves of the sweep", (0, last), _clipped(drawn), "step", metric, width=640)
-    for curve in sorted(drawn, key=lambda one: one.trial == winner):
-        width = 3.0 if curve.trial == winner else 1.2
-        low, high = plot.y
-        plot.line([(step, min(max(value, low), high)) for step, value in curve.points], colours[curve.family], width)
-        step, value = curve.points[-1]
-        says = f"trial {curve.trial} ({curve.family}, {curve.state}): {value:.5g} after step {step}"
-        plot.dot(step, min(max(value, low), high), INK if curve.trial == winner else colours[curve.family], says, 3)
-    plot.legend([(family, colours[family]) for family in families])
-    says = f"{metric} on the validation days by step, {len(drawn)} trials; the thick line is trial {winner}, which won."
-    return Picture("learning_curves", says, plot.svg(says))
+    with plot("learning_curves", "Learning curves of the search", 7.25, 3.1) as drawn:
+        axes = drawn.axes
+        for curve in sorted(shown, key=lambda one: one.trial == winner):
+            won, (step, value) = curve.trial == winner, curve.points[-1]
+            width, alpha = (2.6, 1.0) if won else (1.1, 0.5)
+            (line,) = axes.plot(*zip(*curve.points, strict=True), color=colours[curve.family], lw=width, alpha=alpha)
+            hint = f"trial {curve.trial} ({curve.family}, {curve.state}): {value:.5g} after step {step}"
+            drawn.hint(line, hint)
+            (dot,) = axes.plot(
+                [step], [value], "o", color=INK if won else colours[curve.family], markersize=5 if won else 3
+            )
+            drawn.hint(dot, hint)
+        for family, colour in colours.items():
+            axes.plot([], [], color=colour, linewidth=2, label=family)
+        axes.plot([], [], "o", color=INK, markersize=5, label=f"trial {winner}, the winner")
+        axes.set(xlim=(0, None), ylim=_clipped(shown), xlabel="training step (boosting round or epoch)")
+        axes.set_ylabel(f"{metric} on the validation days")
+        drawn.legend()
+        return drawn.picture(
+            f"{metric} on validation days by step, {len(shown)} trials; the thick line is trial {winner}, the winner."
+        )
 
 
-def _rows(title: str, x: tuple[float, float], rows: int, label: str) -> Plot:
-    return Plot(title, x, (-0.6, rows - 0.4), label, height=90 + 22 * max(rows, 1), left=_NAMES_PX)
+def _mean(label: str, task: str) -> str:
+    return f"share of {short(label)}, 0 to 1" if task == "binary" else f"mean of {short(label)}, in the label's unit"
+
+
+def _height(rows: int) -> float:
+    return _ROW * max(rows, 1)
 
 
 def _range(values: Sequence[float]) -> tuple[float, float]:
@@ -88,12 +126,8 @@ def _range(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _clipped(curves: Sequence[Curve]) -> tuple[float, float]:
-    """The range of what curves end at and their best; a hopeless start would flatten all the rest."""
+    """Return the range of what curves end at and their best; a hopeless start would flatten all the rest."""
     ends = [curve.points[-1][1] for curve in curves]
     bests = [min(value for _, value in curve.points) for curve in curves]
     mids = [curve.points[len(curve.points) // 4][1] for curve in curves]
     return _range([*ends, *bests, *mids])
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 28 else f"{name[:27]}…"

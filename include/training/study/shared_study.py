@@ -19,10 +19,11 @@ from include.spec.families import METRICS
 from include.spec.training import ModelSettings
 from include.training.study import budget as budgets
 from include.training.study import proposals, slots
+from include.training.study.optuna_private import fixing, trial_id
 from include.training.study.proposals import FAMILY
 from include.training.study.storage import StudyStore
 
-__all__ = ["FAMILY", "LateResult", "Sweep", "open_sweep"]
+__all__ = ["FAMILY", "LateResult", "SharedStudy", "join_study"]
 
 _POLL_SECONDS = 0.5
 _REASON_LENGTH = 500
@@ -33,7 +34,7 @@ class LateResult(Exception):
     """The trial was given up as lost and is run by someone else; this worker's result is void."""
 
 
-class Sweep:
+class SharedStudy:
     """A study as one worker sees it.
 
     Claiming and settling happen under the study's lock, so that the budget holds whatever the number
@@ -97,8 +98,8 @@ class Sweep:
             # queued with its slot first, so that a crash right here leaves no unaccounted trial
             storage.create_new_trial(self._study_id, self._queued(step))
         queued = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))[0]
-        storage.record_heartbeat(queued._trial_id)
-        storage.set_trial_user_attr(queued._trial_id, budgets.DEVICES, self._devices)
+        storage.record_heartbeat(trial_id(queued))
+        storage.set_trial_user_attr(trial_id(queued), budgets.DEVICES, self._devices)
         self.study.sampler = proposals.sampler(self.settings, queued.user_attrs[slots.SLOT], self.budget)
         with warnings.catch_warnings():
             # Optuna expects heartbeats within Study.optimize; alive() sends them here
@@ -120,7 +121,7 @@ class Sweep:
         return optuna.trial.create_trial(
             state=TrialState.WAITING,
             user_attrs={slots.SLOT: step.slot},
-            system_attrs={"fixed_params": fixed} if fixed else None,
+            system_attrs=fixing(fixed),
         )
 
     @contextmanager
@@ -131,7 +132,7 @@ class Sweep:
         def beat() -> None:
             while not stop.wait(self.settings.heartbeat_seconds):
                 try:
-                    self.store.storage.record_heartbeat(trial._trial_id)
+                    self.store.storage.record_heartbeat(trial_id(trial))
                 except Exception:
                     # one missed beat is within grace; the next may find the database back
                     _log.warning("heartbeat of trial %d failed", trial.number, exc_info=True)
@@ -177,7 +178,7 @@ class Sweep:
                     trial.set_user_attr(slots.REASON, reason)
                 self.study.tell(trial, value, state=state)
             except (UpdateFinishedTrialError, ValueError) as error:
-                found = self.store.storage.get_trial(trial._trial_id)
+                found = self.store.storage.get_trial(trial_id(trial))
                 if not found.state.is_finished():
                     raise
                 raise LateResult(f"trial {trial.number} is already {found.state.name}") from error
@@ -187,7 +188,7 @@ def _proposed(lost: FrozenTrial) -> tuple[dict[str, object], dict[str, BaseDistr
     return dict(lost.params), dict(lost.distributions)
 
 
-def open_sweep(
+def join_study(
     store: StudyStore,
     name: str,
     fingerprint: str,
@@ -195,7 +196,7 @@ def open_sweep(
     budget: int,
     allowed: Callable[[], None] = lambda: None,
     devices: int = 1,
-) -> Sweep:
+) -> SharedStudy:
     """Join the study ``name``, creating it when it is new.
 
     Raises:
@@ -211,7 +212,7 @@ def open_sweep(
     if found != wanted:
         with store.lock(name):
             _write(store, name, identity, wanted)
-    return Sweep(store, name, settings, budget, allowed, devices)
+    return SharedStudy(store, name, settings, budget, allowed, devices)
 
 
 def _attributes(store: StudyStore, name: str) -> dict[str, object] | None:

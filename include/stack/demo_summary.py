@@ -1,4 +1,4 @@
-"""What a use case has come to, as tables for people: read from the lake, the study and the registry."""
+"""The summary of a use case that the demo prints: tables read from the lake, the study and the registry."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from include.sources.adapter import REFERENCE
 from include.spec.loading import load_use_case
 from include.steps.score import scoring
 from include.steps.workspace import Workspace
-from include.training.judging.bootstrap import Interval
+from include.training.interval import Interval
 from include.training.judging.evidence import MODEL, Evidence
 from include.training.model import EVIDENCE
-from include.training.study.study import study_progress
+from include.training.study.results import study_progress
 
 Row = tuple[str, ...]
 Section = tuple[str, list[Row]]
-"""A title, and rows of cells; the first row names the columns."""
+"""A title and rows of cells; the first row names the columns."""
 
 DAYS_SHOWN = 7
 
 
 def summarize(settings: Settings, use_case: str = "flights") -> list[Section]:
-    """Every table of the summary, in the order of the chain; a stage that has not run has no table."""
+    """Return every table of the summary, in the order of the steps; a step that has not run has no table."""
     workspace = Workspace(settings, load_use_case(use_case))
     sections = [_data(workspace), *_model(workspace), *_days(workspace), _places(workspace)]
     return [section for section in sections if len(section[1]) > 1]
@@ -47,7 +47,7 @@ def _data(workspace: Workspace) -> Section:
 
 
 def _audited(records: list[Record]) -> tuple[int, int, int]:
-    """Expectations checked, warned and failed over the audits behind ``records``, each audit once."""
+    """Count expectations checked, warned and failed in the audits behind ``records``, each audit once."""
     audits = {(r.table, r.version): r.notes["audit"] for r in records if "audit" in r.notes}
     return (
         sum(audit["checked"] for audit in audits.values()),
@@ -94,7 +94,7 @@ def _evidence(found: Evidence) -> list[Row]:
 
 
 def _days(workspace: Workspace) -> list[Section]:
-    """What was predicted and observed on the last scored days, and what the monitor said."""
+    """Return predicted and observed means of the last scored days, beside the verdicts of monitoring."""
     case, lake = workspace.case, workspace.lake
     keys = lake.keys(case.table("predictions", "scores"))[-DAYS_SHOWN:]
     if not keys:
@@ -123,7 +123,7 @@ def _days(workspace: Workspace) -> list[Section]:
 
 
 def _observed(workspace: Workspace, keys: list[str], scores: pa.Table) -> dict[str, float]:
-    """The label's mean on each day of which (nearly) every row's outcome has been landed."""
+    """Return the label's mean by day, for days with landed outcomes of more than 98 % of the rows."""
     case = workspace.case
     with workspace.connect() as con:
         con.register("scores", scores)
@@ -142,7 +142,7 @@ def _observed(workspace: Workspace, keys: list[str], scores: pa.Table) -> dict[s
 
 
 def _verdicts(workspace: Workspace, keys: list[str]) -> dict[str, Row]:
-    """By day: the share of drifted columns, and the names of the other window verdicts that violate."""
+    """Return by day the share of drifted columns and the names of the other violated window verdicts."""
     table = workspace.case.table("monitoring", "verdicts")
     if workspace.lake.version(table) is None:
         return {}

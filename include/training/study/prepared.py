@@ -8,7 +8,6 @@ holds the matrices once, however many workers it has.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import logging
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from include.spec.training import ModelSettings
@@ -63,8 +63,8 @@ class SharedFolder:
         with contextlib.suppress(FileNotFoundError):
             os.utime(path)
             return path
-        with (self._folder / f".{name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        # a soft lock would outlive a killed worker
+        with FileLock(self._folder / f".{name}.lock", preserve_lock_file=True, fallback_to_soft=False):
             if not path.exists():
                 written = self._folder / f".{name}.{uuid.uuid4().hex[:8]}"
                 write(written)

@@ -10,8 +10,8 @@ import pytest
 from include.training.families import family
 from include.training.families.base import Fitting
 from include.training.judging.metrics import metric
-from include.training.study import shared
-from include.training.study.shared import Frozen, SharedFolder, discard_data, open_data
+from include.training.study import prepared
+from include.training.study.prepared import Frozen, SharedFolder, discard_data, open_data
 from include.training.training_set import TrainingSet
 from tests.unit.test_training_families import point
 from tests.unit.training_rows import model_settings, training_rows
@@ -83,7 +83,7 @@ def test_worker_killed_while_preparing_leaves_nothing_that_counts(
             if len(saved) == 2:
                 raise SystemExit(137)
 
-        patched.setattr(shared, "_save", dies)
+        patched.setattr(prepared, "_save", dies)
         with pytest.raises(SystemExit):
             open_data(ROWS, settings, tmp_path)
     data = open_data(ROWS, settings, tmp_path)

@@ -1,4 +1,4 @@
-"""A worker's inner part: run the trials that a sweep hands out."""
+"""A worker's inner part: run the trials that a shared hands out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import logging
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +15,16 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from include.core.errors import LeaseLost, TrainingError
-from include.training.data import Floats
 from include.training.families import family
-from include.training.families.base import Fitting, Model, NoCheckpoints, Pruned
+from include.training.families.base import Fitting, NoCheckpoints, Pruned
 from include.training.imbalance import corrected
 from include.training.judging.metrics import metric
 from include.training.study import slots
 from include.training.study.checkpoints import SlotCheckpoints, slot_folder
-from include.training.study.kept import KeptTrials
+from include.training.study.kept_trials import KeptTrials
+from include.training.study.prepared import SearchData
 from include.training.study.proposals import FAMILY
-from include.training.study.shared import SearchData
-from include.training.study.sweep import LateResult, Sweep
+from include.training.study.shared_study import LateResult, SharedStudy
 
 RESUMED = "resumed_from_step"
 _LOOK_SECONDS = 1.0
@@ -36,39 +35,30 @@ class OutOfTime(Pruned):
     """The study's time is used up and it has a result: a running trial ends where it is."""
 
 
-@dataclass(frozen=True)
-class Finished:
-    """A fitted trial; ``predicted`` are its predictions of the validation window, at the true odds."""
-
-    model: Model
-    predicted: Floats
-    value: float
-
-
-class Worker:
+class TrialRunner:
     """Runs trials over data whose prepared form all trials share."""
 
     def __init__(
-        self, sweep: Sweep, data: SearchData, threads: int, checkpoints: Path | None = None, device: str = "auto"
+        self, shared: SharedStudy, data: SearchData, threads: int, checkpoints: Path | None = None, device: str = "auto"
     ) -> None:
-        self._sweep, self._data = sweep, data
-        self._metric = metric(sweep.settings.metric)
+        self._shared, self._data = shared, data
+        self._metric = metric(shared.settings.metric)
         self._checkpoints = checkpoints
         treatment = data.treatment
         self._fitting = Fitting(
-            sweep.settings.task,
+            shared.settings.task,
             self._metric,
             threads,
-            sweep.settings.seed,
+            shared.settings.seed,
             cache=data.cache,
             device=device,
             positive_weight=treatment.positive_weight,
             focal=treatment.focal,
             odds=treatment.odds,
         )
-        most = sweep.settings.ensemble_size if sweep.settings.ensemble != "none" else 1
+        most = shared.settings.ensemble_size if shared.settings.ensemble != "none" else 1
         self._kept = None if checkpoints is None else KeptTrials(
-            checkpoints, sweep.name, self._metric, most, sweep.allowed
+            checkpoints, shared.name, self._metric, most, shared.allowed
         )  # fmt: skip
         self._prepared: dict[str, Any] = {}
         self._looked = 0.0
@@ -76,7 +66,7 @@ class Worker:
     def run(self, trial: optuna.Trial) -> None:
         """Run a trial and settle it, whatever happens to it."""
         try:
-            with self._sweep.alive(trial):
+            with self._shared.alive(trial):
                 self._settle(trial)
         except (LateResult, UpdateFinishedTrialError) as late:
             _log.warning("result of trial %d rejected: %s", trial.number, late)
@@ -87,28 +77,28 @@ class Worker:
             # a stopped worker hands its trial back, so that the next one need not wait for the grace;
             # why it was stopped matters more than whether handing back worked
             with contextlib.suppress(Exception):
-                self._sweep.release(trial)
+                self._shared.release(trial)
             raise
 
     def _settle(self, trial: optuna.Trial) -> None:
         try:
             value = self._fit(trial)
         except OutOfTime as ended:
-            self._sweep.prune(trial, str(ended))
+            self._shared.prune(trial, str(ended))
         except Pruned:
-            self._sweep.prune(trial)
+            self._shared.prune(trial)
         except (UpdateFinishedTrialError, LeaseLost):
             raise
         except Exception as error:
             _log.warning("trial %d failed", trial.number, exc_info=True)
-            self._sweep.fail(trial, f"{type(error).__name__}: {error}")
+            self._shared.fail(trial, f"{type(error).__name__}: {error}")
         else:
-            self._sweep.complete(trial, value)
+            self._shared.complete(trial, value)
         if self._checkpoints is not None:
             self._slot(trial, {}).clear()
 
     def _fit(self, trial: optuna.Trial) -> float:
-        settings = self._sweep.settings
+        settings = self._shared.settings
         name = trial.suggest_categorical(FAMILY, list(settings.families))
         kind, space = family(name), settings.space(name)
         params = kind.suggest(trial, space)
@@ -147,21 +137,21 @@ class Worker:
     def _slot(self, trial: optuna.Trial, about: dict[str, Any]) -> SlotCheckpoints:
         assert self._checkpoints is not None
         slot = trial.user_attrs[slots.SLOT]
-        identity = {"study": self._sweep.name, "slot": slot, **about}
+        identity = {"study": self._shared.name, "slot": slot, **about}
         return SlotCheckpoints(
-            slot_folder(self._checkpoints, self._sweep.name, slot),
+            slot_folder(self._checkpoints, self._shared.name, slot),
             trial.number,
             identity,
-            self._sweep.settings.checkpoint_seconds,
-            self._sweep.allowed,
+            self._shared.settings.checkpoint_seconds,
+            self._shared.allowed,
         )
 
     def _check_time(self, trial: optuna.Trial) -> None:
         if time.monotonic() - self._looked < _LOOK_SECONDS:
             return
         self._looked = time.monotonic()
-        trials = self._sweep.study.get_trials(deepcopy=False)
-        reason = self._sweep.exhausted(trials)
+        trials = self._shared.study.get_trials(deepcopy=False)
+        reason = self._shared.exhausted(trials)
         # the first result is waited for: a study without one is of no use to anybody
         if reason and any(one.state == TrialState.COMPLETE for one in trials):
             raise OutOfTime(reason)

@@ -1,12 +1,9 @@
-"""Search a training set's best model: what a worker runs and what others read about a study."""
+"""The state and the results of a study, for those who read and do not search."""
 
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -14,17 +11,11 @@ import pyarrow as pa
 from optuna.trial import FrozenTrial, TrialState
 
 from include.core.errors import TrainingError
-from include.spec.training import ModelSettings
 from include.training.study import budget as budgets
 from include.training.study import slots
 from include.training.study.proposals import FAMILY
-from include.training.study.running import RESUMED, Worker
-from include.training.study.shared import Frozen, open_data
-from include.training.study.storage import open_store, reading
-from include.training.study.sweep import open_sweep
-from include.training.training_set import TrainingSet
-
-_log = logging.getLogger(__name__)
+from include.training.study.storage import reading
+from include.training.study.trial_runner import RESUMED
 
 
 @dataclass(frozen=True)
@@ -79,63 +70,6 @@ class BestTrial:
     params: dict[str, Any]
     metric: str
     value: float
-
-
-def study_name(use_case: str, fingerprint: str, settings: ModelSettings) -> str:
-    """The study of one use case, training set and search: the same three always meet again."""
-    return f"{use_case}-{fingerprint[:12]}-{settings.search_digest()}"
-
-
-def search(
-    storage: str,
-    name: str,
-    training_set: TrainingSet | Frozen,
-    settings: ModelSettings,
-    *,
-    trials: int | None = None,
-    threads: int = 1,
-    prepared: Path | None = None,
-    checkpoints: Path | None = None,
-    device: str = "auto",
-    allowed: Callable[[], None] = lambda: None,
-) -> Progress:
-    """Pull and run trials of the study until its shared budget is settled.
-
-    Any number of processes may do this at once. A study that is finished returns at once; one that
-    was interrupted continues.
-
-    Args:
-        storage: SQLAlchemy address of the study database.
-        name: from :func:`study_name`.
-        training_set: what to learn from; its newest days (test) are never looked at.
-        settings: what to search.
-        trials: budget of the whole study; ``settings.trials`` when None.
-        threads: threads of this worker's fits.
-        prepared: folder in which workers share the encoded training set; None keeps it to this process.
-        checkpoints: folder in which trials leave off and the best ones are kept; None keeps nothing.
-        device: ``auto``, ``cpu`` or ``cuda``; for the families that can use a GPU.
-        allowed: called before anything is written; raises when this worker lost its lease.
-
-    Raises:
-        TrainingError: the data cannot be learnt from, or the study belongs to other data or settings.
-        LeaseLost: this worker may no longer write; nothing was written since it lost the lease.
-    """
-    store = open_store(storage, settings.heartbeat_seconds, settings.grace_seconds)
-    budget = settings.trials if trials is None else trials
-    try:
-        devices = 1 if device == "cuda" else threads
-        sweep = open_sweep(store, name, training_set.fingerprint, settings, budget, allowed, devices)
-        before = progress_of(sweep.study)
-        if before.finished:
-            _log.info("%s; nothing left to run", before)
-            return before
-        worker = Worker(sweep, open_data(training_set, settings, prepared), threads, checkpoints, device)
-        while (trial := sweep.claim()) is not None:
-            worker.run(trial)
-            _log.info("%s", progress_of(sweep.study))
-        return progress_of(sweep.study)
-    finally:
-        store.storage.engine.dispose()
 
 
 def study_progress(storage: str, name: str) -> Progress:
