@@ -204,7 +204,7 @@ def settings_page() -> str:
         if setting.section != section:
             section = setting.section
             text += f"\n## {section}\n\n| name | default | meaning |\n|---|---|---|\n"
-        said = ". ".join(part for part in (known.get(setting.name, "").rstrip("."), setting.about) if part)
+        said = setting.about or known.get(setting.name, "")
         text += f"| `{setting.name}` | {code(setting.value)} | {cell(plain(said))} |\n"
     text += "\n## Read by the code, and not in the file\n\n| name | meaning |\n|---|---|\n"
     for name in other_settings():

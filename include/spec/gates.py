@@ -14,8 +14,8 @@ from include.spec.values import Values
 class Bound(Values):
     """Accepted values of a figure, both ends included."""
 
-    min: float | None = None
-    max: float | None = None
+    min: float | None = Field(default=None, description="least accepted value")
+    max: float | None = Field(default=None, description="largest accepted value")
 
     @model_validator(mode="after")
     def _bounds_something(self) -> Self:

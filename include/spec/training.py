@@ -19,9 +19,9 @@ Scalar = bool | int | float | str
 class Range(Values):
     """Bounds that replace those of a searched parameter."""
 
-    low: float
-    high: float
-    log: bool | None = None
+    low: float = Field(description="least value, included")
+    high: float = Field(description="largest value, included")
+    log: bool | None = Field(default=None, description="whether to search on a log scale; left out, as by default")
 
     @model_validator(mode="after")
     def _ordered(self) -> Range:

@@ -30,8 +30,8 @@ Key = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
 class History(Values):
     """The partitions that the source can deliver; without ``last`` the source goes on."""
 
-    first: Key
-    last: Key | None = None
+    first: Key = Field(description="first partition key that the source can deliver")
+    last: Key | None = Field(default=None, description="last one; left out, history goes on")
 
     @field_validator("first", "last")
     @classmethod
@@ -51,29 +51,33 @@ class History(Values):
 class SourceSpec(Values):
     """The adapter that delivers raw partitions, as ``module:Class``, and the options it takes."""
 
-    adapter: Annotated[str, Field(pattern=r"^include\.use_cases\.[a-z][a-z0-9_]*\.source:[A-Z][A-Za-z0-9]*$")]
-    options: dict[Column, bool | int | float | str] = {}
+    adapter: Annotated[str, Field(pattern=r"^include\.use_cases\.[a-z][a-z0-9_]*\.source:[A-Z][A-Za-z0-9]*$")] = Field(
+        description="class that delivers the raw tables, made with the cache folder and the options"
+    )
+    options: dict[Column, bool | int | float | str] = Field(default={}, description="the class's keyword arguments")
 
 
 class RawTable(Values):
     """A raw table's unique key; a reference table has one partition that holds all of it."""
 
-    key: tuple[Column, ...] = Field(min_length=1)
-    reference: bool = False
+    key: tuple[Column, ...] = Field(min_length=1, description="columns that identify a row")
+    reference: bool = Field(default=False, description="whether one partition, `reference`, holds the whole table")
 
 
 class FeatureSpec(Values):
     """The Feast feature service that the model reads, and how far back its SQL looks."""
 
-    service: Column
-    lookback_days: int = Field(ge=1, le=400)
+    service: Column = Field(description="Feast feature service that training and scoring read")
+    lookback_days: int = Field(
+        ge=1, le=400, description="partitions that a partition's features read: its own and those before it"
+    )
     views: dict[Column, tuple[Column, ...]] = Field(min_length=1, description="each view's entity keys")
 
 
 class PredictionSpec(Values):
     """The columns that identify one scored row."""
 
-    key: tuple[Column, ...] = Field(min_length=1)
+    key: tuple[Column, ...] = Field(min_length=1, description="columns that identify a scored row")
 
 
 class BootstrapSpec(Values):
@@ -89,6 +93,12 @@ class UseCase(Values):
         name: prefix of its DAG ids, folder of its tables, name of its Feast project and of its model.
         like: the use case whose values hold where this one gives none, and whose SQL, suites and
             feature definitions it shares.
+        title: name for people, on pages and questions.
+        description: the question that it answers; the model card begins with it.
+        owner: owner of its DAGs in Airflow.
+        tags: tags of its DAGs, beside its name and the step.
+        paused: whether its DAGs are paused when Airflow first sees them.
+        raw: tables that the source delivers, by name.
         cron: when a partition's run is due; one tick a partition.
         time_zone: IANA zone in which a partition is a calendar day.
         accelerator: what one search worker needs of the machine it runs on.
