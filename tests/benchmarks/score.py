@@ -70,12 +70,14 @@ def bare(day: str, size: int) -> Work:
     import numpy as np
     import pyarrow.parquet as pq
 
+    from include.training.families.boosting import Trees
     from include.training.model import load_model
 
     model = load_model(Path(day) / "model")
     once = model.encoding.encode(pq.read_table(Path(day) / "real.parquet"))
     # the partition consists of copies of these rows in this order
     matrix = np.resize(once, (min(size, MATRIX_ROWS), once.shape[1]))
+    assert isinstance(model.model, Trees)
     booster = model.model.booster
 
     def run() -> Facts:
