@@ -83,7 +83,7 @@ def bare(day: str, size: int) -> Work:
     def run() -> Facts:
         total = 0.0
         for _ in range(size // len(matrix)):
-            total = float(booster.predict(matrix, num_threads=threads()).sum())
+            total = float(np.asarray(booster.predict(matrix, num_threads=threads())).sum())
         return _answer(size, total)
 
     return Work(run)
