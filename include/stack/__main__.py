@@ -14,7 +14,6 @@ from rich.table import Column, Table
 from include.core.errors import LifecycleError
 from include.stack.layout import Layout
 from include.stack.logins import print_logins
-from include.stack.pools import ensure_pools
 from include.stack.progress import PartsProgress
 from include.stack.stack import Stack
 
@@ -63,9 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _up(layout: Layout, options: argparse.Namespace) -> int:
     began = time.monotonic()
     with PartsProgress(console) as progress:
-        stack = Stack(layout, progress.report)
-        created = stack.up()
-        ensure_pools(layout)
+        created = Stack(layout, progress.report).up()
     seconds = time.monotonic() - began
     console.print(f"up in {seconds:.0f} s: Airflow {layout.airflow_url}, MLflow {layout.mlflow_url}")
     if created:

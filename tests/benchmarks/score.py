@@ -70,18 +70,20 @@ def bare(day: str, size: int) -> Work:
     import numpy as np
     import pyarrow.parquet as pq
 
+    from include.training.families.boosting import Trees
     from include.training.model import load_model
 
     model = load_model(Path(day) / "model")
     once = model.encoding.encode(pq.read_table(Path(day) / "real.parquet"))
     # the partition consists of copies of these rows in this order
     matrix = np.resize(once, (min(size, MATRIX_ROWS), once.shape[1]))
+    assert isinstance(model.model, Trees)
     booster = model.model.booster
 
     def run() -> Facts:
         total = 0.0
         for _ in range(size // len(matrix)):
-            total = float(booster.predict(matrix, num_threads=threads()).sum())
+            total = float(np.asarray(booster.predict(matrix, num_threads=threads())).sum())
         return _answer(size, total)
 
     return Work(run)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -32,10 +31,10 @@ from include.stack import demo
 from include.stack.airflow_cli import airflow_command
 from include.stack.api import AirflowApi, Json
 from include.stack.layout import Layout
-from include.stack.pools import ensure_pools
 from include.stack.stack import Stack
 from include.steps.workspace import Workspace
 from tests.benchmarks.data import CACHE
+from tests.ports import free_ports
 
 CHAIN = ("ingest", "features", "score", "monitor")
 STEPS = ("bootstrap", "train", "promote", *CHAIN)
@@ -157,7 +156,6 @@ class Prepared:
             stack = Stack(Layout(self.home, *free_ports()))
             stack.layout.overrides_file.write_text(overrides, encoding="utf-8")
             stack.up()
-        ensure_pools(stack.layout)
         api = AirflowApi.from_layout(stack.layout)
         api.wait_for_dags([f"{self.case}_{step}" for step in STEPS])
         # no training that monitoring asks for may start: the plain calls do not train either
@@ -188,19 +186,6 @@ def only_ours(environ: Any) -> None:
     for name in [name for name in environ if name.startswith(("LIFECYCLE_", "MLFLOW_", "AIRFLOW"))]:
         del environ[name]
     environ["LIFECYCLE_USE_CASES"] = str(Path(__file__).parents[1] / "e2e" / "use_cases")
-
-
-def free_ports() -> tuple[int, int]:
-    """Find two ports that no process listens on."""
-    sockets = [socket.socket() for _ in range(2)]
-    try:
-        for opened in sockets:
-            opened.bind(("127.0.0.1", 0))
-        airflow, mlflow = (int(opened.getsockname()[1]) for opened in sockets)
-        return airflow, mlflow
-    finally:
-        for opened in sockets:
-            opened.close()
 
 
 # ---- through Airflow ------------------------------------------------------------------------------

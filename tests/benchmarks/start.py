@@ -16,6 +16,7 @@ from pathlib import Path
 from tests.benchmarks import stacks
 from tests.benchmarks.cases import Call, Facts, Row, Scale, Work
 from tests.benchmarks.data import CACHE
+from tests.ports import free_ports
 
 # a line of progress: seconds, the part of the stack or the DAG, its state
 _REACHED = re.compile(r"^ *([0-9.]+) s +(\S+) +(?:healthy|current|done)\b", re.MULTILINE)
@@ -59,7 +60,7 @@ def up(home: str, anew: bool) -> Work:
 
     def before() -> None:
         if not anew and not folder.exists():
-            Stack(Layout(folder, *stacks.free_ports())).up()
+            Stack(Layout(folder, *free_ports())).up()
         Stack(Layout(folder)).down()
         if anew:
             shutil.rmtree(folder, ignore_errors=True)
@@ -71,7 +72,7 @@ def up(home: str, anew: bool) -> Work:
             if doing in ("healthy", "current"):
                 reached[part] = round(time.perf_counter() - began, 2)
 
-        Stack(Layout(folder, *stacks.free_ports()), report).up()
+        Stack(Layout(folder, *free_ports()), report).up()
         return dict(reached)
 
     return Work(run, before)

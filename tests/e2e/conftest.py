@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import tempfile
 import time
 from collections.abc import Iterator
@@ -24,11 +23,11 @@ from include.lake.records import Attempt
 from include.spec.loading import load_use_case
 from include.stack.api import Json
 from include.stack.layout import Layout
-from include.stack.pools import ensure_pools
 from include.stack.stack import Stack
 from include.steps.promote import promotion
 from include.steps.workspace import Workspace
 from tests.e2e.deployment import CASE, CHAIN, Deployment, dag, kill_when
+from tests.ports import free_ports
 
 FIRST, LAST = "2013-01-01", "2013-02-09"
 LOADED = partitions.key_range(FIRST, LAST)
@@ -54,14 +53,12 @@ def deployment(environ: pytest.MonkeyPatch) -> Iterator[Deployment]:
     """Start a stack with its own PostgreSQL, ports and folder; stop and delete it at the end, also after a failure."""
     # PostgreSQL's socket needs a short path, and the server's user cannot enter pytest's folders
     parent = Path(tempfile.mkdtemp(prefix="e2e-", dir="/tmp"))
-    airflow_port, mlflow_port = _free_ports(2)
-    layout = Layout(parent / "home", airflow_port, mlflow_port)
+    layout = Layout(parent / "home", *free_ports())
     stack = Stack(layout)
     # SIGTERM ends the tests like Ctrl-C, so that the stack is stopped
     before = signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated"))
     try:
         stack.up()
-        ensure_pools(layout)
         for name, value in stack.environ().items():
             if name.startswith(("LIFECYCLE_", "MLFLOW_", "FEAST_", "GX_")):
                 environ.setenv(name, value)
@@ -72,17 +69,6 @@ def deployment(environ: pytest.MonkeyPatch) -> Iterator[Deployment]:
         stack.down()
         shutil.rmtree(parent, ignore_errors=True)
         signal.signal(signal.SIGTERM, before)
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for opened in sockets:
-            opened.bind(("127.0.0.1", 0))
-        return [int(opened.getsockname()[1]) for opened in sockets]
-    finally:
-        for opened in sockets:
-            opened.close()
 
 
 @pytest.fixture(scope="package")

@@ -6,7 +6,6 @@ import psutil
 import pytest
 
 from include.registry import model_versions
-from include.stack.pools import ensure_pools
 from tests.e2e.conftest import DAYS, Backfilled
 from tests.e2e.deployment import CASE, Deployment
 
@@ -14,7 +13,7 @@ pytestmark = pytest.mark.e2e
 
 
 def test_down_and_up_lose_nothing(bootstrapped: Deployment, backfilled: Backfilled) -> None:
-    stack, layout = bootstrapped.stack, bootstrapped.layout
+    stack = bootstrapped.stack
     uri = bootstrapped.workspace.settings.mlflow_tracking_uri
     versions, champion = bootstrapped.versions(), model_versions.champion(uri, CASE)
     runs = {run["dag_run_id"]: run["state"] for run in bootstrapped.api.runs()}
@@ -25,7 +24,6 @@ def test_down_and_up_lose_nothing(bootstrapped: Deployment, backfilled: Backfill
     assert not alive
     assert all(state.pid is None for state in stack.status())
     assert stack.up() is False, "the secrets stay"
-    ensure_pools(layout)
     assert bootstrapped.versions() == versions
     assert {run["dag_run_id"]: run["state"] for run in bootstrapped.api.runs()} == runs
     assert model_versions.champion(uri, CASE) == champion

