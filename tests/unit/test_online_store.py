@@ -127,7 +127,7 @@ def test_a_failed_write_leaves_everything_as_it_was(store: FeatureStore) -> None
 WRITER = """
 import sys
 from pathlib import Path
-from include.feature_store import open_store
+from include.feature_store.feast_store import open_store
 from tests.unit.feast_case import deployment
 from tests.unit.test_online_store import delays, write
 
