@@ -1,7 +1,7 @@
 """Feature SQL: the query of each feature view, of the rows to predict and of the labelled rows, for a span of days.
 
 A use case's ``sql`` folder has ``features/<view>.sql``, one query a feature view, and in ``training/``
-the queries ``entities.sql`` (rows to predict) and ``labels.sql`` (what became of them). A file in
+the queries ``entities.sql`` (rows to predict) and ``labels.sql`` (their outcomes). A file in
 ``features/`` whose name begins with ``_`` is an intermediate that views share: it runs once, into a
 temporary table of its name.
 

@@ -36,7 +36,7 @@ def values_as_of(connection: duckdb.DuckDBPyConnection, rows: pa.Table, instant:
         rows: entity rows with the key columns and ``instant`` (``timestamp('us', 'UTC')``, no nulls).
             Keys may be null and rows may repeat.
         instant: name of the column with the instant of each row.
-        history: what to look up.
+        history: the table to look up in.
 
     Returns:
         One row for each of ``rows``, in their order, with the value columns only. Null where nothing

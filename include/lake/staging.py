@@ -63,10 +63,12 @@ class Stage:
 
     @property
     def keys(self) -> tuple[str, ...]:
+        """The keys of all staged partitions, in order."""
         return tuple(sorted(self.partitions))
 
     @property
     def rows(self) -> int:
+        """The number of all staged rows."""
         return sum(part.rows for part in self.partitions.values())
 
     def schema(self) -> pa.Schema:
