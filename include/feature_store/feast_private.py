@@ -40,7 +40,7 @@ def source_columns(view: FeatureView, entities: list[Entity]) -> tuple[list[str]
 
 
 def online_rows(rows: pa.Table, view: FeatureView) -> Sequence[OnlineRow]:
-    """Convert ``rows``, which has at least one row, to what ``online_write_batch`` of an online store takes."""
+    """Convert ``rows`` (one or more) to the rows that ``online_write_batch`` of an online store takes."""
     keys = {field.name: field.dtype.to_value_type() for field in view.entity_columns}
     # Feast converts the first chunk only
     converted: Sequence[OnlineRow] = _convert_arrow_to_proto(rows.combine_chunks(), view, keys)

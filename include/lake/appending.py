@@ -39,7 +39,8 @@ def append(lake: Lake, table: str, rows: pa.Table, key: str, attempt: Attempt, e
     schema = rows.schema.append(pa.field("ds", pa.string()))
     delta = lake.find(table) or table_files.create(lake.uri(table), schema)
     conflict = PromotionConflict(
-        f"{table}: entry {expected + 1} was written by somebody else; nothing was changed, decide again"
+        f"{table}: entry {expected + 1} was written by another task meanwhile; nothing was changed, "
+        "read the ledger and decide again"
     )
     if entries(lake, table) != expected:
         raise conflict

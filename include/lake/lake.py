@@ -71,7 +71,7 @@ class Lake(LakeReader):
             attempt: who stages.
             order: the table's unique key. Rows of a partition are sorted by it, so that equal content has an
                 equal fingerprint.
-            inputs: what was read, by table; it ends up in the publish record.
+            inputs: the partitions that were read, by table, for the publish record.
             notes: figures for the publish record.
 
         Raises:

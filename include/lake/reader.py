@@ -153,7 +153,7 @@ class LakeReader:
         return _fingerprints(self.open(table, version), table, keys)
 
     def inputs(self, table: str, keys: Sequence[str]) -> Input:
-        """Return what the publish record of an attempt that reads ``keys`` of ``table`` says about it."""
+        """Return the entry for ``keys`` of ``table`` in the publish record of an attempt that reads them."""
         delta = self.open(table)
         found = _fingerprints(delta, table, keys)
         combined = fingerprint.combine(f"{key}={found[key]}" for key in sorted(found))

@@ -60,7 +60,7 @@ def test_features_are_computed_for_the_span(record: Record) -> None:
     task = ComputeFeaturesOperator(task_id="compute", use_case="flights", span=SPAN)
     assert task.execute(context(attempt=3)) == {"flights/features/calendar": "somewhere"}
     ((first, last, run),) = calls
-    assert (first, last, run.dag_id, run.attempt) == ("2013-11-02", "2013-11-03", "flights_test", 3)
+    assert (first, last, run.dag_id, run.number) == ("2013-11-02", "2013-11-03", "flights_test", 3)
 
 
 def test_materializing_tells_scoring(record: Record) -> None:

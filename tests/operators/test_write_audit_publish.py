@@ -106,7 +106,7 @@ def landed(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     asked: list[Any] = []
 
     def note(workspace: Workspace, keys: Any, run: Any) -> dict[str, str]:
-        asked.append((tuple(keys), run.run_id, run.attempt))
+        asked.append((tuple(keys), run.run_id, run.number))
         return {}
 
     monkeypatch.setattr(ingest, "land", note)

@@ -15,7 +15,7 @@ import pytest
 from deltalake import DeltaTable
 
 from include.core.errors import MissingPartitions
-from include.feature_store import point_in_time
+from include.feature_store import history
 from include.lake import reader
 from include.promotion import ledger
 from include.steps import inputs
@@ -124,7 +124,7 @@ def test_the_log_of_each_table_is_read_once_a_stage(workspace: Workspace, monkey
         opened[uri] += 1
         return DeltaTable(uri, **options)
 
-    for module in (reader, point_in_time):
+    for module in (reader, history):
         monkeypatch.setattr(module, "DeltaTable", counting)
     staged(workspace, "as_of_clock")
     assert len(opened) > len(workspace.case.features.views)

@@ -1,4 +1,4 @@
-"""Definitions are applied once, online equals offline, and entity rows come back as they went in."""
+"""Definitions are applied once, online equals offline, and entity rows come back unchanged."""
 
 from __future__ import annotations
 

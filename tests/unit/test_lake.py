@@ -1,4 +1,4 @@
-"""The lake publishes whole partitions once, in one commit, and refuses whoever comes late."""
+"""The lake publishes whole partitions once, in one commit, and refuses late attempts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DAY, NEXT = "2013-11-02", "2013-11-03"
 
 
 def rows(**days: list[int]) -> pa.RecordBatchReader:
-    """A reader with one ``value`` row for each number, under keys written as ``d2013_11_02``."""
+    """Return a reader with one ``value`` row for each number, under keys written as ``d2013_11_02``."""
     keys = [(name[1:].replace("_", "-"), value) for name, values in days.items() for value in values]
     table = pa.table(
         {

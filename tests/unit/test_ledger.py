@@ -61,7 +61,7 @@ def test_a_day_that_every_champion_knows_has_none() -> None:
 def test_a_promotion_decided_on_an_old_ledger_changes_nothing(workspace: Workspace) -> None:
     ledger.record(workspace.lake, workspace.case, entry(1, 4, "2013-10-31"), chain.attempt("first"))
     for number in (1, 3):
-        with pytest.raises(PromotionConflict, match="written by somebody else; nothing was changed, decide again"):
+        with pytest.raises(PromotionConflict, match="written by another task meanwhile; nothing was changed"):
             ledger.record(workspace.lake, workspace.case, entry(number, 9, "2013-10-31"), chain.attempt("late"))
     assert [one.version for one in ledger.promotions(workspace.lake, workspace.case)] == [4]
 
