@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from include.core.errors import LifecycleError
+from include.core.files import replace_text
 from include.core.templates import render
 from include.monitoring.drift import ColumnDrift, DatasetDrift, dataset_verdict
 from include.spec.monitoring import DriftSpec
@@ -80,9 +80,9 @@ def write(
         "columns_left_out": left_out,
         "evidently": json.loads(snapshot.json()),
     }
-    _replace(record, json.dumps(content, indent=1, sort_keys=True, allow_nan=True))
+    replace_text(record, json.dumps(content, indent=1, sort_keys=True, allow_nan=True))
     page = snapshot.get_html_str(as_iframe=False)
-    _replace(html, page.replace("<body>", f"<body>{_banner(whole, len(shown), samples)}", 1))
+    replace_text(html, page.replace("<body>", f"<body>{_banner(whole, len(shown), samples)}", 1))
     return DriftReport(str(html), str(record), disagreeing, tuple(left_out))
 
 
@@ -160,12 +160,3 @@ def _disagreeing(shown: Sequence[ColumnDrift], snapshot: Mapping[str, Any], rows
         for verdict in shown
         if sampled[verdict.column][0] != verdict.drifted
     }
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file beside ``path`` and rename it, so that a reader sees the old page or the new one."""
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
-        file.write(text)
-    written = Path(file.name)
-    written.chmod(0o644)  # the mode of a temporary file lets only its owner read
-    written.replace(path)

@@ -8,7 +8,6 @@ escaped, and the page forbids all scripts and all loading.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -21,6 +20,7 @@ from great_expectations.core.expectation_validation_result import (
 from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 from great_expectations.expectations.metadata_types import FailureSeverity
 
+from include.core.files import replace_text
 from include.quality import gx_private
 from include.quality.columns import ColumnCheck
 from include.quality.report import AuditReport
@@ -62,8 +62,8 @@ def column_validation(check: ColumnCheck) -> ExpectationValidationResult:
 def write(target: Path, report: AuditReport, validations: Sequence[ExpectationValidationResult]) -> None:
     """Write the page and the JSON; another attempt of the same DAG run replaces them."""
     target.mkdir(parents=True, exist_ok=True)
-    _replace(target / DATA, json.dumps(report.as_dict(), indent=1, default=str))
-    _replace(target / PAGE, render(report, validations))
+    replace_text(target / DATA, json.dumps(report.as_dict(), indent=1, default=str))
+    replace_text(target / PAGE, render(report, validations))
 
 
 def render(report: AuditReport, validations: Sequence[ExpectationValidationResult]) -> str:
@@ -94,9 +94,3 @@ def _shown(validation: ExpectationValidationResult) -> ExpectationValidationResu
         result=result,
         exception_info=validation.exception_info,
     )
-
-
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_suffix(f"{path.suffix}.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 INK, MUTED, RULE, GRID = "#1c2733", "#5b6b7b", "#c3ccd6", "#e8edf2"
 COLOURS = ("#2468a8", "#c2571a", "#3c8d5a", "#8a4fa3", "#a08a12", "#5b6b7b")
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
-_TOP, _BOTTOM = 0.62, 0.55  # inches for the title and the legend, and for the horizontal axis
+_BOTTOM = 0.55  # inches for the horizontal axis
 _NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 _NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 _STYLE: dict[Any, Any] = {
@@ -105,10 +105,13 @@ class Plot:
 
 
 @contextmanager
-def plot(name: str, title: str, width: float, height: float, left: float = 0.75, right: float = 0.15) -> Iterator[Plot]:
+def plot(
+    name: str, title: str, width: float, height: float, left: float = 0.75, right: float = 0.15, top: float = 0.62
+) -> Iterator[Plot]:
     """Open a plot; finish it inside the block.
 
-    ``width`` and ``height`` are those of the axes in inches; ``left`` and ``right`` are the room beside them.
+    ``width`` and ``height`` are those of the axes in inches; ``left``, ``right`` and ``top`` are the room
+    around them (at the top for the title and a legend).
     Matplotlib's process-wide settings are ours inside the block and restored after it.
     """
     import matplotlib
@@ -119,7 +122,7 @@ def plot(name: str, title: str, width: float, height: float, left: float = 0.75,
         matplotlib.rcdefaults()
         # the salt makes the generated ids repeatable; the name keeps them apart on a page with several pictures
         matplotlib.rcParams.update({**_STYLE, "svg.hashsalt": name})
-        whole, tall = left + width + right, _TOP + height + _BOTTOM
+        whole, tall = left + width + right, top + height + _BOTTOM
         figure = Figure(figsize=(whole, tall))
         # fixed margins: a layout engine draws every picture twice
         axes = figure.add_axes((left / whole, _BOTTOM / tall, width / whole, height / tall))

@@ -35,7 +35,7 @@ def reliability(bins: Sequence[Bin], label: str = "label", task: str = "binary")
 def importance(found: Mapping[str, float]) -> Picture:
     """Draw the most important features as bars."""
     top = list(found.items())[:_SHOWN_FEATURES]
-    with plot("importance", "Feature importance", 6.0, _height(len(top)), left=_NAMES) as drawn:
+    with plot("importance", "Feature importance", 6.0, _height(len(top)), left=_NAMES, top=0.4) as drawn:
         axes = drawn.axes
         for row, (name, value) in enumerate(top):
             bar = axes.barh(row, value, height=0.62, color=COLOURS[0]).patches[0]
