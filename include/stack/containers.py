@@ -53,7 +53,7 @@ def write_compose_env(path: Path) -> None:
 def prepare() -> None:
     """Write the login files into the state folder, migrate Airflow's schema and set the size of the search pool.
 
-    The pool is set on every start, because ``LIFECYCLE_SEARCH_SLOTS`` declares its size and nobody edits it in the UI.
+    Every start sets the pool: ``LIFECYCLE_SEARCH_SLOTS`` declares its size, and a size set by hand is overwritten.
     """
     home = Path(os.environ["LIFECYCLE_HOME"])
     write_airflow_passwords(Path(os.environ["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"]), os.environ)
