@@ -105,17 +105,17 @@ def _month(keys: str, ticks: int, month: int, late_percent: int) -> str:
 def lake(folder: Path, days: int) -> None:
     """The first ``days`` partitions of the flights use case, landed and featurized."""
     from include.core import partitions
+    from include.core.partitions import Span
     from include.lake.records import Attempt
     from include.spec.loading import load_use_case
     from include.steps import features, ingest
     from include.steps.workspace import Workspace
 
     workspace = Workspace(settings(folder), load_use_case("flights"))
-    keys = partitions.key_range(FIRST, partitions.shift(FIRST, days - 1))
+    span = Span(first=FIRST, last=partitions.shift(FIRST, days - 1))
     attempt = Attempt("flights", "benchmark", "data")
-    for stages in (ingest.land(workspace, keys, attempt), None):
-        stages = stages or features.stage(workspace, keys[0], keys[-1], attempt)
-        for path in stages.values():
+    for stage_of in (ingest.land, features.stage):
+        for path in stage_of(workspace, span, attempt).folders.values():
             stage = workspace.lake.open_stage(path)
             workspace.lake.publish(stage, attempt)
             workspace.lake.discard(stage)

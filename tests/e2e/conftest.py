@@ -27,7 +27,8 @@ from include.stack.api import Json
 from include.stack.layout import Layout
 from include.stack.pools import ensure_pools
 from include.stack.stack import Stack
-from include.steps.promote import promotion
+from include.steps.handover import Proposal
+from include.steps.promote import deciding
 from include.steps.workspace import Workspace
 from tests.e2e.deployment import CASE, CHAIN, Deployment, dag, kill_when
 
@@ -224,8 +225,8 @@ def retrained(bootstrapped: Deployment, backfilled: Backfilled, promoted: Json) 
     training = bootstrapped.succeed("train", f"requested__{DAYS[-1]}")
     judging = _judged_after(bootstrapped, promoted)
     judged = bootstrapped.api.xcom(dag("promote"), str(judging["dag_run_id"]), "judge")
-    overruled = promotion.Proposal.model_validate({**judged, "change": True})
-    promotion.promote(bootstrapped.workspace, overruled, "test", Attempt(CASE, dag("promote"), "overruled"))
+    overruled = Proposal.model_validate({**judged, "change": True})
+    deciding.promote(bootstrapped.workspace, overruled, "test", Attempt(CASE, dag("promote"), "overruled"))
     return Retrained(training, judging, scored)
 
 

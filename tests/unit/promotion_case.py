@@ -18,9 +18,10 @@ from include.core.settings import Settings
 from include.lake.records import Attempt
 from include.spec.loading import load_use_case
 from include.spec.use_case import UseCase
-from include.steps.promote import promotion
-from include.steps.train import search
+from include.steps.handover import Fitted, FrozenTrainingSet
+from include.steps.train import registering, search
 from include.steps.workspace import Workspace
+from tests.unit import study_worker
 from tests.unit.training_rows import model_settings, training_rows
 
 os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
@@ -85,26 +86,26 @@ def rows(seed: int = 0, as_of: str = AS_OF) -> pa.Table:
     return made.append_column("ds", pa.array([as_of] * made.num_rows))
 
 
-def fit(there: Workspace, *, seed: int = 0, as_of: str = AS_OF, table: pa.Table | None = None) -> dict[str, Any]:
-    """Freeze invented rows, search and fit; what ``promotion.register`` takes."""
+def fit(there: Workspace, *, seed: int = 0, as_of: str = AS_OF, table: pa.Table | None = None) -> Fitted:
+    """Freeze invented rows, search and fit; what ``registering.register`` takes."""
     made = rows(seed, as_of) if table is None else table
     by = attempt(name=f"seed-{seed}-{as_of}-{made.num_columns}")
     lake_table = there.case.table("training", f"as_of_{as_of.replace('-', '_')}")
     stage = there.lake.stage(lake_table, made.to_reader(), [as_of], by, ["day", "flight"])
     done = there.lake.publish(stage, by)
-    frozen = {
-        "as_of": as_of,
-        "table": lake_table,
-        "uri": there.lake.uri(lake_table),
-        "version": done.version,
-        "rows": made.num_rows,
-        "trained_through": partitions.shift(as_of, -1),
-    }
-    search.work(there, frozen, None)
+    frozen = FrozenTrainingSet(
+        as_of=as_of,
+        table=lake_table,
+        uri=there.lake.uri(lake_table),
+        version=done.version,
+        rows=made.num_rows,
+        trained_through=partitions.shift(as_of, -1),
+    )
+    study_worker.work(there, frozen)
     return search.fit(there, frozen, by)
 
 
 def train(there: Workspace, *, seed: int = 0, as_of: str = AS_OF, table: pa.Table | None = None) -> int:
     """``fit``, registered; returns the version's number."""
     fitted = fit(there, seed=seed, as_of=as_of, table=table)
-    return int(promotion.register(there, fitted, attempt(name=f"seed-{seed}-{as_of}"))["version"])
+    return int(registering.register(there, fitted, attempt(name=f"seed-{seed}-{as_of}")).version)

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from include.lake.lake import DeltaTable, Lake
 from include.steps import maintenance
+from include.steps.handover import Stages
 from include.steps.train import search, training_sets
 from include.steps.workspace import Workspace
 from include.training.study.storage import open_store
@@ -33,7 +34,7 @@ def put(workspace: Workspace, value: int, table: str = TABLE, name: str | None =
     """Publish three rows with ``value``, one a partition; returns the version."""
     by = chain.attempt(name or f"{table} {value}")
     rows = pa.table({"value": pa.array([value] * len(KEYS), pa.int64()), "ds": list(KEYS)})
-    stages = {table: workspace.lake.stage(table, rows.to_reader(), KEYS, by, ("value",)).path}
+    stages = Stages(folders={table: workspace.lake.stage(table, rows.to_reader(), KEYS, by, ("value",)).path})
     chain.publish(workspace, stages, by)
     return workspace.lake.version(table) or 0
 

@@ -15,7 +15,7 @@ from include.core.errors import MissingPartitions, TrainingError
 from include.feature_store import feast_store
 from include.spec.scoring import RecalibrationSpec, ScoringSpec
 from include.steps import features, inputs, publishing
-from include.steps.score import recalibration, scoring
+from include.steps.score import predicting, recalibration
 from include.steps.train import rebuild, training_sets
 from include.steps.workspace import Workspace
 from tests.unit import chain
@@ -35,8 +35,8 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """Three days scored in one range, audited by the shipped suites."""
     there = asking(chain.copy(chain.trained(), tmp_path_factory.mktemp("scored") / "copy"))
     by = chain.attempt("shifted", "autumn_score")
-    stages = scoring.stage(there, "2013-11-07", "2013-11-09", scoring.AS_OF_CLOCK, by)
-    assert sorted(stages) == [STATES, SCORES]
+    stages = predicting.stage(there, chain.span("2013-11-07", "2013-11-09"), predicting.AS_OF_CLOCK, by)
+    assert sorted(stages.folders) == [STATES, SCORES]
     publishing.audit(there, stages, by)
     publishing.publish(there, stages, by)
     return there
@@ -76,9 +76,11 @@ def test_a_range_in_runs_of_a_day_gives_what_it_gave_at_once(
         return look_up(store, service, entities)
 
     monkeypatch.setattr(feast_store, "historical_features", one_run)
-    monkeypatch.setattr(scoring, "ROWS_AT_ONCE", 1)
-    stages = scoring.stage(scored, days[0], days[-1], scoring.AS_OF_CLOCK, chain.attempt("in runs", "autumn_score"))
-    opened = [scored.lake.open_stage(path) for path in stages.values()]
+    monkeypatch.setattr(predicting, "ROWS_AT_ONCE", 1)
+    stages = predicting.stage(
+        scored, chain.span(days[0], days[-1]), predicting.AS_OF_CLOCK, chain.attempt("in runs", "autumn_score")
+    )
+    opened = [scored.lake.open_stage(path) for path in stages.folders.values()]
     found = {(stage.table, key): part.fingerprint for stage in opened for key, part in stage.partitions.items()}
     assert found == {name: before[name] for name in found}
     # the days that offsets are learnt from, each once, then those that are scored
@@ -87,7 +89,7 @@ def test_a_range_in_runs_of_a_day_gives_what_it_gave_at_once(
 
 def test_nothing_that_became_known_after_the_clock_matters(scored: Workspace, tmp_path: Path) -> None:
     known = asking(chain.until(chain.landed(), tmp_path / "known", DAY))
-    first, _ = recalibration.window(DAY, SPEC)
+    first = recalibration.window(DAY, SPEC).first
     # MLflow is that of the trained lake; the ledger is not there, so the version is named
     known = Workspace(replace(known.settings, mlflow_tracking_uri=scored.settings.mlflow_tracking_uri), known.case)
     chain.compute_features(known, first, DAY, chain.attempt("features", "autumn_features"))
@@ -98,9 +100,9 @@ def test_nothing_that_became_known_after_the_clock_matters(scored: Workspace, tm
 
 
 def test_scoring_waits_for_the_days_that_it_learns_from(scored: Workspace) -> None:
-    wanted = inputs.wanted(scored, "score", [DAY])
+    wanted = inputs.wanted(scored, "score", chain.span(DAY))
     assert set(wanted["autumn/features/calendar"]) == set(partitions.key_range("2013-11-02", DAY))
-    plain = inputs.wanted(chain.trained(), "score", [DAY])
+    plain = inputs.wanted(chain.trained(), "score", chain.span(DAY))
     assert plain["autumn/features/calendar"] == (DAY,)
 
 
@@ -108,7 +110,7 @@ def test_an_unpublished_day_of_the_window_is_named(tmp_path: Path) -> None:
     known = asking(chain.until(chain.landed(), tmp_path / "known", DAY))
     chain.compute_features(known, DAY, DAY, chain.attempt("features", "autumn_features"))
     with pytest.raises(MissingPartitions, match="2013-11-02"):
-        scoring.stage(known, DAY, DAY, "1", chain.attempt("score", "autumn_score"))
+        predicting.stage(known, chain.span(DAY), "1", chain.attempt("score", "autumn_score"))
 
 
 def test_a_models_training_set_is_made_again_from_its_record() -> None:
