@@ -1,0 +1,1 @@
+"""Feast definitions of the use cases, one module each; they import Feast only."""

@@ -1,8 +1,8 @@
-"""What the feature store knows of flights: entities, a feature view for each feature SQL, one service.
+"""Feast definitions of flights: entities, a feature view for each feature SQL, one service.
 
 ``flights`` and ``flights_live`` share these definitions: views carry the use case's name, entities do
-not. The fields are written out, never inferred from the tables, so that a column that appears, vanishes
-or changes type is found by a test and not by a model.
+not. The fields are written out, never inferred from the tables, so that a test, not a model, finds a column that
+appears, vanishes or changes its type.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from feast.data_format import DeltaFormat
 from feast.types import Float32, Int64, String
 
 OWNER = "flights-team"
-# values of a day serve until its end, and one day more if the next day's run is late; then they are stale
+# the values of a day are used until its end, and one day longer if the next DAG run is late; then they expire
 TTL = timedelta(days=2)
 
 ENTITIES = {
@@ -58,7 +58,7 @@ def _history(prefix: str, of: str) -> list[Field]:
     ]
 
 
-# view: (keys, what it says, fields)
+# view: (keys, description, fields)
 VIEWS: dict[str, tuple[list[str], str, list[Field]]] = {
     "carrier_history": (
         ["carrier"],
@@ -176,17 +176,17 @@ VIEWS: dict[str, tuple[list[str], str, list[Field]]] = {
     ),
 }
 
-# A training set of less than a year cannot learn the months that it lacks: on November and December,
-# log loss was 0.562 with the month and 0.547 without it.
+# A training set of less than a year lacks some months, and a model cannot learn them: on November and December, log
+# loss was 0.562 with the feature `month` and 0.547 without it.
 NOT_SERVED = {"calendar": {"month"}}
 
 
 def definitions(use_case: str, uri: Callable[[str], str]) -> list[Any]:
-    """Everything to apply for one use case: entities, views, and the service ``<use_case>_v1``.
+    """Return the definitions to apply for one use case: entities, views, and the service ``<use_case>_v1``.
 
     Args:
         use_case: name of the use case; views are named ``<use_case>_<view>``.
-        uri: address of the Delta table of a view, by the view's own name.
+        uri: function that returns the address of the Delta table of a view, by the view's own name.
     """
     views = {view: _view(use_case, view, uri(view)) for view in VIEWS}
     served = [

@@ -1,7 +1,7 @@
-"""One use case's Feast store: definitions applied, features materialized and looked up.
+"""The Feast store of one use case: open it, apply definitions, materialize features, look features up.
 
-Feast's project is the use case's name. Nothing here knows which features there are: definitions come
-from ``feast_repo/``, tables from ``include/lake/lake.py``.
+Feast's project is the name of the use case. Nothing here depends on the features of a use case: definitions come
+from ``feast_repo/``, tables from the lake.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
+from deltalake import DeltaTable
 from feast import Entity, FeatureService, FeatureStore, FeatureView, OnDemandFeatureView, RepoConfig
 from feast.data_source import DataSource
 from feast.errors import FeastObjectNotFoundException
-from feast.utils import _convert_arrow_to_proto, _get_column_names
 from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]
 from sqlalchemy import create_engine
 
@@ -24,6 +24,7 @@ from include.core import database_lock, yaml_file
 from include.core.engine import kept_open
 from include.core.errors import LifecycleError
 from include.core.settings import REPOSITORY, Settings
+from include.feature_store.feast_private import online_rows, source_columns
 from include.feature_store.online_store import GuardedSqliteOnlineStore
 
 CONFIGURATION = REPOSITORY / "feast_repo" / "feature_store.yaml"
@@ -31,14 +32,14 @@ CONFIGURATION = REPOSITORY / "feast_repo" / "feature_store.yaml"
 Definition = Entity | FeatureView | FeatureService | OnDemandFeatureView | DataSource
 
 
-def open_store(settings: Settings, use_case: str, table_versions: Mapping[str, int] | None = None) -> FeatureStore:
-    """The Feast store of ``use_case``, as ``feast_repo/feature_store.yaml`` describes it.
+def open_store(settings: Settings, use_case: str, tables: Mapping[str, DeltaTable] | None = None) -> FeatureStore:
+    """Open the Feast store of ``use_case``, as ``feast_repo/feature_store.yaml`` describes it.
 
     Args:
         settings: addresses and limits to fill in.
         use_case: name of the use case; the Feast project.
-        table_versions: Delta version to read, by table address, so that a training set can be looked
-            up again as it was; other tables are read as of now.
+        tables: opened Delta tables, by address. The store reads them at the version that they were opened at, so
+            that a step reads the versions that it records; other tables are read at their newest version.
     """
     values = {
         "LIFECYCLE_USE_CASE": use_case,
@@ -48,22 +49,22 @@ def open_store(settings: Settings, use_case: str, table_versions: Mapping[str, i
         "LIFECYCLE_MEMORY_LIMIT": settings.memory_limit,
     }
     configuration = _filled(yaml_file.parse(CONFIGURATION.read_text()), values)
-    configuration["offline_store"]["table_versions"] = dict(table_versions or {})
+    configuration["offline_store"]["tables"] = dict(tables or {})
     store = FeatureStore(config=RepoConfig(**configuration))
-    # Feast creates the registry's tables when it first opens it, and fails if two processes do at once
+    # Feast creates the tables of the registry when it first opens it, and fails if two processes do so at once
     with _alone(settings.feast_registry):
         store.registry.list_projects()
     return store
 
 
 def apply_definitions(store: FeatureStore, definitions: Sequence[Definition]) -> bool:
-    """Make the registry hold ``definitions``; what else it holds stays.
+    """Apply ``definitions`` to the registry if they differ from it; other definitions in it stay.
 
     Returns:
-        Whether anything had to be applied.
+        True if something was applied.
 
     Raises:
-        LifecycleError: after applying, the registry holds something else; or a definition is an
+        LifecycleError: the registry, read back, differs from what was applied; or a definition is an
             on-demand view, whose function Feast would pickle into the registry.
     """
     pickled = [each.name for each in definitions if isinstance(each, OnDemandFeatureView)]
@@ -91,19 +92,18 @@ def apply_definitions(store: FeatureStore, definitions: Sequence[Definition]) ->
 def materialize(
     store: FeatureStore, views: Sequence[str], first_instant: datetime, last_instant: datetime
 ) -> dict[str, int]:
-    """Bring the online store up to the latest values with an event in ``[first_instant, last_instant]``.
+    """Write the latest values with an event in ``[first_instant, last_instant]`` to the online store.
 
-    Safe beside other runs and in any order: the online store keeps the newer value of each key. Unlike
-    ``feast materialize`` it writes no state into the registry, which runs in parallel would overwrite
-    for one another and which would grow with every partition; the lake's publish records say what
-    was materialized from.
+    Safe beside other processes and in any order: the online store keeps the newer value of each key. Unlike
+    ``feast materialize`` it writes no state into the registry: parallel writers would overwrite each other's
+    state there, and it would grow with every partition.
 
     Args:
         views: names of feature views.
         first_instant, last_instant: aware instants, both included.
 
     Returns:
-        The number of keys considered, by view.
+        Number of keys offered to the online store, by view.
     """
     for instant in (first_instant, last_instant):
         if instant.tzinfo is None:
@@ -113,13 +113,13 @@ def materialize(
 
 
 def historical_features(store: FeatureStore, service: str, entity_rows: pa.Table) -> pa.Table:
-    """What the features of ``service`` were at each entity row's ``event_timestamp``.
+    """Look up the features of ``service`` as they were known at each entity row's ``event_timestamp``.
 
     Args:
         entity_rows: join keys, ``event_timestamp`` (UTC) and any further columns.
 
     Returns:
-        ``entity_rows`` as they are, in their order, followed by one column a feature, in the order of
+        ``entity_rows`` unchanged and in their order, followed by one column for each feature, in the order of
         the service; null where nothing usable was known.
     """
     job = store.get_historical_features(entity_df=entity_rows, features=_service(store, service))
@@ -127,13 +127,14 @@ def historical_features(store: FeatureStore, service: str, entity_rows: pa.Table
 
 
 def online_features(store: FeatureStore, service: str, keys: Mapping[str, Sequence[Any]]) -> pa.Table:
-    """The features of ``service`` in the online store now.
+    """Look up the features of ``service`` in the online store.
 
     Args:
+        service: name of the feature service.
         keys: the values of each join key; all of one length.
 
     Returns:
-        One row a key: the join keys, then the features; null where the store has none.
+        One row for each key: the join keys, then the features; null where the store has none.
     """
     response = store.get_online_features(
         features=_service(store, service), entity_rows={name: list(values) for name, values in keys.items()}
@@ -153,7 +154,7 @@ def _service(store: FeatureStore, name: str) -> FeatureService:
 def _materialize_view(store: FeatureStore, name: str, first: datetime, last: datetime) -> int:
     view = store.get_feature_view(name)
     entities = [store.get_entity(entity) for entity in view.entities]
-    keys, features, event, created = _get_column_names(view, entities)
+    keys, features, event, created = source_columns(view, entities)
     source = view.batch_source
     if source is None:
         raise LifecycleError(f"feature view {name!r} has no batch source; give it a Delta FileSource")
@@ -177,9 +178,8 @@ def _write_online(store: FeatureStore, view: FeatureView, rows: pa.Table) -> Non
     if isinstance(online, GuardedSqliteOnlineStore):
         online.write_table(store.config, view, rows)
     elif len(rows):
-        keys = {field.name: field.dtype.to_value_type() for field in view.entity_columns}
-        offered = _convert_arrow_to_proto(rows.combine_chunks(), view, keys)
-        # most stores let the last writer win, and a backfill writes last
+        offered = online_rows(rows, view)
+        # in most stores the last writer wins, and a backfill writes old values last: leave those out
         stored = online.online_read(store.config, view, [key for key, *_ in offered])
         wanted = [
             row for row, (event, _) in zip(offered, stored, strict=True) if event is None or _utc(event) <= _utc(row[2])
@@ -188,18 +188,18 @@ def _write_online(store: FeatureStore, view: FeatureView, rows: pa.Table) -> Non
 
 
 def _utc(instant: datetime) -> datetime:
-    """An instant of Feast's: without a zone it means UTC."""
+    """Return ``instant`` with its zone; Feast means UTC where there is none."""
     return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant
 
 
 def _create_online_tables(store: FeatureStore, definitions: Sequence[Definition]) -> None:
-    """Create what the online store lacks: it may be newer than the registry, as after a restore."""
+    """Create missing tables of the online store, which may be newer than the registry, as after a restore."""
     views = [each for each in definitions if isinstance(each, FeatureView)]
     store.provider.update_infra(store.project, [], views, [], [], partial=True)
 
 
 def _filled(node: Any, values: Mapping[str, str]) -> Any:
-    """``node`` of the parsed YAML with ``${NAME}`` replaced; after parsing, so that no value can be YAML."""
+    """Replace ``${NAME}`` in ``node`` of the parsed YAML; after parsing, so that no value is read as YAML."""
     if isinstance(node, dict):
         return {key: _filled(child, values) for key, child in node.items()}
     return string.Template(node).substitute(values) if isinstance(node, str) else node
@@ -207,10 +207,10 @@ def _filled(node: Any, values: Mapping[str, str]) -> Any:
 
 @contextmanager
 def _alone(registry: str) -> Iterator[None]:
-    """Hold off other processes that would change the registry at ``registry`` now."""
+    """Hold the lock under which processes change the registry at the address ``registry``."""
     engine = create_engine(registry)
     try:
-        # one lock for all use cases: they share the registry's tables
+        # one lock for all use cases, since they share the tables of the registry
         with database_lock.held(engine, "feast registry"):
             yield
     finally:
@@ -243,14 +243,14 @@ def _says_the_same(definition: Definition, registered: Definition | None) -> boo
         return False
     ours, theirs = (_without_meta(MessageToDict(each.to_proto())) for each in (definition, registered))
     for inferred in ("entityColumns", "features"):
-        # Feast reads from the table what a definition leaves out
+        # Feast infers these fields from the table if a definition leaves them out
         if inferred not in ours.get("spec", {}):
             theirs.get("spec", {}).pop(inferred, None)
     return bool(ours == theirs)
 
 
 def _without_meta(node: Any) -> Any:
-    """``node`` without what Feast adds at registration: timestamps, states, version numbers."""
+    """Return ``node`` without the fields that Feast adds at registration: timestamps, states, version numbers."""
     if isinstance(node, dict):
         return {key: _without_meta(child) for key, child in node.items() if key != "meta"}
     return [_without_meta(child) for child in node] if isinstance(node, list) else node

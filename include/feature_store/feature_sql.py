@@ -1,14 +1,14 @@
-"""Feature SQL: which days it reads, and the query of each feature view for a range of days.
+"""Feature SQL: the query of each feature view, of the rows to predict and of the labelled rows, for a span of days.
 
 A use case's ``sql`` folder has ``features/<view>.sql``, one query a feature view, and in ``training/``
 the queries ``entities.sql`` (rows to predict) and ``labels.sql`` (what became of them). A file in
-``features/`` whose name begins with ``_`` is an intermediate that views share: it is run once into a
+``features/`` whose name begins with ``_`` is an intermediate that views share: it runs once, into a
 temporary table of its name.
 
-Queries read the raw tables by name as views of the connection, and ``partitions``, which has one row
-for each asked day: ``ds`` (the key), ``day`` (DATE), ``clock`` (UTC instant). They take from a raw table
-only partitions up to the asked day, and what is in those was known before its clock: so a range of one
-day and a range of a year give the same rows, and no row is ahead of its time.
+Queries read the raw tables by name, as views of the connection, and ``partitions``, which has one row
+for each day of the span: ``ds`` (the key), ``day`` (DATE), ``clock`` (UTC instant). For each day they use only
+raw partitions up to that day, whose rows were known before its clock. So a span of one day and a span of a
+year give the same rows, and no row uses later knowledge.
 """
 
 from __future__ import annotations
@@ -23,32 +23,24 @@ if TYPE_CHECKING:
     import duckdb
 
 LOOK_BACK = 28
-"""Partitions that a day's features read: itself and the 27 before it."""
+"""Number of raw partitions that the features of a day read: its own and the 27 before it."""
 
 LABEL_DELAY = 2
-"""Days until the outcomes of a day are all but complete: the last flights of D land during D+1."""
-
-
-def inputs_window(first: str, last: str, history_first: str) -> tuple[str, str]:
-    """First and last raw partition that the features of ``first``..``last`` read.
-
-    Clipped at the start of history, where windows are shorter and their counts say so.
-    """
-    return max(partitions.shift(first, 1 - LOOK_BACK), history_first), last
+"""Days until the outcomes of a day are complete but for a few: the last flights of D land during D+1."""
 
 
 def first_label_day(history_first: str) -> str:
-    """The first day whose features have a whole look-back."""
+    """Return the first day whose features have a whole look-back."""
     return partitions.shift(history_first, LOOK_BACK)
 
 
 def last_label_day(as_of: str) -> str:
-    """The last day whose labels a training set of ``as_of`` may use."""
+    """Return the last day whose labels a training set of ``as_of`` may use."""
     return partitions.shift(as_of, -LABEL_DELAY)
 
 
 def views(sql: Path) -> list[str]:
-    """Names of the feature views of a use case's ``sql`` folder, in order.
+    """Return the names of the feature views of a use case's ``sql`` folder, sorted.
 
     Raises:
         SpecError: the folder has none.
@@ -60,14 +52,14 @@ def views(sql: Path) -> list[str]:
 
 
 def compute(con: duckdb.DuckDBPyConnection, sql: Path, first: str, last: str, time_zone: str) -> dict[str, str]:
-    """The query of each feature view for the days ``first``..``last``.
+    """Return the query of each feature view for the days ``first``..``last``, by view.
 
-    Needs the raw tables as views of ``con``, with the partitions of ``inputs_window`` (more do no harm),
-    and ``SET TimeZone = 'UTC'``. Makes ``partitions`` and the intermediates as temporary tables, so the
-    queries hold until the next call on the same connection.
+    Needs the raw tables as views of ``con``, with the partitions of ``UseCase.lookback`` (more do no harm),
+    and ``SET TimeZone = 'UTC'``. Creates ``partitions`` and the intermediates as temporary tables, so the
+    queries are valid until the next call on the same connection.
 
-    Rows: one an entity of the day's schedule. Columns: ``ds``, the entity's keys, ``event_timestamp``
-    and ``created_timestamp`` (both clock(ds)), features. No order is promised.
+    Rows of a query: one for each entity of each day's schedule, in no particular order. Columns: ``ds``, the
+    entity's keys, ``event_timestamp`` and ``created_timestamp`` (both clock(ds)), features.
     """
     asked_partitions(con, first, last, time_zone)
     folder = sql / "features"
@@ -77,20 +69,20 @@ def compute(con: duckdb.DuckDBPyConnection, sql: Path, first: str, last: str, ti
 
 
 def scoring_rows(con: duckdb.DuckDBPyConnection, sql: Path, first: str, last: str, time_zone: str) -> str:
-    """The query of the rows to predict on ``first``..``last``: keys, request columns, event_timestamp.
+    """Return the query of the rows to predict on ``first``..``last``: keys, request columns, event_timestamp.
 
-    Needs ``schedule`` as a view of ``con``; makes ``partitions``, as ``compute`` does.
+    Needs ``schedule`` as a view of ``con``; creates ``partitions``, as ``compute`` does.
     """
     asked_partitions(con, first, last, time_zone)
     return (sql / "training" / "entities.sql").read_text()
 
 
 def training_rows(con: duckdb.DuckDBPyConnection, sql: Path, first: str, as_of: str, time_zone: str) -> str:
-    """The query of the labelled rows that a training run at the clock of ``as_of`` may learn from.
+    """Return the query of the labelled rows that a training at the clock of ``as_of`` may learn from.
 
-    The rows of ``scoring_rows`` for ``first`` to two days before ``as_of``, with the label and
-    ``label_known_at``. Rows whose outcome was not known before that clock are left out. Needs the
-    partitions up to ``as_of`` of the raw tables as views of ``con``.
+    Rows: those of ``scoring_rows`` from ``first`` to two days before ``as_of``, with the label and
+    ``label_known_at``, without rows whose outcome was not known before that clock. Needs the partitions up to
+    ``as_of`` of the raw tables as views of ``con``.
 
     Raises:
         UnknownPartition: no day between ``first`` and ``as_of`` has complete labels yet.
@@ -106,7 +98,7 @@ def training_rows(con: duckdb.DuckDBPyConnection, sql: Path, first: str, as_of: 
 
 
 def asked_partitions(con: duckdb.DuckDBPyConnection, first: str, last: str, time_zone: str) -> None:
-    """Make the temporary table ``partitions``: ``ds``, ``day``, ``clock`` of each day asked for."""
+    """Create the temporary table ``partitions``: ``ds``, ``day`` and ``clock`` of each day of ``first``..``last``."""
     con.execute("CREATE OR REPLACE TEMP TABLE partitions (ds VARCHAR, day DATE, clock TIMESTAMPTZ)").fetchall()
     rows = ", ".join(
         f"('{key}', DATE '{key}', TIMESTAMPTZ '{partitions.clock(key, time_zone).isoformat()}')"

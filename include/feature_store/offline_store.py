@@ -3,8 +3,8 @@
 ``feature_store.yaml`` names :class:`AsofOfflineStore` by its class path; Feast finds the config class
 beside it by name. Sources are ``FileSource(path=<Delta address>, file_format=DeltaFormat(), ...)``.
 
-Feast leaves it to the caller whether a row created after the entity's instant may be used. Here it
-never is: a training set must not hold what nobody could have known.
+Feast lets the caller choose whether a row created after the entity's instant may be used. This store never
+uses one: a training set must not hold values that were not known yet.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from deltalake import DeltaTable
 from feast.data_format import DeltaFormat
 from feast.data_source import DataSource
 from feast.feature_logging import LoggingConfig, LoggingSource
@@ -30,12 +31,13 @@ from feast.infra.registry.base_registry import BaseRegistry
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import FeastConfigBaseModel, RepoConfig
 from feast.saved_dataset import SavedDatasetStorage
-from feast.utils import _get_requested_feature_views_to_features_dict
 from pydantic import Field
 
 from include.core.engine import engine
 from include.core.errors import LifecycleError
-from include.feature_store.point_in_time import History, all_values, latest_values, values_as_of
+from include.feature_store.feast_private import requested_features
+from include.feature_store.history import History
+from include.feature_store.point_in_time import all_values, latest_values, values_as_of
 
 EVENT_TIMESTAMP = "event_timestamp"
 INSTANT = pa.timestamp("us", "UTC")
@@ -47,8 +49,9 @@ class AsofOfflineStoreConfig(FeastConfigBaseModel):
     Attributes:
         threads: threads of one query.
         memory_limit: memory that DuckDB may hold before it spills to disk.
-        temp_directory: folder to spill to; none for the system's temporary folder.
-        table_versions: Delta version to read, by table address; tables not named are read as of now.
+        temp_directory: folder to spill to; none for the temporary folder of the system.
+        tables: Delta tables that the caller has opened, by address; they are read at the version that they were
+            opened at. Other tables are opened at their newest version, at each query anew. Only code sets this.
     """
 
     type: Literal["include.feature_store.offline_store.AsofOfflineStore"] = (
@@ -57,11 +60,11 @@ class AsofOfflineStoreConfig(FeastConfigBaseModel):
     threads: int = 1
     memory_limit: str = "2GB"
     temp_directory: str | None = None
-    table_versions: dict[str, int] = Field(default_factory=dict)
+    tables: dict[str, DeltaTable] = Field(default_factory=dict, exclude=True, repr=False)
 
 
 class AsofRetrievalJob(RetrievalJob):
-    """A retrieval that runs when its result is asked for, each time anew."""
+    """A retrieval that runs each time its result is asked for."""
 
     def __init__(
         self,
@@ -92,21 +95,23 @@ class AsofRetrievalJob(RetrievalJob):
 
     @property
     def on_demand_feature_views(self) -> list[OnDemandFeatureView]:
-        return []  # refused before a job is made
+        return []  # they are refused before a job is created
 
     @property
     def metadata(self) -> RetrievalMetadata | None:
         return self._metadata
 
     def to_sql(self) -> str:
+        """Refuse: there is no single query."""
         raise LifecycleError("this retrieval is several queries, one a feature view; use to_arrow() or to_df()")
 
     def persist(self, storage: SavedDatasetStorage, allow_overwrite: bool = False, timeout: int | None = None) -> None:
+        """Refuse: Feast must not write the lake."""
         raise _read_only("saving a dataset")
 
 
 class AsofOfflineStore(OfflineStore):
-    """Reads features as of an instant; writes nothing, because only an audited publish writes the lake."""
+    """The store that reads features as of an instant. It writes nothing: only audited publishes change the lake."""
 
     supports_filter_by_created_timestamp = True
 
@@ -122,7 +127,7 @@ class AsofOfflineStore(OfflineStore):
         filter_by_created_timestamp: bool = True,
         **window: Any,
     ) -> RetrievalJob:
-        """The features of ``feature_refs`` that were known at each entity row's instant.
+        """Return the job that looks up ``feature_refs`` as they were known at each entity row's instant.
 
         Args:
             entity_df: entity rows, as pandas or Arrow, with the join keys and the instant in
@@ -131,7 +136,7 @@ class AsofOfflineStore(OfflineStore):
             filter_by_created_timestamp: has no effect, it is always on.
 
         Returns:
-            A lazy job. Its table has every entity row once and in order, its columns as they came,
+            A lazy job. Its table has every entity row once and in order, with its columns unchanged,
             then the features; null where nothing usable was known.
 
         Raises:
@@ -141,10 +146,9 @@ class AsofOfflineStore(OfflineStore):
         rows = _entity_rows(entity_df)
         instant = _instant_column(rows)
         _refuse_on_demand(OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry))
-        requested, _ = _get_requested_feature_views_to_features_dict(feature_refs, feature_views, [])
         histories = [
             _view_history(config.offline_store, view, features, full_feature_names)
-            for view, features in requested.items()
+            for view, features in requested_features(feature_refs, feature_views).items()
         ]
         narrow = _narrow(rows, instant, histories)
         extremes = pc.min_max(narrow.column(instant))
@@ -176,7 +180,7 @@ class AsofOfflineStore(OfflineStore):
         start_date: datetime,
         end_date: datetime,
     ) -> RetrievalJob:
-        """The latest row of each key with an event in ``[start_date, end_date]``, for the online store."""
+        """Return the job that reads the latest row of each key with an event in ``[start_date, end_date]``."""
         history = _source_history(
             config.offline_store,
             data_source,
@@ -202,7 +206,7 @@ class AsofOfflineStore(OfflineStore):
         start_date: datetime | None = None,
         end_date: datetime | None = None,
     ) -> RetrievalJob:
-        """Every row with an event in ``[start_date, end_date]``; an absent bound is open."""
+        """Return the job that reads every row with an event in ``[start_date, end_date]``; an absent bound is open."""
         history = _source_history(
             config.offline_store,
             data_source,
@@ -224,6 +228,7 @@ class AsofOfflineStore(OfflineStore):
         table: pa.Table,
         progress: Callable[[int], Any] | None,
     ) -> None:
+        """Refuse: Feast must not write the lake."""
         raise _read_only(f"writing to feature view {feature_view.name!r}")
 
     @staticmethod
@@ -234,6 +239,7 @@ class AsofOfflineStore(OfflineStore):
         logging_config: LoggingConfig,
         registry: BaseRegistry,
     ) -> None:
+        """Refuse: Feast must not write the lake."""
         raise _read_only("logging served features")
 
 
@@ -294,7 +300,7 @@ def _instant_column(rows: pa.Table) -> str:
 
 
 def _narrow(rows: pa.Table, instant: str, histories: list[History]) -> pa.Table:
-    """Keys and instants (UTC, microseconds) only: nothing else needs to pass through SQL."""
+    """Select the keys and the instant (UTC, microseconds): the SQL needs no other column."""
     keys = {name for history in histories for _, name in history.keys}
     missing = sorted(keys - set(rows.column_names))
     if missing:
@@ -316,7 +322,7 @@ def _utc(instants: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
         raise LifecycleError(f"entity column {name!r} is null in {instants.null_count} rows; drop them first")
     if instants.type.tz is None:
         instants = pc.assume_timezone(instants, "UTC")
-    # whole microseconds are what the history has: cutting off the rest changes no comparison with it
+    # the history has whole microseconds: cutting off the rest changes no comparison with it
     return instants.cast(INSTANT, safe=False)
 
 
@@ -338,7 +344,7 @@ def _view_history(
         event=column.get(source.timestamp_field, source.timestamp_field),
         created=column.get(source.created_timestamp_column, source.created_timestamp_column) or None,
         lifetime=view.ttl or None,
-        version=config.table_versions.get(_delta_address(source)),
+        table=config.tables.get(_delta_address(source)),
     )
 
 
@@ -358,7 +364,7 @@ def _source_history(
         values=tuple((name, name) for name in features),
         event=event,
         created=created or None,
-        version=config.table_versions.get(uri),
+        table=config.tables.get(uri),
     )
 
 
@@ -371,7 +377,7 @@ def _delta_address(source: DataSource) -> str:
 
 
 def _keyed(table: pa.Table, join_keys: list[str]) -> pa.Table:
-    """``table`` with the placeholder key under which Feast keeps a view that has no entity."""
+    """Add the placeholder key under which Feast stores a view without entities, if there is no join key."""
     if join_keys:
         return table
     return table.append_column(DUMMY_ENTITY_ID, pa.array([DUMMY_ENTITY_VAL] * len(table), pa.string()))

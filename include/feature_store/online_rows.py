@@ -1,9 +1,9 @@
 """Rows of the online store as bytes, whole columns at a time.
 
-What is written is Feast's own wire format, so that Feast reads it: a key as ``serialize_entity_key`` makes it
-(version 3), and the features of a key as one ``RepeatedValue`` message, in the order of the view. Numbers and
-flags are laid out by numpy, since a Python object for each value costs more than storing it; every other type
-goes through Feast's converter, each distinct value once.
+The bytes are Feast's own wire format, so that Feast can read them: a key as ``serialize_entity_key`` writes it
+(version 3), and the features of a key as one ``RepeatedValue`` message, in the order of the view. Numpy lays out
+numbers and flags, since a Python object for each value costs more than storing it. Every other type goes through
+Feast's converter, each distinct value once.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Octets = NDArray[np.uint8]
 _ELEMENT = 0x0A
 _NULL = bytes([_ELEMENT, 0])
 _VARINT, _EIGHT_BYTES, _FOUR_BYTES = 0, 1, 5
-# field number, wire type and Arrow type of what numpy lays out
+# field number, wire type and Arrow type of the types that numpy lays out
 _FLOATS = {
     ValueType.FLOAT: (Value.FLOAT_VAL_FIELD_NUMBER, _FOUR_BYTES, pa.float32()),
     ValueType.DOUBLE: (Value.DOUBLE_VAL_FIELD_NUMBER, _EIGHT_BYTES, pa.float64()),
@@ -48,10 +48,10 @@ _INTEGERS = {
 def encoded_rows(
     rows: pa.Table, keys: Sequence[Field], features: Sequence[Field]
 ) -> Iterator[tuple[list[bytes], list[bytes], pa.Table]]:
-    """Keys and features of ``rows``, a batch at a time, with the rows of the batch; ordered by key.
+    """Yield the encoded keys, the encoded features and the rows of one batch of ``rows`` after the other.
 
-    The order is that of the bytes, in which a B-tree takes them fastest; beyond ``SORTED_ROWS`` rows, that of
-    each so many. Keys hold no null.
+    Rows are sorted by the bytes of the key, the order in which a B-tree takes them fastest; more than
+    ``SORTED_ROWS`` rows are sorted in portions of that size. Keys must hold no null.
     """
     for begin in range(0, rows.num_rows, SORTED_ROWS):
         part = rows.slice(begin, SORTED_ROWS)
@@ -82,7 +82,7 @@ def _joined(prefix: bytes, parts: Sequence[pa.Array], rows: int) -> pa.Array:
 
 
 def _key_part(column: pa.ChunkedArray, kind: ValueType) -> pa.Array:
-    """Type, length and bytes of each key value."""
+    """Encode the type, the length and the bytes of each key value."""
     if kind in _INTEGERS and pa.types.is_integer(column.type):
         _, arrow, number = _INTEGERS[kind]
         values = _flat(column.cast(arrow)).to_numpy(zero_copy_only=False)
@@ -102,7 +102,7 @@ def _key_part(column: pa.ChunkedArray, kind: ValueType) -> pa.Array:
 
 
 def _element(column: pa.ChunkedArray, kind: ValueType) -> pa.Array:
-    """One element of a ``RepeatedValue`` for each entry; null is a ``Value`` that holds nothing."""
+    """Encode each entry as one element of a ``RepeatedValue``; null is an empty ``Value``."""
     number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
     if kind in _FLOATS and number:
         return _float_element(column, kind)
@@ -164,14 +164,14 @@ def _little_endian(values: NDArray[Any]) -> Octets:
 
 
 def _fixed(octets: Octets) -> pa.Array:
-    """Each row of ``octets`` as one binary value."""
+    """Return each row of ``octets`` as one binary value."""
     rows, width = octets.shape
     offsets = np.arange(0, (rows + 1) * width, width, dtype=np.int32)
     return _binary(offsets, np.ascontiguousarray(octets))
 
 
 def _varying(octets: Octets, lengths: NDArray[np.int64]) -> pa.Array:
-    """The first ``lengths`` octets of each row as one binary value."""
+    """Return the first ``lengths`` octets of each row as one binary value."""
     kept = octets[np.arange(octets.shape[1]) < lengths[:, None]]
     return _binary(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32), kept)
 
@@ -183,7 +183,7 @@ def _binary(offsets: NDArray[np.int32], octets: Octets) -> pa.Array:
 
 
 def _by_distinct(column: pa.ChunkedArray, encode: Any) -> pa.Array:
-    """``encode`` of each entry, called once for each distinct one."""
+    """Encode each entry; call ``encode`` once for each distinct value."""
     flat = _flat(column)
     plain = flat.dictionary_decode() if pa.types.is_dictionary(flat.type) else flat
     coded = pc.dictionary_encode(plain, null_encoding="encode")

@@ -1,14 +1,14 @@
-"""Feast's embedded online store, with a guard: online values never move backwards in event time.
+"""Feast's embedded online store with a guard: an older value never replaces a newer one.
 
-Feast's SQLite store lets the last writer win, so a backfill of an old partition would replace today's
-values. Here a key's values are replaced only by those whose event (and among equal events, creation) is not
-older. The guard is part of the statement that writes, so it holds between processes too.
+In Feast's SQLite store the last writer wins, so a backfill of an old partition would replace today's values.
+This store replaces the values of a key only by values whose event (among equal events, creation) is not older.
+The guard is part of the statement that writes, so it also holds between processes.
 
-A feature view is one table with one row a key, ordered by key; Feast's own has a row for each feature and two
-indexes, which is what most of its time goes into. The row's features are one message of Feast's
-(``include/feature_store/online_rows.py``), and its ``layout`` says which features they are, so that a view may
-gain and lose some. Instants are whole microseconds since 1970 in UTC; Feast's own adapter writes seconds of the
-process's local time, which neither two processes in different zones nor one process across a clock change can compare.
+A feature view is one table with one row for each key, ordered by key. (Feast's own table has a row for each
+feature and two indexes, which cost most of its time.) The features of a row are one message of Feast
+(``include/feature_store/online_rows.py``). Its ``layout`` names the features, so that a view may gain and lose
+some. Instants are whole microseconds since 1970 in UTC. Feast's own adapter writes seconds of the local time of
+the process, which two processes in different zones, or one process across a clock change, cannot compare.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ from feast.feature_view import FeatureView
 from feast.infra.infra_object import InfraObject
 from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.infra.online_stores.helpers import compute_table_id
-from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteOnlineStoreConfig
+from feast.infra.online_stores.sqlite import SqliteOnlineStoreConfig
 from feast.protos.feast.core.Registry_pb2 import Registry
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import RepeatedValue, Value
 from feast.repo_config import RepoConfig
 
 from include.core.errors import LifecycleError
+from include.feature_store.feast_private import ConnectedSqliteStore, OnlineRow
 from include.feature_store.online_rows import KEY_VERSION, encoded_rows
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -44,7 +45,6 @@ KEYS_OF_ONE_QUERY = 10_000  # SQLite takes up to 32,766 parameters
 
 TYPE: Final = "include.feature_store.online_store.GuardedSqliteOnlineStore"
 
-OnlineRow = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
 StoredRow = tuple[bytes, int, bytes, int, int | None]
 """Key, layout, features, event and creation in microseconds."""
 
@@ -54,14 +54,14 @@ class GuardedSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):
 
     Attributes:
         path: file of the store; its folder is created.
-        busy_seconds: how long a writer waits for another one before it fails.
+        busy_seconds: seconds that a writer waits for the lock of another writer before it fails.
     """
 
     type: Literal["include.feature_store.online_store.GuardedSqliteOnlineStore"] = TYPE  # type: ignore[assignment]
     busy_seconds: float = 120.0
 
 
-class GuardedSqliteOnlineStore(SqliteOnlineStore):
+class GuardedSqliteOnlineStore(ConnectedSqliteStore):
     """The newest values of each entity key, in one SQLite file that many processes may use at once."""
 
     def online_write_batch(
@@ -71,9 +71,9 @@ class GuardedSqliteOnlineStore(SqliteOnlineStore):
         data: Sequence[OnlineRow],
         progress: Callable[[int], Any] | None,
     ) -> None:
-        """Write ``data`` in one transaction, leaving newer values as they are.
+        """Write ``data`` in one transaction; keep stored values that are newer.
 
-        Features that a row does not name stay what they were.
+        Features that a row does not name keep their values.
         """
         with self._writing(config) as connection:
             for key, values, event, created in data:
@@ -94,14 +94,16 @@ class GuardedSqliteOnlineStore(SqliteOnlineStore):
             progress(len(data))
 
     def write_table(self, config: RepoConfig, view: FeatureView, rows: pa.Table) -> None:
-        """Write ``rows`` in one transaction, leaving newer values as they are.
+        """Write ``rows`` in one transaction; keep stored values that are newer.
 
-        Many times as fast as Feast's way over one message a row and feature: columns stay columns until
-        SQLite takes them.
+        This is many times as fast as ``online_write_batch``, which takes one message for each row and feature:
+        here the rows stay columns until SQLite takes them.
 
         Args:
+            config: Feast's configuration.
+            view: the feature view.
             rows: join keys and features under their Feast names, and the columns of the view's source
-                with event and created instants (without a time zone they are UTC).
+                with event and created instants (UTC if they have no time zone).
 
         Raises:
             LifecycleError: a join key or an instant is null, or a column is missing.
@@ -129,7 +131,7 @@ class GuardedSqliteOnlineStore(SqliteOnlineStore):
         entity_keys: list[EntityKey],
         requested_features: list[str] | None = None,
     ) -> list[tuple[datetime | None, dict[str, Value] | None]]:
-        """The stored values of each key, in the order of ``entity_keys``; ``(None, None)`` for unknown ones."""
+        """Return event and values of each key, in the order of ``entity_keys``; ``(None, None)`` for an unknown key."""
         keys = [serialize_entity_key(key, entity_key_serialization_version=KEY_VERSION) for key in entity_keys]
         stored = self._stored_values(config, table, list(dict.fromkeys(keys)))
         found: dict[bytes, tuple[datetime | None, dict[str, Value] | None]] = {}
@@ -147,9 +149,9 @@ class GuardedSqliteOnlineStore(SqliteOnlineStore):
         entities_to_keep: Sequence[Entity],
         partial: bool,
     ) -> None:
-        """Create the tables that are missing, drop those of views that are gone."""
+        """Create missing tables; drop the tables of removed views."""
         _refuse_other_keys(config)
-        connection = self._get_conn(config)
+        connection = self.connection(config)
         with connection:
             connection.execute(
                 f"CREATE TABLE IF NOT EXISTS {LAYOUTS} (layout INTEGER PRIMARY KEY, features TEXT NOT NULL UNIQUE)"
@@ -164,14 +166,14 @@ class GuardedSqliteOnlineStore(SqliteOnlineStore):
                 connection.execute(f"DROP TABLE IF EXISTS {_table(config, table)}")
 
     def plan(self, config: RepoConfig, desired_registry_proto: Registry) -> list[InfraObject]:
-        """Nothing that Feast's own tables would be needed for."""
+        """Return no infrastructure objects: ``update`` creates the tables, and Feast's own tables are not used."""
         return []
 
     def _stored_values(
         self, config: RepoConfig, table: FeatureView, keys: list[bytes]
     ) -> dict[bytes, tuple[int, dict[str, Value]]]:
-        """Event and values by feature, of each of ``keys`` that is stored."""
-        connection = self._get_conn(config)
+        """Return the event and the values by feature of each of ``keys`` that is stored."""
+        connection = self.connection(config)
         found: dict[bytes, tuple[int, dict[str, Value]]] = {}
         layouts: dict[int, list[str]] = {}
         for start in range(0, len(keys), KEYS_OF_ONE_QUERY):
@@ -190,22 +192,25 @@ class GuardedSqliteOnlineStore(SqliteOnlineStore):
 
     @contextmanager
     def _writing(self, config: RepoConfig) -> Iterator[sqlite3.Connection]:
-        connection = self._get_conn(config)
-        # IMMEDIATE takes the write lock at once, so that waiting for it is covered by the busy timeout
+        connection = self.connection(config)
+        # IMMEDIATE takes the write lock at once, so that the busy timeout covers the wait for it
         connection.execute("BEGIN IMMEDIATE")
         with connection:
             yield connection
 
-    def _get_conn(self, config: RepoConfig) -> sqlite3.Connection:
-        if self._conn is None:
-            settings = config.online_store
-            if settings.vector_enabled or settings.text_search_enabled:
-                raise LifecycleError(
-                    "the guarded online store has no vector or text search; set vector_enabled and"
-                    " text_search_enabled to false in feature_store.yaml, or name another online store"
-                )
-            self._conn = _connect(self._get_db_path(config), settings.busy_seconds)
-        return self._conn
+    def open_connection(self, path: str, config: RepoConfig) -> sqlite3.Connection:
+        """Open the SQLite file at ``path`` in WAL mode.
+
+        Raises:
+            LifecycleError: the configuration asks for vector or text search.
+        """
+        settings = config.online_store
+        if settings.vector_enabled or settings.text_search_enabled:
+            raise LifecycleError(
+                "the guarded online store has no vector or text search; set vector_enabled and"
+                " text_search_enabled to false in feature_store.yaml, or name another online store"
+            )
+        return _connect(path, settings.busy_seconds)
 
 
 def _connect(path: str, busy_seconds: float) -> sqlite3.Connection:
@@ -221,14 +226,14 @@ def _connect(path: str, busy_seconds: float) -> sqlite3.Connection:
             if time.monotonic() > give_up:
                 raise
             time.sleep(0.05)
-    # with WAL this can lose the last transactions at a power cut, never corrupt: a rerun restores them
+    # with WAL, a power cut can lose the last transactions, which a rerun restores; it cannot corrupt the file
     connection.execute("PRAGMA synchronous = NORMAL")
     return connection
 
 
 def _table(config: RepoConfig, table: FeatureView) -> str:
     name = compute_table_id(config.project, table, config.registry.enable_online_feature_view_versioning)
-    # a name of its own: files of earlier versions hold tables of Feast's kind under the plain one
+    # a suffix: files of earlier versions hold tables of Feast's layout under the plain name
     return '"' + str(name).replace('"', '""') + '_rows"'
 
 
@@ -247,7 +252,7 @@ def _upsert(connection: sqlite3.Connection, table: str, rows: Iterable[StoredRow
 
 
 def _layout(connection: sqlite3.Connection, names: tuple[str, ...]) -> int:
-    """The number under which rows with these features, in this order, are stored."""
+    """Return the layout number of rows with the features ``names`` in this order; add the layout if it is new."""
     written = json.dumps(names)
     connection.execute(f"INSERT OR IGNORE INTO {LAYOUTS} (features) VALUES (?)", (written,))
     (number,) = connection.execute(f"SELECT layout FROM {LAYOUTS} WHERE features = ?", (written,)).fetchone()

@@ -1,7 +1,7 @@
-"""Join the files of a partition that holds several, with the same care for other writers as a publish.
+"""Compaction: join the files of each partition that holds several, as carefully towards other writers as a publish.
 
-Delta's own OPTIMIZE carries no app transaction, and deltalake 1.6.6 lets a commit pass that removes files which
-such a commit has removed before it: a publish of the same partition would leave the old rows beside the new.
+Delta's own OPTIMIZE carries no app transaction, and deltalake 1.6.6 accepts a publish that removes files which an
+OPTIMIZE has removed before it: the old rows would then stay beside the new ones.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from include.lake.staging import COMPRESSION
 
 
 def compact(lake: Lake, table: str, delta: DeltaTable) -> int:
-    """Join what can be joined, in one commit; returns how many files fewer there are.
+    """Join the files of all partitions that hold several, in one commit; return how many files fewer there are.
 
-    ``delta`` is ``table`` as it was opened: a publish that came since then wins, and nothing is changed.
+    ``delta`` is ``table`` as the caller opened it. If another publish came since then, nothing is changed.
     """
     paths = pa.table(delta.get_add_actions(flatten=True)).column("partition.ds").to_pylist()
     several = sorted(key for key, count in Counter(paths).items() if count > 1)

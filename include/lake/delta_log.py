@@ -1,4 +1,4 @@
-"""Actions and app transactions of Delta's log, as publishing and compaction write and read them."""
+"""Actions and app transactions of the Delta log, as publishing and compaction write and read them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from deltalake.transaction import AddAction, RemoveAction
 
 
 def added(key: str, path: str, size: int, statistics: Mapping[str, Any], data_change: bool = True) -> AddAction:
-    """A file of ``size`` bytes at ``path`` in the table's folder, as a part of partition ``key``."""
+    """Return the action that adds the file ``path`` in the table's folder, of ``size`` bytes, to partition ``key``."""
     return AddAction(path, size, {"ds": key}, _now(), data_change, json.dumps(dict(statistics)))
 
 
 def removals(delta: DeltaTable, keys: Sequence[str], data_change: bool = True) -> list[RemoveAction]:
-    """The files that hold ``keys`` now, taken out of the table."""
+    """Return the actions that remove all files of ``keys`` from the table."""
     actions = pa.table(delta.get_add_actions(flatten=True)).select(["path", "size_bytes", "partition.ds"])
     wanted = set(keys)
     return [
@@ -29,22 +29,25 @@ def removals(delta: DeltaTable, keys: Sequence[str], data_change: bool = True) -
 
 
 def partition_transactions(delta: DeltaTable, keys: Iterable[str]) -> list[Transaction]:
-    """What makes two commits that change one partition conflict; numbered by the version that they want to be."""
+    """Return one app transaction per key: two commits that change one partition conflict by it.
+
+    Each is numbered by the version that the commit is going to be.
+    """
     return [Transaction(_name(key), delta.version() + 1) for key in keys]
 
 
 def published(delta: DeltaTable, keys: Iterable[str]) -> frozenset[str]:
-    """Those of ``keys`` that have been published."""
+    """Return those of ``keys`` that have been published."""
     asked, filled = set(keys), {part["ds"] for part in delta.partitions()}
-    # a partition without rows has no file; each question to the log reads its end again
+    # a partition without rows has no file, only its transaction; each look at a transaction reads the end of the log
     return frozenset(key for key in asked if key in filled or delta.transaction_version(_name(key)))
 
 
 def commits(delta: DeltaTable, limit: int | None = None) -> list[dict[str, Any]]:
-    """What is noted of the last ``limit`` commits (all, if not given) up to the version of ``delta``, newest first.
+    """Return the metadata of the last ``limit`` commits (or all) up to the version of ``delta``, newest first.
 
-    ``DeltaTable.history`` (delta-rs 1.6) begins at the newest commit of the log, whatever the version of the
-    table, and numbers that one by the table's version.
+    ``DeltaTable.history`` (delta-rs 1.6) begins at the newest commit of the log even if ``delta`` is an earlier
+    version, and numbers the newest commit by that earlier version. This function leaves out the later commits.
     """
     version = delta.version()
     count = version + 1 if limit is None else min(limit, version + 1)
@@ -57,5 +60,5 @@ def _name(key: str) -> str:
 
 
 def _now() -> int:
-    """Milliseconds of the wall clock, which Delta's log wants for vacuum; no data depends on it."""
+    """Return milliseconds of the wall clock, which the Delta log needs for vacuum; no data depends on them."""
     return int(time.time() * 1000)

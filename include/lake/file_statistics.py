@@ -1,4 +1,4 @@
-"""What a Delta log says of a file so that readers can leave it closed: its rows, and the bounds of its instants."""
+"""File statistics in the Delta log, by which readers skip files: the row count, and the bounds of timestamp columns."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _GRAIN = timedelta(milliseconds=1)
 
 
 def of(rows: pa.Table) -> dict[str, Any]:
-    """The statistics of a file with ``rows``, as Delta's protocol writes them.
+    """Return the statistics of a file with ``rows``, in the form of Delta's protocol.
 
-    Only timestamps have bounds: point-in-time joins ask for a window of them, nothing asks for another column.
-    Bounds are whole milliseconds, as the protocol has them, rounded outwards so that they hold.
+    Only timestamp columns have bounds: point-in-time joins filter by them, and no reader filters by another column.
+    Bounds are whole milliseconds, as the protocol wants, rounded outwards so that no row lies outside.
     """
     return of_parts(rows, [rows.num_rows])[0]
 
 
 def of_parts(rows: pa.Table, counts: Sequence[int]) -> list[dict[str, Any]]:
-    """The statistics of files with the first ``counts[0]`` rows, the ``counts[1]`` rows after them, and so on."""
+    """Return the statistics of files with the first ``counts[0]`` rows, the next ``counts[1]`` rows, and so on."""
     found: list[dict[str, Any]] = [{"numRecords": count} for count in counts]
     names = [field.name for field in rows.schema if pa.types.is_timestamp(field.type)]
     if not names:

@@ -1,7 +1,7 @@
-"""Content fingerprints: one sha256 for what a table says, however Arrow happens to store it.
+"""Content fingerprints: one SHA-256 of a table's content, independent of how Arrow stores it.
 
 Chunking, buffer offsets, dictionary encoding and the bytes under nulls do not count; column names,
-types, order and values do. Rows count in the order given, so callers sort by a unique key first.
+types, order and values do. The order of rows counts, so callers sort by a unique key first.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ _NOTHING = memoryview(b"")
 
 
 def of_table(table: pa.Table) -> str:
-    """The fingerprint of ``table`` as 64 hexadecimal digits.
+    """Return the fingerprint of ``table`` as 64 hexadecimal digits.
 
     Raises:
-        TypeError: a column is nested; such columns have no canonical bytes here.
+        TypeError: a column is nested; nested columns have no canonical bytes here.
     """
     return of_parts(table, [table.num_rows])[0]
 
 
 def of_parts(table: pa.Table, counts: Sequence[int]) -> list[str]:
-    """The fingerprints of the first ``counts[0]`` rows of ``table``, of the ``counts[1]`` rows after them, and so on.
+    """Return the fingerprints of the first ``counts[0]`` rows of ``table``, of the next ``counts[1]`` rows, and so on.
 
-    Each is that of a table with these rows alone; many small ones cost far less this way.
+    Each equals the fingerprint of a table with these rows alone; one call for many small parts costs far less.
 
     Raises:
         TypeError: a column is nested.
     """
     digests = [hashlib.sha256() for _ in counts]
-    # column by column: no more than one of them is held in its canonical form
+    # column by column: memory holds the canonical bytes of one column only
     for name, column in zip(table.column_names, table.columns, strict=True):
         heading, canonical = f"{name}:{_logical(column.type)}", _canonical(name, column)
         begin = 0
@@ -47,7 +47,7 @@ def of_parts(table: pa.Table, counts: Sequence[int]) -> list[str]:
 
 
 def combine(parts: Iterable[str]) -> str:
-    """One fingerprint for several, in the order given."""
+    """Return one fingerprint of several, in the order given."""
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -61,10 +61,14 @@ def _logical(kind: pa.DataType) -> pa.DataType:
 
 @dataclass(frozen=True)
 class _Canonical:
-    """A column as bytes, such that those of a run of rows are slices of them.
+    """The canonical bytes of a column, laid out so that consecutive rows are slices.
 
-    ``nulls`` has one byte a row (none, if there is no null), ``values`` ``width`` bytes a row: the value, or the
-    length of the row's text, which lies between two of ``bounds`` in ``text``.
+    Attributes:
+        nulls: one byte a row, 1 for null; ``None`` if the column has no null.
+        values: ``width`` bytes a row: the value, or the length of the row's text.
+        width: bytes a row in ``values``.
+        text: the bytes of all texts; ``None`` if the column is no text.
+        bounds: where the text of each row begins in ``text``, and the end of the last.
     """
 
     nulls: memoryview | None
@@ -88,7 +92,7 @@ def _canonical(name: str, column: pa.ChunkedArray) -> _Canonical:
     if pa.types.is_null(kind):
         return _Canonical(nulls)
     if pa.types.is_string(kind):
-        if not len(values):  # it may have no offsets
+        if not len(values):  # an empty text column may have no offsets
             return _Canonical(nulls)
         filled = _filled(values, "")
         _, offsets, text = filled.buffers()
@@ -111,5 +115,5 @@ def _filled(values: pa.Array, nothing: object) -> pa.Array:
 
 
 def _octets(values: pa.Array) -> memoryview:
-    """The values' own bytes; they hold no null."""
+    """Return the bytes of ``values``, which hold no null."""
     return memoryview(values.to_numpy(zero_copy_only=False)).cast("B")

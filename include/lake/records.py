@@ -1,4 +1,4 @@
-"""What is known about each publish: who made it, from what, with which content. Kept in the commit's metadata."""
+"""Publish records: who published a partition, from which inputs, with which content; kept in the commit's metadata."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from deltalake import DeltaTable
 
 from include.lake import delta_log
 
-# under this name, beside what Delta itself notes of a commit
 RECORD = "lifecycle"
+"""The key of the record in the commit's metadata, beside the keys that Delta itself writes."""
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """Name who publishes: one try of one task of one DAG run.
+    """One try of one task of one DAG run: who stages and publishes.
 
     Attributes:
         use_case: name of the use case.
         dag_id, run_id: the DAG run.
-        number: which try of the task it is, from 1; a publish of an earlier one than the newest is refused.
+        number: number of the try, from 1; a publish by any but the newest try is refused.
         code_version: commit of the running code.
     """
 
@@ -45,7 +45,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Input:
-    """What a run read of one table: the Delta version, the keys, and the fingerprint of those keys."""
+    """The part of one table that an attempt read: Delta version, first and last key, and their content fingerprint."""
 
     version: int
     first: str
@@ -55,7 +55,7 @@ class Input:
 
 @dataclass(frozen=True)
 class Record:
-    """What is known about the last publish of one partition."""
+    """The record of the last publish of one partition."""
 
     table: str
     key: str
@@ -70,7 +70,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Publication:
-    """What one publish did: the partitions that changed, those that already said the same."""
+    """The result of one publish: the partitions that changed, and those whose content was published already."""
 
     table: str
     version: int
@@ -80,7 +80,7 @@ class Publication:
 
 
 def written(meta: Mapping[str, Any], partitions: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """The metadata of a commit that publishes ``partitions``: fingerprint and rows by key."""
+    """Return the metadata of a commit that publishes ``partitions``: fingerprint and row count by key."""
     return {RECORD: json.dumps({**meta, "partitions": partitions})}
 
 
@@ -90,12 +90,18 @@ def meta_of(
     report: str | None = None,
     notes: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What all partitions of one publish have in common."""
+    """Return the part of the record that all partitions of one publish have in common."""
     return {"run": attempt.as_json(), "inputs": dict(inputs or {}), "report": report, "notes": dict(notes or {})}
 
 
 def newest(delta: DeltaTable, table: str, keys: Iterable[str] | None) -> Iterator[Record]:
-    """Newest record of each of ``keys``, which are published; reads only as much history as they need."""
+    """Yield the newest record of each of ``keys``, or of every partition; read only as much of the log as they need.
+
+    Args:
+        delta: the table, opened at the version that counts.
+        table: its name.
+        keys: published partitions; ``None`` for all.
+    """
     wanted = None if keys is None else set(keys)
     seen: set[str] = set()
     limit, read = 32, 0
@@ -112,7 +118,7 @@ def newest(delta: DeltaTable, table: str, keys: Iterable[str] | None) -> Iterato
 
 
 def of_commit(table: str, commit: Mapping[str, Any]) -> Iterator[Record]:
-    """The records that one commit of ``table`` made; none if it was no publish."""
+    """Yield the records in the metadata of one commit of ``table``; none if the commit was no publish."""
     if RECORD not in commit:
         return
     meta = json.loads(commit[RECORD])

@@ -1,4 +1,4 @@
-"""Stages: Parquet files that are written but not visible, one file a partition, with a manifest."""
+"""Stages: Parquet files that no reader sees yet, one a partition, with a manifest."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from include.lake import file_statistics, fingerprint
 
 MANIFEST = "_stage.json"
 AUDIT = "_audit.json"
-# Delta's own default. Of a day's few hundred rows zstd saves a tenth, and takes a third longer to write and to read
+# Delta's default. For a day of a few hundred rows zstd files are a tenth smaller, and a third slower to write and read
 COMPRESSION = "snappy"
-FETCHED_BYTES = 16 << 20  # of staged Parquet elsewhere: up to so many are held in memory while they are audited
-GROUP_ROWS = 100_000  # partitions are written together up to so many rows; one that has more is written alone
+FETCHED_BYTES = 16 << 20  # an audit holds a stage of up to so many bytes in memory, if it is not on this machine
+GROUP_ROWS = 100_000  # partitions are written together up to so many rows; a larger partition is written alone
 _FILE = "part-{i}.parquet"
 _PARQUET = pads.ParquetFileFormat()
 _HIVE = pads.partitioning(pa.schema([("ds", pa.string())]), flavor="hive")
@@ -30,7 +30,7 @@ _HIVE = pads.partitioning(pa.schema([("ds", pa.string())]), flavor="hive")
 
 @dataclass(frozen=True)
 class StagedPartition:
-    """One partition's file, its size, its row count, its content fingerprint, and its statistics for Delta's log."""
+    """The staged file of one partition: path, rows, size, content fingerprint, and statistics for the Delta log."""
 
     file: str
     rows: int
@@ -41,15 +41,16 @@ class StagedPartition:
 
 @dataclass(frozen=True)
 class Stage:
-    """Everything staged for one table by one attempt of one run.
+    """All rows that one attempt has staged for one table.
 
     Attributes:
         table: the table the rows are meant for.
         path: the folder that holds the files.
-        partitions: what was staged for each key; a key without rows has no file.
+        partitions: the staged file of each key; a key without rows has none.
         columns: the staged columns, without ``ds``.
-        inputs: what was read to make the rows, a table name to a version, a range and a fingerprint.
-        notes: figures about the stage that its publish record should carry.
+        filesystem: the filesystem of ``path``.
+        inputs: fields of ``records.Input`` by the name of the table that was read.
+        notes: figures about the stage for its publish record.
     """
 
     table: str
@@ -69,14 +70,15 @@ class Stage:
         return sum(part.rows for part in self.partitions.values())
 
     def schema(self) -> pa.Schema:
-        """The table's columns, ``ds`` last."""
+        """Return the columns of the table, ``ds`` last."""
         return self.columns.append(pa.field("ds", pa.string()))
 
     def parquet(self) -> list[str] | pads.Dataset | pa.Table:
-        """The staged rows for a reader: files of this machine by their paths, with ``ds`` in them as Hive writes it.
+        """Return the staged rows in a form that DuckDB reads.
 
-        Of files that lie elsewhere, which DuckDB would look for on this machine, the rows come: as a table if they
-        are few, as a dataset that fetches them whenever it is read if they are many.
+        Files on this machine come as paths, with Hive's ``ds=<key>`` folders in them. Files in object storage, which
+        DuckDB would look for on this machine, come as their rows: a table up to ``FETCHED_BYTES``, else a dataset
+        that fetches the files each time it is read.
         """
         filled = [part for _, part in sorted(self.partitions.items()) if part.rows]
         files = [f"{self.path}/{part.file}" for part in filled]
@@ -85,11 +87,11 @@ class Stage:
         found = pads.dataset(
             files, self.schema(), "parquet", self.filesystem, partitioning=_HIVE, partition_base_dir=self.path
         )
-        # an audit reads its rows several times
+        # an audit reads the rows several times: fetch a small stage once
         return found.to_table() if sum(part.bytes for part in filled) <= FETCHED_BYTES else found
 
     def save(self) -> None:
-        """Write the manifest: from then on the folder is a stage."""
+        """Write the manifest, which makes the folder a stage."""
         manifest = {
             "table": self.table,
             "partitions": {key: vars(part) for key, part in self.partitions.items()},
@@ -100,17 +102,22 @@ class Stage:
         _write_json(self.filesystem, f"{self.path}/{MANIFEST}", manifest)
 
     def save_audit(self, audit: Mapping[str, Any]) -> None:
-        """Keep the audit's result beside the files; a stage without one is not published."""
+        """Write the result of the audit beside the files; a stage without one is not published."""
         _write_json(self.filesystem, f"{self.path}/{AUDIT}", audit)
 
     def audit(self) -> dict[str, Any] | None:
-        """What ``save_audit`` kept; ``None`` for a stage that nobody audited."""
+        """Return the result that ``save_audit`` wrote; ``None`` for a stage that was not audited."""
         if self.filesystem.get_file_info(f"{self.path}/{AUDIT}").type == pafs.FileType.NotFound:
             return None
         return _read_json(self.filesystem, f"{self.path}/{AUDIT}")
 
     @classmethod
     def read(cls, filesystem: pafs.FileSystem, path: str) -> Stage:
+        """Read the stage in the folder ``path``.
+
+        Raises:
+            LifecycleError: the folder holds no manifest.
+        """
         if filesystem.get_file_info(f"{path}/{MANIFEST}").type == pafs.FileType.NotFound:
             raise LifecycleError(
                 f"{path} holds no finished stage; clear the task that stages it, so that it runs again"
@@ -123,7 +130,10 @@ class Stage:
 
 @dataclass(frozen=True)
 class StageWriter:
-    """Splits sorted batches into one Parquet file a partition, holding a few partitions in memory."""
+    """The writer of one stage: splits sorted batches into one Parquet file a partition.
+
+    Memory holds the partitions of one group (``GROUP_ROWS``), or one larger partition.
+    """
 
     filesystem: pafs.FileSystem
     folder: str
@@ -134,7 +144,7 @@ class StageWriter:
     threads: int = 1
 
     def write(self, batches: pa.RecordBatchReader, order: tuple[str, ...]) -> Stage:
-        """Write every partition, then the manifest: a folder without one is not a stage.
+        """Write every partition, then the manifest; a folder without a manifest is not a stage.
 
         Raises:
             ValueError: a row's ``ds`` is unknown or out of order, or a column's type cannot be stored.
@@ -169,7 +179,7 @@ class StageWriter:
         return found | self._write_group(held, order)
 
     def _write_group(self, group: Mapping[str, pa.Table], order: tuple[str, ...]) -> dict[str, StagedPartition]:
-        """Write whole partitions side by side: a call of their own for each would take longer than their rows."""
+        """Write several whole partitions in one call: one call for each would take longer than writing their rows."""
         if not group:
             return {}
         group = dict(sorted(group.items()))
@@ -204,12 +214,12 @@ class StageWriter:
 
 
 def has_folders(filesystem: pafs.FileSystem) -> bool:
-    """Whether files lie on this machine, where they need a folder; object storage knows names only."""
+    """Tell whether files are on this machine and need a folder; object storage has names only."""
     return isinstance(filesystem, pafs.LocalFileSystem)
 
 
 def make_folder(filesystem: pafs.FileSystem, path: str) -> None:
-    """Make ``path`` where files need a folder; elsewhere that would be a request for each of its parts."""
+    """Create the folder ``path`` if files need one; in object storage that would be one request for each part of it."""
     if has_folders(filesystem):
         filesystem.create_dir(path)
 
@@ -219,7 +229,7 @@ def _key_of(path: str) -> str:
 
 
 def _by_partition(batches: pa.RecordBatchReader) -> Iterator[tuple[str, pa.Table]]:
-    """Runs of equal ``ds`` in the order they come."""
+    """Yield the rows of each run of equal ``ds``, in the order of ``batches``."""
     key: str | None = None
     held: list[pa.RecordBatch] = []
     for batch in batches:
@@ -245,7 +255,7 @@ def _runs(batch: pa.RecordBatch) -> Iterator[tuple[str, pa.RecordBatch]]:
 
 
 def _refuse_types(table: str, schema: pa.Schema) -> None:
-    """Types that Delta would change on the way in, or that a fingerprint does not cover."""
+    """Refuse column types that Delta would change on writing, or that a fingerprint does not cover."""
     faults = [
         f"{column.name} is {column.type}"
         for column in schema

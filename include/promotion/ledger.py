@@ -14,7 +14,9 @@ import pyarrow as pa
 
 from include.core import partitions
 from include.core.errors import NoChampion
+from include.lake.appending import append
 from include.lake.lake import Lake
+from include.lake.reader import LakeReader
 from include.lake.records import Attempt
 from include.spec.use_case import UseCase
 
@@ -65,7 +67,7 @@ class Promotion:
         return max(self.since or learnt_nothing_from, learnt_nothing_from)
 
 
-def promotions(lake: Lake, case: UseCase) -> list[Promotion]:
+def promotions(lake: LakeReader, case: UseCase) -> list[Promotion]:
     """Every entry, oldest first."""
     table = case.table("ledger", TABLE)
     if lake.version(table) is None:
@@ -82,10 +84,10 @@ def record(lake: Lake, case: UseCase, promotion: Promotion, attempt: Attempt) ->
     """
     rows = pa.Table.from_pylist([asdict(promotion)], schema=SCHEMA)
     table = case.table("ledger", TABLE)
-    lake.append(table, rows, promotion.trained_through, attempt, expected=promotion.entry - 1)
+    append(lake, table, rows, promotion.trained_through, attempt, expected=promotion.entry - 1)
 
 
-def current(lake: Lake, case: UseCase) -> Promotion:
+def current(lake: LakeReader, case: UseCase) -> Promotion:
     """The newest entry.
 
     Raises:

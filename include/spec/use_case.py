@@ -201,8 +201,8 @@ class UseCase(Values):
         if keys[0] < self.history.first or (end is not None and keys[-1] > end):
             until = end or "now"
             raise UnknownPartition(
-                f"{self.name}: {span.first}..{span.last} is outside the source's history {self.history.first}..{until}; "
-                "ask for partitions inside it"
+                f"{self.name}: {span.first}..{span.last} is outside the source's history "
+                f"{self.history.first}..{until}; ask for partitions inside it"
             )
         return span
 

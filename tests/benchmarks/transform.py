@@ -62,13 +62,11 @@ def ours(lake: str, first: str, last: str) -> Work:
 def bare(lake: str, first: str, last: str, daily: bool = False) -> Work:
     import duckdb
 
-    from include.core import partitions
     from include.feature_store import feature_sql
     from include.spec.loading import load_use_case
 
     case = load_use_case("flights")
-    begin, _ = feature_sql.inputs_window(first, last, case.history.first)
-    keys = partitions.key_range(begin, last)
+    keys = case.lookback(first, last)
     # beside the lake: on one disk, creating a file can cost many times as much in one folder as in another
     out = Path(tempfile.mkdtemp(prefix="bench-transform-", dir=data.CACHE))
     atexit.register(shutil.rmtree, out, ignore_errors=True)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 
 import pyarrow as pa
 import pytest
+from deltalake import DeltaTable
 
-from include.lake.lake import DeltaTable, Lake
+from include.lake import table_files
+from include.lake.lake import Lake
 from include.steps import maintenance
 from include.steps.handover import Stages
 from include.steps.workspace import Workspace
@@ -40,7 +43,7 @@ def seen(workspace: Workspace) -> list[int]:
     return workspace.lake.dataset(TABLE).to_table()["value"].to_pylist()
 
 
-def kill(monkeypatch: pytest.MonkeyPatch, owner: type, name: str, *, after: bool) -> None:
+def kill(monkeypatch: pytest.MonkeyPatch, owner: type | ModuleType, name: str, *, after: bool) -> None:
     """Die at the first call of a step: before it does anything, or when it has done all."""
     original = getattr(owner, name)
 
@@ -55,8 +58,8 @@ def kill(monkeypatch: pytest.MonkeyPatch, owner: type, name: str, *, after: bool
 STEPS = {
     "after staging": (Lake, "publish", False),
     "after the claim": (Lake, "_claim", True),
-    "before the files are moved": (Lake, "_move_in", False),
-    "after the files are moved": (Lake, "_move_in", True),
+    "before the files are moved": (table_files, "move_in", False),
+    "after the files are moved": (table_files, "move_in", True),
     "before the commit": (DeltaTable, "create_write_transaction", False),
     "after the commit": (DeltaTable, "create_write_transaction", True),
     "before the stage is removed": (Lake, "discard", False),

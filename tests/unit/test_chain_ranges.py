@@ -13,7 +13,7 @@ from include.core import partitions
 from include.feature_store import feast_store
 from include.steps import features, ingest
 from include.steps.handover import Stages
-from include.steps.score import predicting
+from include.steps.score import predicting, streaming
 from include.steps.train import training_sets
 from include.steps.workspace import Workspace
 from tests.unit import chain
@@ -79,7 +79,7 @@ def test_a_range_scored_in_several_runs_is_the_range_scored_at_once(monkeypatch:
     workspace = chain.trained()
     days = partitions.key_range(chain.AS_OF, chain.LAST)
     rows = {day: chain.rows_of(workspace, "autumn/raw/schedule", day).num_rows for day in days}
-    monkeypatch.setattr(predicting, "ROWS_AT_ONCE", rows[days[0]] + rows[days[1]])
+    monkeypatch.setattr(streaming, "ROWS_AT_ONCE", rows[days[0]] + rows[days[1]])
     asked, held, look_up = [], [], feast_store.historical_features
 
     def one_run(store: Any, service: str, entities: pa.Table) -> pa.Table:
@@ -100,7 +100,24 @@ def test_a_range_scored_in_several_runs_is_the_range_scored_at_once(monkeypatch:
     assert asked[0] == days[:2]
     assert len(asked) > 2
     assert sum(asked, ()) == days
-    assert all(sum(rows[day] for day in run) <= predicting.ROWS_AT_ONCE for run in asked if len(run) > 1)
+    assert all(sum(rows[day] for day in run) <= streaming.ROWS_AT_ONCE for run in asked if len(run) > 1)
+
+
+def test_a_day_scored_in_parts_is_the_day_scored_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace, day = chain.trained(), chain.AS_OF
+    monkeypatch.setattr(streaming, "ROWS_AT_ONCE", 100)
+    asked, look_up = [], feast_store.historical_features
+
+    def one_part(store: Any, service: str, entities: pa.Table) -> pa.Table:
+        asked.append(entities.num_rows)
+        return look_up(store, service, entities)
+
+    monkeypatch.setattr(feast_store, "historical_features", one_part)
+    by = chain.attempt("in parts", "autumn_score")
+    found = staged(workspace, predicting.stage(workspace, chain.span(day), predicting.AS_OF_CLOCK, by))
+    assert found == {name: chain.fingerprints(workspace.lake, day)[name] for name in found}
+    rows = chain.rows_of(workspace, "autumn/raw/schedule", day).num_rows
+    assert asked == [100] * (rows // 100) + [rows % 100]
 
 
 def test_every_step_run_again_publishes_nothing(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import pyarrow.fs as pafs
 import pytest
 
 from include.core.errors import AuditFailed, LateAttempt, PromotionConflict
+from include.lake.appending import append
 from include.lake.lake import Lake
 from include.steps import features, maintenance, monitor, publishing
 from include.steps.handover import Stages
@@ -156,9 +157,9 @@ def test_an_overtaken_attempt_publishes_nothing(empty: Workspace) -> None:
 
 def test_a_ledger_has_one_next_entry(empty: Workspace) -> None:
     table, entry = "autumn/ledger/promotions", pa.table({"version": pa.array([1], pa.int64())})
-    assert empty.lake.append(table, entry, DAY, chain.attempt("one"), expected=0) == 1
+    assert append(empty.lake, table, entry, DAY, chain.attempt("one"), expected=0) == 1
     with pytest.raises(PromotionConflict):
-        empty.lake.append(table, entry, DAY, chain.attempt("two"), expected=0)
+        append(empty.lake, table, entry, DAY, chain.attempt("two"), expected=0)
 
 
 def test_maintenance_deletes_what_nobody_reads(empty: Workspace) -> None:

@@ -15,7 +15,8 @@ import pytest
 from deltalake import DeltaTable
 
 from include.core.errors import MissingPartitions
-from include.lake import snapshot
+from include.feature_store import history
+from include.lake import reader
 from include.promotion import ledger
 from include.steps import inputs
 from include.steps.score import predicting
@@ -125,7 +126,8 @@ def test_the_log_of_each_table_is_read_once_a_stage(workspace: Workspace, monkey
         opened[uri] += 1
         return DeltaTable(uri, **options)
 
-    monkeypatch.setattr(snapshot, "DeltaTable", counting)
+    for module in (reader, history):
+        monkeypatch.setattr(module, "DeltaTable", counting)
     staged(workspace, "as_of_clock")
     assert len(opened) > len(workspace.case.features.views)
     assert set(opened.values()) == {1}

@@ -1,4 +1,4 @@
-"""Definitions are applied once, online equals offline, and entity rows come back as they went in."""
+"""Definitions are applied once, online equals offline, and entity rows come back unchanged."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 import yaml
 from click.testing import CliRunner
+from deltalake import DeltaTable
 from feast import FeatureStore
 from feast.cli.cli import cli
 from moto import mock_aws
@@ -155,7 +156,7 @@ def test_a_recorded_table_version_is_read(tmp_path: Path, store: FeatureStore, s
     corrected = {"carrier": ["AA"], "flights": [9], "delay": [9.0], "day": [1]}
     write_view(tmp_path, "carrier_delays", corrected, mode="overwrite")
     assert historical_features(store, "delays_v1", rows).column("flights").to_pylist() == [9]
-    pinned = open_store(settings, "flights", {uri: 0})
+    pinned = open_store(settings, "flights", {uri: DeltaTable(uri, version=0)})
     assert historical_features(pinned, "delays_v1", rows).equals(before)
 
 

@@ -1,4 +1,4 @@
-"""What Feast is told of each view is what its SQL gives."""
+"""The Feast definition of each view has the columns that its SQL gives."""
 
 from __future__ import annotations
 

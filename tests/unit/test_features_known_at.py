@@ -1,4 +1,4 @@
-"""Features of a day read only what was known before its clock, and are the same however they are asked."""
+"""Features of a day use only rows known before its clock, and do not depend on the span asked for."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from include.core import partitions
 from include.feature_store import feature_sql
+from include.spec.loading import load_use_case
 from tests.unit.flights_case import SQL, TIME_ZONE, connection, land, source
 
 HISTORY = "2013-01-01"
@@ -25,7 +26,7 @@ def compute(con: duckdb.DuckDBPyConnection, first: str, last: str) -> dict[str, 
 
 @pytest.fixture(scope="module")
 def weeks() -> Iterator[duckdb.DuckDBPyConnection]:
-    """Raw tables in schema ``raw``, to be seen through views; features of the range in ``whole``."""
+    """Load raw tables into schema ``raw`` and the features of the whole span into schema ``whole``."""
     with connection(threads=2) as con:
         land(con, source(), FIRST, partitions.shift(LAST, 2))
         con.execute("CREATE SCHEMA raw").fetchall()
@@ -39,7 +40,7 @@ def weeks() -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def see(con: duckdb.DuckDBPyConnection, first: str, last: str, *, before: str | None = None) -> None:
-    """Show queries the raw partitions first..last and, of those, only rows known before an instant."""
+    """Let queries see the raw partitions first..last and, of those, only rows known before an instant."""
     for table in ("schedule", "outcomes", "weather", "planes"):
         wanted = f"(ds BETWEEN '{first}' AND '{last}' OR ds = 'reference')"
         if before and table in ("outcomes", "weather"):
@@ -48,7 +49,7 @@ def see(con: duckdb.DuckDBPyConnection, first: str, last: str, *, before: str | 
 
 
 def changed(con: duckdb.DuckDBPyConnection, first: str, last: str) -> set[str]:
-    """Views whose rows of first..last, computed from what is seen now, are not those of ``whole``."""
+    """Return the views whose rows of first..last, computed from the visible rows, differ from ``whole``."""
     found = set()
     for view, query in compute(con, first, last).items():
         con.execute(f"CREATE OR REPLACE TEMP TABLE now AS {query}").fetchall()
@@ -62,7 +63,8 @@ def changed(con: duckdb.DuckDBPyConnection, first: str, last: str) -> set[str]:
 @given(days)
 @settings(max_examples=5, deadline=None)
 def test_a_day_alone_equals_the_day_within_a_range(weeks: duckdb.DuckDBPyConnection, day: str) -> None:
-    see(weeks, *feature_sql.inputs_window(day, day, HISTORY))
+    read = load_use_case("flights").lookback(day, day)
+    see(weeks, read[0], read[-1])
     assert changed(weeks, day, day) == set()
 
 
@@ -76,7 +78,7 @@ def test_deleting_all_that_became_known_after_the_clock_changes_nothing(
 
 
 def test_deleting_what_was_known_before_the_clock_is_noticed(weeks: duckdb.DuckDBPyConnection) -> None:
-    """The two tests above can fail."""
+    """Show that the two tests above can fail."""
     see(weeks, FIRST, "2013-02-20", before=partitions.clock("2013-02-19", TIME_ZONE).isoformat())
     untouched = {"calendar", "dest_density", "hour_density", "route_density"}
     assert changed(weeks, "2013-02-20", "2013-02-20") == set(feature_sql.views(SQL)) - untouched
@@ -113,7 +115,8 @@ def test_every_flight_finds_its_row_in_every_view(weeks: duckdb.DuckDBPyConnecti
         assert lost == [(0,)], view
 
 
-def test_inputs_window_is_clipped_at_the_start_of_history() -> None:
-    assert feature_sql.inputs_window("2013-11-02", "2013-11-05", HISTORY) == ("2013-10-06", "2013-11-05")
-    assert feature_sql.inputs_window("2013-01-03", "2013-01-03", HISTORY) == (HISTORY, "2013-01-03")
+def test_the_look_back_is_clipped_at_the_start_of_history() -> None:
+    case = load_use_case("flights")
+    assert case.lookback("2013-11-02", "2013-11-05") == partitions.key_range("2013-10-06", "2013-11-05")
+    assert case.lookback("2013-01-03", "2013-01-03") == partitions.key_range(HISTORY, "2013-01-03")
     assert feature_sql.first_label_day(HISTORY) == "2013-01-29"

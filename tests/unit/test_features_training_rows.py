@@ -1,4 +1,4 @@
-"""Which flights a training run may learn from, and which a scoring run predicts."""
+"""The rows that a training may learn from, and the rows that scoring predicts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A fingerprint says what a table holds, whatever Arrow's way of holding it."""
+"""A fingerprint depends on the content of a table, not on how Arrow stores it."""
 
 from __future__ import annotations
 
@@ -122,6 +122,6 @@ def test_nested_columns_are_refused_by_name() -> None:
 
 
 def test_a_known_fingerprint_stays() -> None:
-    """Records in lakes hold these digits: other ones would publish every partition again."""
+    """Published records hold these digits: with other digits every partition would be published again."""
     table = pa.table({"n": pa.array([1, None], pa.int64()), "text": ["é", ""], "flag": [True, None]})
     assert fingerprint.of_table(table)[:16] == "f5a72ad60c9c41e2"

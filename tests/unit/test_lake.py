@@ -1,19 +1,21 @@
-"""The lake publishes whole partitions once, in one commit, and refuses whoever comes late."""
+"""The lake publishes whole partitions once, in one commit, and refuses late attempts."""
 
 from __future__ import annotations
 
 import multiprocessing as mp
-import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from deltalake import DeltaTable
 
 from include.core.errors import LateAttempt, MissingPartitions, PromotionConflict, SchemaMismatch
-from include.lake import file_statistics, snapshot
+from include.lake import file_statistics, reader
+from include.lake.appending import append, entries
 from include.lake.lake import Lake
+from include.lake.reader import LakeReader
 from include.lake.records import Attempt
 
 TABLE = "flights/raw/outcomes"
@@ -21,7 +23,7 @@ DAY, NEXT = "2013-11-02", "2013-11-03"
 
 
 def rows(**days: list[int]) -> pa.RecordBatchReader:
-    """A reader with one ``value`` row for each number, under keys written as ``d2013_11_02``."""
+    """Return a reader with one ``value`` row for each number, under keys written as ``d2013_11_02``."""
     keys = [(name[1:].replace("_", "-"), value) for name, values in days.items() for value in values]
     table = pa.table(
         {
@@ -36,7 +38,7 @@ def attempt(name: str = "r1", number: int = 1) -> Attempt:
     return Attempt("flights", "flights_ingest", name, number)
 
 
-def values(lake: Lake, key: str, version: int | None = None) -> list[int]:
+def values(lake: LakeReader, key: str, version: int | None = None) -> list[int]:
     return sorted(lake.dataset(TABLE, [key], version).to_table()["value"].to_pylist())
 
 
@@ -103,19 +105,50 @@ def test_inputs_change_only_when_the_keys_read_change(lake: Lake) -> None:
     assert lake.inputs(TABLE, [DAY]).fingerprint != before.fingerprint
 
 
-def test_what_is_read_and_recorded_at_a_held_moment_is_of_one_version(lake: Lake) -> None:
+def test_a_reader_at_one_moment_reads_and_records_one_version(lake: Lake) -> None:
     put(lake, rows(d2013_11_02=[1]), [DAY], attempt())
     before = lake.inputs(TABLE, [DAY])
-    with snapshot.held():
-        assert values(lake, DAY) == [1]
-        # threads hold moments of their own, as other processes do
-        other = threading.Thread(target=lambda: put(lake, rows(d2013_11_02=[2]), [DAY], attempt("r2")))
-        other.start()
-        other.join()
-        assert values(lake, DAY) == [1]
-        assert lake.inputs(TABLE, [DAY]) == before
+    now = lake.at_one_moment()
+    assert values(now, DAY) == [1]
+    put(lake, rows(d2013_11_02=[2], d2013_11_03=[3]), [DAY, NEXT], attempt("r2"))
+    assert values(now, DAY) == values(now, DAY, before.version) == [1]
+    assert now.inputs(TABLE, [DAY]) == before
+    assert (now.version(TABLE), now.published(TABLE, [DAY, NEXT])) == (before.version, {DAY})
     assert values(lake, DAY) == [2]
     assert lake.inputs(TABLE, [DAY]).version == before.version + 1
+    assert values(lake.at_one_moment(), DAY) == [2]
+
+
+def test_a_table_without_a_version_stays_so_for_a_reader_at_one_moment(lake: Lake) -> None:
+    now = lake.at_one_moment()
+    assert now.version(TABLE) is None
+    put(lake, rows(d2013_11_02=[1]), [DAY], attempt())
+    assert now.records(TABLE) == {}
+    with pytest.raises(MissingPartitions, match="never been published"):
+        now.dataset(TABLE)
+
+
+def test_a_reader_at_one_moment_opens_each_version_once(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(lake, rows(d2013_11_02=[1]), [DAY], attempt())
+    opened = []
+
+    def counting(uri: str, version: int | None = None) -> DeltaTable:
+        opened.append(version)
+        return DeltaTable(uri, version=version)
+
+    monkeypatch.setattr(reader, "DeltaTable", counting)
+    now = lake.at_one_moment()
+    newest = now.version(TABLE)
+    assert now.at_one_moment().open(TABLE) is now.open(TABLE, newest)
+    assert now.keys(TABLE) == [DAY]
+    now.open(TABLE, 0)
+    assert opened == [None, 0]
+
+
+def test_a_reader_cannot_stage_or_publish(lake: Lake) -> None:
+    changing = {name for name in dir(Lake) if not name.startswith("_")} - set(dir(LakeReader))
+    assert {"stage", "publish", "discard"} <= changing
+    assert not [name for name in changing if hasattr(lake.at_one_moment(), name)]
 
 
 def test_records_of_an_earlier_version_are_those_of_that_version(lake: Lake) -> None:
@@ -174,9 +207,11 @@ def test_hostile_table_names_are_refused(lake: Lake, name: str) -> None:
 
 def test_of_two_ledger_entries_that_race_one_wins(lake: Lake) -> None:
     entry = pa.table({"version": ["3"]})
-    assert lake.append("flights/ledger/promotions", entry, DAY, attempt(), expected=0) == 1
+    assert entries(lake, "flights/ledger/promotions") == 0
+    assert append(lake, "flights/ledger/promotions", entry, DAY, attempt(), expected=0) == 1
     with pytest.raises(PromotionConflict):
-        lake.append("flights/ledger/promotions", entry, DAY, attempt("r2"), expected=0)
+        append(lake, "flights/ledger/promotions", entry, DAY, attempt("r2"), expected=0)
+    assert entries(lake, "flights/ledger/promotions") == 1
     assert lake.dataset("flights/ledger/promotions").to_table().num_rows == 1
 
 

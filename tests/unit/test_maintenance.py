@@ -9,8 +9,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import sqlalchemy as sa
+from deltalake import DeltaTable
 
-from include.lake.lake import DeltaTable, Lake
+from include.lake.appending import append
+from include.lake.lake import Lake
 from include.steps import maintenance
 from include.steps.handover import Stages
 from include.steps.train import search, training_sets
@@ -46,7 +48,7 @@ def seen(workspace: Workspace, table: str = TABLE, version: int | None = None) -
 def split_files(workspace: Workspace, table: str) -> None:
     """Give the first partition a second file, as a writer of many small files would."""
     rows = pa.table({"value": pa.array([7], pa.int64()), "ds": [KEYS[0]]})
-    workspace.lake.append(table, rows.drop_columns(["ds"]), KEYS[0], chain.attempt("more"), expected=0)
+    append(workspace.lake, table, rows.drop_columns(["ds"]), KEYS[0], chain.attempt("more"), expected=0)
 
 
 def files(workspace: Workspace, table: str = TABLE) -> int:

@@ -1,4 +1,4 @@
-"""The store as Feast calls it: names, mappings, kinds of views and of entity rows, and what it refuses."""
+"""The offline store as Feast calls it: names, mappings, kinds of views and of entity rows, refusals."""
 
 from __future__ import annotations
 
@@ -217,14 +217,14 @@ def test_writing_and_other_sources_are_refused(tmp_path: Path, store: FeatureSto
 
 
 def as_parquet(uri: str) -> str:
-    """The rows of a Delta table as one Parquet file; Feast takes a path with this ending for Parquet."""
+    """Write the rows of a Delta table to one Parquet file, with the ending by which Feast knows Parquet."""
     path = f"{uri}.parquet"
     pq.write_table(DeltaTable(uri).to_pyarrow_table(), path)
     return path
 
 
 def test_agrees_with_feasts_own_duckdb_store(tmp_path: Path, store: FeatureStore) -> None:
-    """The same values from Feast's store where the two mean the same: nothing is created late here.
+    """Compare with Feast's own DuckDB store on rows that are never created late, where both mean the same.
 
     Feast's store reads the rows from Parquet, because reading Delta needs a DuckDB extension that is
     downloaded at run time.

@@ -1,4 +1,4 @@
-"""What is laid out by columns is byte for byte what Feast's own encoding gives."""
+"""The encoding by columns gives the same bytes as Feast's own encoding."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def table(rows: list[dict[str, Any]]) -> pa.Table:
 
 
 def feasts(rows: pa.Table) -> list[tuple[bytes, bytes]]:
-    """Keys and features as Feast encodes them, in order of the keys."""
+    """Encode keys and features with Feast's own functions, in order of the keys."""
 
     def messages(field: Field) -> list[Any]:
         return list(python_values_to_proto_values(rows[field.name].to_pylist(), field.dtype.to_value_type()))

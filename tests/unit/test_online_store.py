@@ -1,4 +1,4 @@
-"""Online values never move backwards, whichever process writes them and in whatever order."""
+"""An older value never replaces a newer one online, in any order of writers and processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The as-of join agrees with a brute-force reading of its definition, whatever the history looks like."""
+"""The as-of join agrees with a brute-force reading of its definition on any history."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 import pytest
-from deltalake import write_deltalake
+from deltalake import DeltaTable, write_deltalake
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from include.core.engine import engine
 from include.core.errors import LifecycleError, SourceError
-from include.feature_store.point_in_time import History, all_values, latest_values, values_as_of
+from include.feature_store.history import History
+from include.feature_store.point_in_time import all_values, latest_values, values_as_of
 
 INSTANT = pa.timestamp("us", "UTC")
 START = datetime(2013, 11, 3, 4, tzinfo=UTC)
@@ -30,7 +31,7 @@ def at(second: int | None) -> datetime | None:
 
 
 def delta(folder: Path, rows: Rows, name: str = "history") -> str:
-    """A Delta table of ``rows``; the value of a row is its position in the list."""
+    """Write a Delta table of ``rows``; the value of a row is its position in the list."""
     table = pa.table(
         {
             "ds": pa.array([f"2013-11-{3 + row[2] // 5:02}" for row in rows], pa.string()),
@@ -69,7 +70,7 @@ def entity_rows(wanted: Wanted) -> pa.Table:
 
 
 def brute_force(rows: Rows, wanted: Wanted, lifetime: int | None, keys: int = 2) -> list[int | None]:
-    """The definition, read literally: filter all rows for each entity row, then take the best."""
+    """Apply the definition literally: filter all rows for each entity row, then take the best."""
     answers: list[int | None] = []
     for *key, now in wanted:
         usable = [
@@ -202,7 +203,7 @@ def test_only_files_within_the_instants_and_the_lifetime_are_opened(
 def test_a_recorded_version_is_read_again(tmp_path: Path, connection: duckdb.DuckDBPyConnection) -> None:
     uri = delta(tmp_path, [("AA", 1, 0, 0)])
     delta(tmp_path, [("AA", 2, 0, 0), ("AA", 1, 1, 1)])
-    pinned = History(**{**history(uri).__dict__, "version": 0})
+    pinned = History(**{**history(uri).__dict__, "table": DeltaTable(uri, version=0)})
     wanted = entity_rows([("AA", 1, 5)])
     assert values_as_of(connection, wanted, "now", pinned).column("found").to_pylist() == [0]
     assert values_as_of(connection, wanted, "now", history(uri)).column("found").to_pylist() == [1]
@@ -260,7 +261,7 @@ def test_unknown_table_column_and_key_type_are_named(tmp_path: Path, connection:
         values_as_of(connection, wanted, "now", history(str(tmp_path / "nowhere")))
     uri = delta(tmp_path, [("AA", 1, 0, 0)])
     misspelt = History(**{**history(uri).__dict__, "values": (("valeu", "found"),)})
-    with pytest.raises(SourceError, match="'valeu'; did you mean 'value'"):
+    with pytest.raises(SourceError, match=r"'valeu'; did you mean \"value\""):
         values_as_of(connection, wanted, "now", misspelt)
     number = wanted.set_column(0, "carrier", pa.array([9]))
     with pytest.raises(LifecycleError, match=r"'carrier' is int64 .* cast the entity rows to string"):

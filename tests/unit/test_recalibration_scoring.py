@@ -15,7 +15,7 @@ from include.core.errors import MissingPartitions, TrainingError
 from include.feature_store import feast_store
 from include.spec.scoring import RecalibrationSpec, ScoringSpec
 from include.steps import features, inputs, publishing
-from include.steps.score import predicting, recalibration
+from include.steps.score import predicting, recalibration, streaming
 from include.steps.train import rebuild, training_sets
 from include.steps.workspace import Workspace
 from tests.unit import chain
@@ -23,6 +23,7 @@ from tests.unit import chain
 SPEC = RecalibrationSpec(window_days=5, min_rows=500)
 SCORES, STATES = "autumn/predictions/scores", "autumn/predictions/recalibration"
 DAY = "2013-11-08"
+LEARNT_FROM = partitions.key_range("2013-11-01", "2013-11-07")
 
 
 def asking(workspace: Workspace) -> Workspace:
@@ -76,7 +77,9 @@ def test_a_range_in_runs_of_a_day_gives_what_it_gave_at_once(
         return look_up(store, service, entities)
 
     monkeypatch.setattr(feast_store, "historical_features", one_run)
-    monkeypatch.setattr(predicting, "ROWS_AT_ONCE", 1)
+    # no two days fit together, and none of them is cut
+    rows = [chain.rows_of(scored, "autumn/raw/schedule", day).num_rows for day in (*LEARNT_FROM, *days)]
+    monkeypatch.setattr(streaming, "ROWS_AT_ONCE", max(rows))
     stages = predicting.stage(
         scored, chain.span(days[0], days[-1]), predicting.AS_OF_CLOCK, chain.attempt("in runs", "autumn_score")
     )
@@ -84,7 +87,16 @@ def test_a_range_in_runs_of_a_day_gives_what_it_gave_at_once(
     found = {(stage.table, key): part.fingerprint for stage in opened for key, part in stage.partitions.items()}
     assert found == {name: before[name] for name in found}
     # the days that offsets are learnt from, each once, then those that are scored
-    assert asked == [[day] for day in (*partitions.key_range("2013-11-01", "2013-11-07"), *days)]
+    assert asked == [[day] for day in (*LEARNT_FROM, *days)]
+
+
+def test_an_offset_learnt_in_parts_of_days_is_the_offset_learnt_at_once(
+    scored: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = chain.fingerprints(scored.lake, DAY)
+    monkeypatch.setattr(streaming, "ROWS_AT_ONCE", 400)
+    chain.score(scored, DAY, DAY, chain.attempt("in parts", "autumn_score"))
+    assert chain.fingerprints(scored.lake, DAY) == before
 
 
 def test_nothing_that_became_known_after_the_clock_matters(scored: Workspace, tmp_path: Path) -> None:

@@ -1,0 +1,63 @@
+"""Append to a ledger by compare-and-swap: of two writers that read the same entries, one fails."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+from deltalake import CommitProperties, Transaction
+from deltalake.exceptions import CommitFailedError
+
+from include.core.errors import PromotionConflict
+from include.lake import records, table_files
+from include.lake.lake import Lake
+from include.lake.reader import LakeReader
+from include.lake.records import Attempt
+
+_COUNTER = "ledger"
+"""The app transaction that counts the entries: two commits that set it conflict."""
+
+
+def entries(lake: LakeReader, table: str) -> int:
+    """Return how many entries ``append`` has written to ``table``."""
+    delta = lake.find(table)
+    return 0 if delta is None else delta.transaction_version(_COUNTER) or 0
+
+
+def append(lake: Lake, table: str, rows: pa.Table, key: str, attempt: Attempt, expected: int) -> int:
+    """Append ``rows`` as entry number ``expected + 1`` of a ledger; return the new number of entries.
+
+    Args:
+        lake: the lake that holds the ledger.
+        table: name of the ledger's table; it is created if need be.
+        rows: the entry, without ``ds``.
+        key: partition that takes the rows.
+        attempt: who appends.
+        expected: number of entries that the caller has read.
+
+    Raises:
+        PromotionConflict: another entry was appended since ``expected`` was read; nothing changed.
+    """
+    schema = rows.schema.append(pa.field("ds", pa.string()))
+    delta = lake.find(table) or table_files.create(lake.uri(table), schema)
+    conflict = PromotionConflict(
+        f"{table}: entry {expected + 1} was written by somebody else; nothing was changed, decide again"
+    )
+    if entries(lake, table) != expected:
+        raise conflict
+    sorted_rows = rows.append_column("ds", pa.array([key] * rows.num_rows, pa.string()))
+    stage = lake.stage(table, sorted_rows.to_reader(), [key], attempt, order=())
+    partition = {"fingerprint": stage.partitions[key].fingerprint, "rows": rows.num_rows}
+    try:
+        delta.create_write_transaction(
+            table_files.move_in(stage, lake.folder(table), [key]),
+            mode="append",
+            schema=delta.schema(),
+            partition_by=["ds"],
+            commit_properties=CommitProperties(
+                custom_metadata=records.written(records.meta_of(attempt), {key: partition}),
+                app_transactions=[Transaction(_COUNTER, expected + 1)],
+            ),
+        )
+    except CommitFailedError as error:
+        raise conflict from error
+    lake.discard(stage)
+    return expected + 1
