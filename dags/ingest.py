@@ -1,13 +1,13 @@
 """Land what became known on the day before the partition, audit it, publish it as raw tables.
 
-A run for partition `D` acts at `clock(D)`, the local midnight at which `D` begins. It lands the outcomes
+A DAG run for partition `D` acts at `clock(D)`, the local midnight at which `D` begins. It lands the outcomes
 that became known in `[clock(D-1), clock(D))`, the schedule of `D`, and the observations made by then.
 
-- **land** stages the source's rows as Parquet that no reader sees, and sets aside rows that can never be used.
-- **audit** runs the Great Expectations suites over the stage. A critical failure ends the run: nothing is
-  published, the stage stays where it is, and the error names the data docs.
-- **publish** makes each table's partition visible in one Delta commit. Content that is already there is not
-  published again.
+- **land** stages the source's rows as Parquet that no reader sees, and puts unusable rows into quarantine.
+- **audit** runs the Great Expectations suites over the stage. A critical failure ends the DAG run: nothing
+  is published, the stage is kept, and the error names the data docs.
+- **publish** makes each table's partition visible in one Delta commit. Content that is published already is
+  not published again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from airflow.sdk import DAG
 from include.spec.use_case import UseCase
 from lifecycle import assets, params
 from lifecycle.defaults import dag_defaults, use_cases
-from lifecycle.operators.lake import AuditOperator, LandOperator, PublishOperator
+from lifecycle.operators.ingest import LandOperator
+from lifecycle.operators.publishing import AuditOperator, PublishOperator
 from lifecycle.timetables import by_clock
 
 

@@ -1,6 +1,6 @@
-"""Keep the lake small and quick: compact small files, vacuum what nothing can need any more.
+"""Keep the lake small and quick: compact small files, vacuum files that no reader can need any more.
 
-No version that a model or a training set was recorded with is ever deleted, whatever its age.
+A table version that a model or a training set was recorded with is never deleted, however old it is.
 """
 
 from __future__ import annotations

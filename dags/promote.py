@@ -1,6 +1,6 @@
 """Make a challenger the champion if the evidence says so, or return to an earlier champion.
 
-Challenger and champion are judged on the same test days, and whole days are resampled: a promotion is proposed
+Challenger and champion are judged on the same test days, and whole days are resampled. A promotion is proposed
 when no guardrail is broken and the 95 % interval of the difference excludes zero in the challenger's favour, or
 when there is no champion yet. Where the spec says `promotion: approve`, a person answers with the evidence in
 view, and no answer in time is a no. The champion changes by compare-and-swap: of two promotions at once one
@@ -14,7 +14,7 @@ from airflow.sdk import DAG, chain
 from include.spec.use_case import UseCase
 from lifecycle import assets, params
 from lifecycle.defaults import dag_defaults, use_cases
-from lifecycle.operators.promotion import JudgeOperator, PromoteOperator, approval, runs_at_once
+from lifecycle.operators.promote import JudgeOperator, PromoteOperator, approval, runs_at_once
 
 
 def promote(use_case: UseCase) -> None:

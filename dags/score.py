@@ -2,7 +2,7 @@
 
 The champion of `D` is the latest promoted version whose training data ended before `clock(D)`, so a
 backfill scores each day with the model of that day. The form can ask for `current` (the newest champion) or
-for a version instead. Every row says which model version and which features it came from.
+for a version instead. Every row names the model version and the features that it was made from.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from include.spec.use_case import UseCase
 from lifecycle import assets, params
 from lifecycle.defaults import dag_defaults, use_cases
 from lifecycle.operators.inputs import AwaitInputsOperator
-from lifecycle.operators.lake import AuditOperator, PublishOperator
-from lifecycle.operators.scoring import ScoreOperator
+from lifecycle.operators.publishing import AuditOperator, PublishOperator
+from lifecycle.operators.score import ScoreOperator
 from lifecycle.timetables import by_partition_of
 
 
@@ -25,7 +25,7 @@ def score(use_case: UseCase) -> None:
         params={"partition": params.partition(use_case), "model": params.model()},
     ):
         name = use_case.name
-        inputs = AwaitInputsOperator(task_id="await_inputs", use_case=name, stage="score")
+        inputs = AwaitInputsOperator(task_id="await_inputs", use_case=name, step="score")
         scores = ScoreOperator(task_id="score", use_case=name, span=inputs.output)
         audit = AuditOperator(task_id="audit", use_case=name, stages=scores.output)
         PublishOperator(task_id="publish", use_case=name, stages=audit.output, outlets=[assets.predictions(use_case)])

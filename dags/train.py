@@ -2,8 +2,8 @@
 
 The training set is a versioned, hashed table of what was known at the clock of `as_of`. A few mapped workers
 pull trials of one Optuna study until its budget is used, each on a leased GPU or CPU slot of this machine or
-away from it (`accelerator`); restarting the run continues the same study. The model that is registered is the
-very one that was judged on the test days.
+elsewhere (`accelerator`); restarting the DAG run continues the same study. The registered model is the very
+model that was judged on the test days.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from airflow.sdk import DAG
 from include.spec.use_case import UseCase
 from lifecycle import assets, params
 from lifecycle.defaults import dag_defaults, use_cases
-from lifecycle.operators.training import (
+from lifecycle.operators.train import (
     FitBestOperator,
     FreezeTrainingSetOperator,
     RegisterOperator,

@@ -1,4 +1,4 @@
-"""Shows the faults of broken use-case specs as an import error; the other use cases' DAGs are not touched.
+"""Show the faults of broken use-case specs as an import error; the other use cases keep their DAGs.
 
 Airflow parses only files in which its own name and the word DAG occur: this sentence makes it parse this one.
 """

@@ -1,4 +1,4 @@
-"""Registers what the ``lifecycle`` package adds to Airflow."""
+"""Register the additions of the ``lifecycle`` package with Airflow."""
 
 from __future__ import annotations
 
@@ -8,5 +8,7 @@ from lifecycle.timetables import PartitionedAssets
 
 
 class LifecyclePlugin(AirflowPlugin):
+    """The plugin that Airflow loads."""
+
     name = "lifecycle"
     timetables = [PartitionedAssets]  # noqa: RUF012 - Airflow's own declaration

@@ -9,6 +9,7 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from include.core import partitions
 from include.core.errors import UnknownPartition
+from include.core.partitions import Span
 from include.core.repository import REPOSITORY
 from include.core.words import nearest
 from include.spec.accelerator import AcceleratorSpec
@@ -195,23 +196,21 @@ class UseCase(Values):
 
     # ---- partitions -----------------------------------------------------------------------------
 
-    def check_keys(self, first: str, last: str) -> tuple[str, ...]:
-        """The keys from ``first`` to ``last``.
+    def check_span(self, span: Span) -> Span:
+        """Return ``span`` if it lies in the source's history.
 
         Raises:
-            UnknownPartition: a key is malformed or outside the source's history.
+            UnknownPartition: a key is malformed or outside the source's history, or ``last`` lies before ``first``.
         """
-        keys = partitions.key_range(first, last)
-        end = self.history.last
+        keys, end = span.keys, self.history.last
         if keys[0] < self.history.first or (end is not None and keys[-1] > end):
             until = end or "now"
             raise UnknownPartition(
-                f"{self.name}: {first}..{last} is outside the source's history {self.history.first}..{until}; "
-                "ask for partitions inside it"
+                f"{self.name}: {span.first}..{span.last} is outside the source's history "
+                f"{self.history.first}..{until}; ask for partitions inside it"
             )
-        return keys
+        return span
 
-    def lookback(self, first: str, last: str) -> tuple[str, ...]:
-        """The raw partitions that the features of ``first``..``last`` read, cut off where history begins."""
-        begin = max(partitions.shift(first, 1 - self.features.lookback_days), self.history.first)
-        return partitions.key_range(begin, last)
+    def lookback(self, span: Span) -> Span:
+        """Return the raw partitions that the features of ``span`` read, cut off where history begins."""
+        return span.with_days_before(self.features.lookback_days - 1, self.history.first)

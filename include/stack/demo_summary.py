@@ -13,7 +13,7 @@ from include.promotion import ledger
 from include.registry import model_versions
 from include.sources.adapter import REFERENCE
 from include.spec.loading import load_use_case
-from include.steps.score import scoring
+from include.steps.score import predicting
 from include.steps.workspace import Workspace
 from include.training.interval import Interval
 from include.training.judging.evidence import MODEL, Evidence
@@ -62,7 +62,7 @@ def _model(workspace: Workspace) -> list[Section]:
         return []
     settings, case = workspace.settings, workspace.case
     champion = model_versions.version_info(settings.mlflow_tracking_uri, case.name, entries[-1].version)
-    folder = scoring.model_folder(workspace, champion.number)
+    folder = predicting.model_folder(workspace, champion.number)
     found = Evidence.model_validate_json((folder / EVIDENCE).read_text(encoding="utf-8"))
     progress = study_progress(settings.optuna_storage, champion.tags["study"])
     about: list[Row] = [

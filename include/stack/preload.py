@@ -60,10 +60,12 @@ PROJECT = (
     "include.steps.inputs",
     "include.steps.maintenance",
     "include.steps.monitor",
-    "include.steps.promote.promotion",
+    "include.steps.promote.deciding",
     "include.steps.publishing",
-    "include.steps.score.scoring",
+    "include.steps.score.predicting",
+    "include.steps.train.registering",
     "include.steps.train.search",
+    "include.steps.workers",
 )
 
 

@@ -1,4 +1,4 @@
-"""Features of one use case: staged from published raw tables, known to Feast, newest values online."""
+"""Features of one use case: staged from published raw tables, registered with Feast, newest values online."""
 
 from __future__ import annotations
 
@@ -10,36 +10,39 @@ import feast
 import pyarrow as pa
 
 from include.core import partitions
+from include.core.partitions import Span
 from include.feature_store import feast_store, feature_sql
 from include.lake.records import Attempt, Input
 from include.steps import inputs
+from include.steps.handover import Materialized, Stages
 from include.steps.workspace import Workspace, WorkspaceReader
 
 
-def stage(workspace: Workspace, first: str, last: str, attempt: Attempt) -> dict[str, str]:
-    """Stage every feature view's snapshots for ``first``..``last``; returns each table's stage folder.
+def stage(workspace: Workspace, span: Span, attempt: Attempt) -> Stages:
+    """Stage every feature view's snapshots for ``span``.
 
     Raises:
         MissingPartitions: a raw partition in the look-back window is not published.
+        UnknownPartition: a partition is outside the source's history.
     """
     case, now = workspace.case, workspace.at_one_moment()
-    keys = case.check_keys(first, last)
-    wanted = inputs.wanted(now, "features", keys)
+    keys = case.check_span(span).keys
+    wanted = inputs.wanted(now, "features", span)
     for table, parts in wanted.items():
         now.lake.require(table, parts)
     read = inputs.read(now, wanted)
-    stages = {}
+    folders = {}
     with now.connect() as con:
         now.attach_raw(con, read)
-        queries = feature_sql.compute(con, case.assets_folder / "sql", first, last, case.time_zone)
+        queries = feature_sql.compute(con, case.assets_folder / "sql", span.first, span.last, case.time_zone)
         for view, query in queries.items():
             table = case.table("features", view)
-            stages[table] = workspace.stage(con, table, query, keys, attempt, case.features.views[view], read)
-    return stages
+            folders[table] = workspace.stage(con, table, query, keys, attempt, case.features.views[view], read)
+    return Stages(folders=folders)
 
 
 def definitions(workspace: WorkspaceReader) -> list[Any]:
-    """The use case's Feast entities, views and service, over its tables in the lake."""
+    """Return the use case's Feast entities, views and service, over its tables in the lake."""
     case = workspace.case
     module = import_module(f"feast_repo.{case.like or case.name}")
     found: list[Any] = module.definitions(case.name, lambda view: workspace.lake.uri(case.table("features", view)))
@@ -47,12 +50,12 @@ def definitions(workspace: WorkspaceReader) -> list[Any]:
 
 
 def store(workspace: WorkspaceReader) -> feast.FeatureStore:
-    """Feast's store of this use case; it shares settings with every other one, not its registry entries."""
+    """Open Feast's store of this use case; use cases share its settings, but not their registry entries."""
     return feast_store.open_store(workspace.settings, workspace.case.name)
 
 
 def look_up(workspace: WorkspaceReader, rows: pa.Table, read: Mapping[str, Input]) -> pa.Table:
-    """Add to ``rows`` what the use case's feature service knew at the ``event_timestamp`` of each.
+    """Add to ``rows`` the values that the use case's feature service had at the ``event_timestamp`` of each row.
 
     Feature tables that ``read`` names are read at the version that it records, others as ``workspace`` sees them.
     """
@@ -65,25 +68,21 @@ def look_up(workspace: WorkspaceReader, rows: pa.Table, read: Mapping[str, Input
 
 
 def apply_definitions(workspace: WorkspaceReader, opened: feast.FeatureStore | None = None) -> list[str]:
-    """Tell Feast what the feature views are, if it does not know yet; returns their names.
+    """Register the feature views with Feast if they have changed, and return their names.
 
     Raises:
-        LifecycleError: read back, they are not what was applied.
+        LifecycleError: the definitions that Feast returns are not those that were applied.
     """
     defined = definitions(workspace)
     feast_store.apply_definitions(opened or store(workspace), defined)
     return sorted(one.name for one in defined if isinstance(one, feast.FeatureView))
 
 
-def materialize(workspace: Workspace, first: str, last: str) -> dict[str, Any]:
-    """Bring the newest snapshot of ``first``..``last`` online, for every view; older values never win.
-
-    Returns the range, the views, and how many rows were offered.
-    """
+def materialize(workspace: Workspace, span: Span) -> Materialized:
+    """Bring the newest snapshot of ``span`` online, for every view; an online value is replaced by a newer one only."""
     case = workspace.case
     opened = store(workspace)
     views: Sequence[str] = apply_definitions(workspace, opened)
-    begin = partitions.clock(first, case.time_zone)
-    end = partitions.clock(last, case.time_zone)
+    begin, end = (partitions.clock(key, case.time_zone) for key in (span.first, span.last))
     feast_store.materialize(opened, views, begin, end)
-    return {"first": first, "last": last, "views": len(views)}
+    return Materialized(span=span, views=len(views))

@@ -1,4 +1,4 @@
-"""Maintenance of one use case: fewer small files in its tables, and no file that nothing can need."""
+"""Maintenance of one use case: join small files of its tables, and delete files that no reader can need."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from include.steps.train import search
 from include.steps.workspace import Workspace
 from include.training.study.storage import at_rest
 
-# the log of these names every file that was ever theirs, and every one of them stays
+# tables that keep every version: all files that their log names stay
 KEPT_WHOLE = ("training", "ledger", "predictions")
 
 
 def compact(workspace: Workspace) -> dict[str, int]:
-    """Join the files of each partition that has several; returns how many files each table lost.
+    """Join the files of each partition that has several; return how many files each table lost.
 
-    A publish leaves one file a partition, so these are tables that are appended to. A publish that commits
+    A publish leaves one file a partition, so only tables that are appended to have several. A publish that commits
     meanwhile wins: its table is left for the next maintenance.
     """
     removed = {table: compaction.compact(workspace.lake, table, delta) for table, delta in _tables(workspace)}
@@ -32,13 +32,13 @@ def compact(workspace: Workspace) -> dict[str, int]:
 
 
 def vacuum(workspace: Workspace, retention_hours: int, dry_run: bool) -> dict[str, int]:
-    """Delete files that are older than the retention and that no kept version needs; returns counts by table.
+    """Delete files that are older than the retention and that no kept version needs; return counts by table.
 
-    Kept are the current version of every table, every version that a training set was frozen from, and every
-    version of the training sets, the ledger and the predictions, whatever their age. What killed publishes
-    left goes everywhere, as do stages and claims of runs that ended longer ago than the retention, and what
-    searches left that nobody has touched for so long: a study at work keeps its checkpoints, however old, and one
-    that is taken up again later only has more to do.
+    These versions are kept, however old: the current one of every table, every one that a training set was frozen
+    from, and all versions of the training sets, the ledger and the predictions. Deleted are, when they are older
+    than the retention: files of killed publishes, stages and claims of ended DAG runs, and files of searches. A
+    study that has workers keeps its checkpoints; a study that is continued after its files were deleted only has
+    to compute more.
     """
     keep = pinned_versions(workspace)
     filesystem, _ = workspace.lake.files()
@@ -62,7 +62,7 @@ def vacuum(workspace: Workspace, retention_hours: int, dry_run: bool) -> dict[st
 def _vacuum(
     workspace: Workspace, table: str, delta: DeltaTable, retention_hours: int, kept: list[int], dry_run: bool
 ) -> int:
-    """How many files Delta's vacuum deletes; it also lists those that an earlier one has deleted."""
+    """Vacuum one table and return how many files that deletes; Delta also lists files that are deleted already."""
     filesystem, base = workspace.lake.files()
 
     def run(dry: bool) -> list[str]:
@@ -76,10 +76,10 @@ def _vacuum(
 
 
 def _unnamed(workspace: Workspace, table: str) -> list[tuple[str, float]]:
-    """Data files of ``table`` that no commit ever named, with the time of their last change."""
+    """Return data files of ``table`` that no commit ever named, with the time of their last change."""
     filesystem, base = workspace.lake.files()
     root = f"{base}/{table}"
-    # the files first: one that is committed after this is found in the log
+    # list the files before the log: a file that is committed after this is then found in the log
     files = filesystem.get_file_info(pafs.FileSelector(root, recursive=True))
     named = set()
     for info in filesystem.get_file_info(pafs.FileSelector(f"{root}/_delta_log")):
@@ -95,7 +95,7 @@ def _unnamed(workspace: Workspace, table: str) -> list[tuple[str, float]]:
 
 
 def pinned_versions(workspace: Workspace) -> dict[str, set[int]]:
-    """The versions of each table that a training set was frozen from."""
+    """Return the versions of each table that a training set was frozen from."""
     pinned: dict[str, set[int]] = defaultdict(set)
     for table, _ in _tables(workspace):
         if table.split("/")[1] != "training":
@@ -111,7 +111,7 @@ def _tables(workspace: Workspace) -> list[tuple[str, DeltaTable]]:
 
 
 def _old_folders(workspace: Workspace, retention_hours: int, dry_run: bool) -> int:
-    """Stages and attempt claims whose newest file is older than the retention."""
+    """Delete stages and attempt claims whose newest file is older than the retention; return how many."""
     filesystem, base = workspace.lake.files()
     limit = time.time() - retention_hours * 3600
     count = 0
@@ -119,7 +119,7 @@ def _old_folders(workspace: Workspace, retention_hours: int, dry_run: bool) -> i
         root = f"{base}/{kind}/{workspace.case.name}"
         for folder in _leaves(filesystem, root, depth=3):
             infos = filesystem.get_file_info(pafs.FileSelector(folder, recursive=True))
-            # object storage has no folders, and therefore no time of theirs
+            # object storage has no folders, so they have no modification time
             changed = [info.mtime.timestamp() for info in infos if info.mtime is not None]
             if changed and max(changed) < limit:
                 count += 1
@@ -129,7 +129,7 @@ def _old_folders(workspace: Workspace, retention_hours: int, dry_run: bool) -> i
 
 
 def _old_sweeps(workspace: Workspace, limit: float, dry_run: bool) -> int:
-    """Studies' folders of checkpoints, and small files that searches share, that nobody has touched since."""
+    """Delete studies' checkpoints and small shared files of searches not touched since ``limit``; return how many."""
     where, training = search.places(workspace), workspace.case.training
     count = 0
     for folder in sorted(where.checkpoints.glob("*")):
@@ -151,7 +151,7 @@ def _touched(folder: Path) -> float:
 
 
 def _leaves(filesystem: pafs.FileSystem, root: str, depth: int) -> list[str]:
-    """The folders ``depth`` levels below ``root``: layer, table, run."""
+    """Return the folders ``depth`` levels below ``root``: layer, table, DAG run."""
     folders = [root]
     for _ in range(depth):
         below = [filesystem.get_file_info(pafs.FileSelector(f, allow_not_found=True)) for f in folders]

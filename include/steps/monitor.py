@@ -1,4 +1,4 @@
-"""Monitor: what the windows of a range of partitions say, published as verdict rows with their pictures."""
+"""Monitor: judge the window of each partition, stage the verdicts as rows, write a report of each window."""
 
 from __future__ import annotations
 
@@ -12,44 +12,46 @@ import pyarrow.compute as pc
 
 from include.core import partitions
 from include.core.errors import MissingPartitions
+from include.core.partitions import Span
 from include.feature_store import feature_sql
 from include.lake.records import Attempt
 from include.monitoring import drift, drift_report, window_verdicts
 from include.monitoring.reference import PREDICTION, Reference, read_reference
 from include.promotion import ledger
 from include.steps import inputs
-from include.steps.score import recalibration, scoring
+from include.steps.handover import Stages
+from include.steps.score import predicting, recalibration
 from include.steps.workspace import Workspace, WorkspaceReader
 
 _log = logging.getLogger(__name__)
 
 
-def stage(workspace: Workspace, first: str, last: str, attempt: Attempt) -> dict[str, str]:
-    """Stage the verdict rows of each window of ``first``..``last``; returns the stage's folder by table.
+def stage(workspace: Workspace, span: Span, attempt: Attempt) -> Stages:
+    """Stage the verdict rows of the window of each partition of ``span``.
 
     The window of a day compares the rows of the last days with the reference that is stored with the model
-    which scored that day, and judges the predictions of past days whose outcomes are all but complete.
+    which scored that day, and judges the predictions of past days whose outcomes are nearly complete.
 
     Raises:
         MissingPartitions: the predictions of a day, or the features of its window, are not published.
         DigestMismatch: the model's files, the reference among them, are not the registered ones.
     """
     case, now = workspace.case, workspace.at_one_moment()
-    keys = case.check_keys(first, last)
-    wanted = inputs.wanted(now, "monitor", keys)
+    keys = case.check_span(span).keys
+    wanted = inputs.wanted(now, "monitor", span)
     for table, parts in wanted.items():
         now.lake.require(table, parts)
     rows = pa.concat_tables([_verdicts(now, key) for key in keys])
     table = case.table("monitoring", "verdicts")
     order = ("kind", "metric", "column")
     staged = workspace.lake.stage(table, rows.to_reader(), keys, attempt, order, inputs.read(now, wanted))
-    return {table: staged.path}
+    return Stages(folders={table: staged.path})
 
 
 def training_requested(workspace: Workspace, key: str, origin: str, attempt: Attempt) -> tuple[bool, str]:
-    """Whether the windows up to ``key`` ask for a training, and why; a request is published as a row.
+    """Return whether the windows up to ``key`` request a training, and why; publish a request as a row.
 
-    ``origin`` is how the chain of runs began: a backfill never asks.
+    ``origin`` is the run type with which the chain of DAG runs began: a backfill never requests a training.
     """
     case = workspace.case
     scored = workspace.lake.dataset(case.table("predictions", "scores"), [key]).to_table(["model_version"])
@@ -57,7 +59,7 @@ def training_requested(workspace: Workspace, key: str, origin: str, attempt: Att
     promoted = [entry for entry in ledger.promotions(workspace.lake, workspace.case) if entry.version == version]
     trained_through = promoted[-1].trained_through if promoted else case.history.first
     rule = case.monitoring.retraining
-    windows = partitions.key_range(partitions.shift(key, 1 - rule.windows), key)
+    windows = Span(first=partitions.shift(key, 1 - rule.windows), last=key).keys
     verdicts = workspace.lake.dataset(case.table("monitoring", "verdicts"), windows).to_table()
     found = window_verdicts.training_requested(
         window_verdicts.violations(verdicts, key, rule, model_version=version),
@@ -73,17 +75,17 @@ def training_requested(workspace: Workspace, key: str, origin: str, attempt: Att
     if asked is None:
         _record_request(workspace, key, version, found.reason, attempt)
     elif (asked.attempt.dag_id, asked.attempt.run_id) != (attempt.dag_id, attempt.run_id):
-        # the same run may ask again: it was perhaps killed before it could wake the training
+        # the same DAG run may ask again: perhaps it was killed before it could trigger the training
         return False, f"{found.reason}; {asked.attempt.run_id} asked for a training already"
     return True, found.reason
 
 
 def _verdicts(workspace: WorkspaceReader, key: str) -> pa.Table:
-    """The verdict rows of one window."""
+    """Judge one window, and return its verdict rows."""
     case = workspace.case
     scores = _scores(workspace, key)
     version = scores.filter(pc.equal(scores["ds"], key))["model_version"][0].as_py()
-    reference = read_reference(scoring.model_folder(workspace, version))
+    reference = read_reference(predicting.model_folder(workspace, version))
     current = _window_rows(workspace, key, _unshifted(workspace, scores, reference))
     decided = drift.decide(reference.profile, current, case.monitoring.drift)
     report = _report(workspace, key, reference, current, decided)
@@ -101,11 +103,11 @@ def _verdicts(workspace: WorkspaceReader, key: str) -> pa.Table:
 
 
 def _scores(workspace: WorkspaceReader, key: str) -> pa.Table:
-    """The published predictions of the days that the windows of ``key`` look at, as far as there are any."""
+    """Return the published predictions of the days in the windows of ``key``; days without predictions are left out."""
     case = workspace.case
     days = max(case.monitoring.quality.window_days, case.monitoring.drift.window_days - 1)
     table = case.table("predictions", "scores")
-    window = partitions.key_range(max(partitions.shift(key, -days), case.history.first), key)
+    window = Span.one(key).with_days_before(days, case.history.first).keys
     scores = workspace.lake.dataset(table, window).to_table()
     if key not in scores["ds"].unique().to_pylist():
         raise MissingPartitions(f"{table}: {key} not published; run {case.name}_score for it")
@@ -113,13 +115,13 @@ def _scores(workspace: WorkspaceReader, key: str) -> pa.Table:
 
 
 def _unshifted(workspace: WorkspaceReader, scores: pa.Table, reference: Reference) -> pa.Table:
-    """``scores`` without the offsets that recalibration added.
+    """Remove from ``scores`` the offsets that recalibration added.
 
-    The reference has none, and a base rate that moved and was followed is not the model's drift.
+    The reference has no offsets, and a recalibrated change of the base rate is not a drift of the model.
     """
     days = scores["ds"].unique().to_pylist()
     records = workspace.lake.records(workspace.case.table("predictions", "scores"), days)
-    offsets = {day: scoring.offset_of(record) for day, record in records.items()}
+    offsets = {day: predicting.offset_of(record) for day, record in records.items()}
     if not any(offsets.values()):
         return scores
     of_rows = np.array([offsets[day] for day in scores["ds"].to_pylist()])
@@ -129,10 +131,10 @@ def _unshifted(workspace: WorkspaceReader, scores: pa.Table, reference: Referenc
 
 
 def _window_rows(workspace: WorkspaceReader, key: str, scores: pa.Table) -> pa.Table:
-    """What the model saw on the window's days, and what it said where a day was scored."""
+    """Return the model's inputs on the window's days, with its predictions where a day was scored."""
     case = workspace.case
-    begin = max(partitions.shift(key, 1 - case.monitoring.drift.window_days), case.history.first)
-    seen = scoring.entity_rows(workspace, begin, key)
+    window = Span.one(key).with_days_before(case.monitoring.drift.window_days - 1, case.history.first)
+    seen = predicting.entity_rows(workspace, window)
     said = scores.select([*case.predictions.key, PREDICTION])
     return seen.join(said, list(case.predictions.key), join_type="left outer")
 
@@ -160,8 +162,9 @@ def _report(
 
 
 def _report_folder(workspace: WorkspaceReader, key: str) -> Path:
-    """A folder named by what the window is made of: the same window has the same page, whoever asks again."""
-    wanted = inputs.wanted(workspace, "monitor", [key]) | inputs.optional(workspace, "monitor", [key])
+    """Return a folder named by the content of the window's inputs, so that the same window always has the same page."""
+    window = Span.one(key)
+    wanted = inputs.wanted(workspace, "monitor", window) | inputs.optional(workspace, "monitor", window)
     seen = inputs.content_of(workspace, wanted)
     return Path(workspace.settings.reports_root) / "drift" / workspace.case.name / key / seen
 
@@ -169,7 +172,7 @@ def _report_folder(workspace: WorkspaceReader, key: str) -> Path:
 def _judged(
     workspace: WorkspaceReader, key: str, scores: pa.Table, version: int, reference: Reference
 ) -> window_verdicts.Judged | None:
-    """Past predictions of this version with their outcomes; ``None`` when no day's are complete yet."""
+    """Join past predictions of this version with their outcomes; None when no day's outcomes are complete yet."""
     case = workspace.case
     complete = pc.and_(
         pc.less_equal(scores["ds"], feature_sql.last_label_day(key)), pc.equal(scores["model_version"], version)
@@ -198,7 +201,7 @@ def _judged(
 
 
 def _last_request(workspace: Workspace, key: str) -> str | None:
-    # a later one counts as well: watching an old partition again must not repeat what is answered
+    # later requests count as well: monitoring an old partition again must not repeat an answered request
     requested = [k for k in workspace.lake.keys(workspace.case.table("monitoring", "requests")) if k != key]
     return max(requested, default=None)
 

@@ -1,4 +1,4 @@
-"""Audit stages, publish the audited ones: nothing becomes visible that no suite has passed."""
+"""Audit stages and publish the audited ones: no rows become visible that have not passed their suite."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 
 from include.core.errors import AuditFailed
+from include.core.partitions import Span
 from include.lake.records import Attempt
 from include.lake.staging import Stage
 from include.quality.audit import AuditPlace, Rows
@@ -16,25 +17,23 @@ from include.quality.audit import audit as run_suite
 from include.quality.report import AuditReport
 from include.sources.adapter import REFERENCE
 from include.spec.suite import Suite
+from include.steps.handover import Published, Stages
 from include.steps.ingest import suite_of
 from include.steps.workspace import Workspace
 
 _log = logging.getLogger(__name__)
 
-Stages = Mapping[str, str]
-"""Table name to the folder of its stage."""
-
 
 def audit(workspace: Workspace, stages: Stages, attempt: Attempt) -> None:
-    """Attempt each stage's suite and keep the verdict beside the stage.
+    """Run each stage's suite, and store the verdict beside the stage.
 
-    Every stage is audited before the first failure is raised, so that one run shows all faults.
+    Every stage is audited before the first failure is raised, so that one task shows all faults.
 
     Raises:
         AuditFailed: critical expectations failed; names them all, the stages and the data docs.
         AuditEngineError: an expectation could not be evaluated.
     """
-    opened = {table: workspace.lake.open_stage(path) for table, path in stages.items()}
+    opened = {table: workspace.lake.open_stage(path) for table, path in stages.folders.items()}
     place = _place(workspace, attempt)
     faults = []
     with workspace.connect() as session:
@@ -49,7 +48,7 @@ def audit(workspace: Workspace, stages: Stages, attempt: Attempt) -> None:
 
 
 def _settled(table: str, stage: Stage, report: AuditReport) -> list[str]:
-    """Keep the verdict beside the stage, say it, and return it if it is a failure."""
+    """Store and log the verdict on a stage, and return its message if the audit failed."""
     stage.save_audit(_kept(report))
     _log.info("%s: %d rows, %d expectations, %s; %s", table, stage.rows, report.checked, report.verdict, report.docs)
     for warning in report.warnings:
@@ -61,17 +60,18 @@ def _settled(table: str, stage: Stage, report: AuditReport) -> list[str]:
     return []
 
 
-def publish(workspace: Workspace, stages: Stages, attempt: Attempt) -> dict[str, Any]:
-    """Publish every stage; returns the range of days and, by table, how many partitions changed.
+def publish(workspace: Workspace, stages: Stages, attempt: Attempt) -> Published:
+    """Publish every stage; return the span and, by table, how many partitions changed.
 
-    Reference tables go first: a reader that finds a day's rows finds what they refer to.
+    Reference tables are published first, so that a reader who finds a day's rows also finds the rows that they
+    refer to.
 
     Raises:
         AuditFailed: a stage has no passed audit.
         LateAttempt, PublishConflict, SchemaMismatch: see ``Lake.publish``.
     """
-    opened = {table: workspace.lake.open_stage(path) for table, path in stages.items()}
-    # all of them first: a stage that is refused must not leave half of the tables published
+    opened = {table: workspace.lake.open_stage(path) for table, path in stages.folders.items()}
+    # check all verdicts before the first commit: a refused stage must not leave half of the tables published
     verdicts = {table: _passed(stage) for table, stage in opened.items()}
     days: set[str] = set()
     changed: dict[str, int] = {}
@@ -86,7 +86,7 @@ def publish(workspace: Workspace, stages: Stages, attempt: Attempt) -> dict[str,
         )  # fmt: skip
     for stage in opened.values():
         workspace.lake.discard(stage)
-    return {"first": min(days), "last": max(days), "changed": changed}
+    return Published(span=Span(first=min(days), last=max(days)), changed=changed)
 
 
 def _passed(stage: Stage) -> dict[str, Any]:
@@ -121,7 +121,7 @@ def _audit_one(
 
 
 def _views(workspace: Workspace, suite: Suite, stages: Mapping[str, Stage]) -> dict[str, Rows]:
-    """The other tables that a suite reads: as staged by this run where it staged them, else as published."""
+    """Return the other tables that a suite reads: this DAG run's stages where there are any, else as published."""
     views: dict[str, Rows] = {}
     for name in suite.reads:
         table = workspace.case.table("raw", name)

@@ -1,4 +1,4 @@
-"""What every stage of one use case works with: its values, the settings, the lake, a SQL connection."""
+"""The workspace of a step: the use case, the settings, the lake, the source, a SQL connection."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ import duckdb
 from include.core import partitions
 from include.core.engine import engine
 from include.core.errors import ConfError, MissingPartitions
+from include.core.partitions import Span
 from include.core.settings import Settings
 from include.lake.lake import Lake
 from include.lake.reader import LakeReader
-from include.lake.records import Attempt, Input
+from include.lake.records import Attempt as Attempt  # operators know only steps, core and spec
+from include.lake.records import Input
 from include.sources.adapter import REFERENCE, SourceAdapter
 from include.spec.loading import load_use_case
 from include.spec.use_case import UseCase
@@ -41,7 +43,7 @@ class WorkspaceReader:
 
     @contextmanager
     def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A DuckDB connection within the deployment's limits."""
+        """Open a DuckDB connection within the deployment's limits."""
         with engine(self.settings.threads, self.settings.memory_limit) as con:
             yield con
 
@@ -58,7 +60,7 @@ class WorkspaceReader:
         if not paths:
             con.register(view, self.lake.dataset(table, keys, version))
             return
-        # DuckDB's own reader takes many small files in a fraction of the time that a scan through Arrow does
+        # DuckDB's own reader reads many small files in a fraction of the time of a scan through Arrow
         listed = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
         con.execute(
             f'CREATE OR REPLACE TEMP VIEW "{view}" AS FROM read_parquet([{listed}], hive_partitioning = true, '
@@ -66,9 +68,9 @@ class WorkspaceReader:
         )
 
     def attach_raw(self, con: duckdb.DuckDBPyConnection, read: Mapping[str, Input]) -> None:
-        """Let ``con`` read those raw tables that ``read`` names, under their own names, as they were recorded.
+        """Let ``con`` read the raw tables that ``read`` names, under their own names, at the recorded versions.
 
-        What a publish record says was read is then what was read, whatever is published meanwhile.
+        The publish record then names what was read, even if a table is published again meanwhile.
         """
         for name, raw in self.case.raw.items():
             if (found := read.get(self.case.table("raw", name))) is not None:
@@ -78,7 +80,7 @@ class WorkspaceReader:
     # ---- where reports go ---------------------------------------------------------------------
 
     def report_folder(self, kind: str, attempt: Attempt) -> Path:
-        """The folder of one run's reports of one kind (``data_docs``, ``drift``, ``model_cards``)."""
+        """Return the folder of one DAG run's reports of one kind (``data_docs``, ``drift``, ``model_cards``)."""
         return self._folder(self.settings.reports_root, kind, attempt)
 
     def work_folder(self, kind: str, attempt: Attempt) -> Path:
@@ -91,7 +93,7 @@ class WorkspaceReader:
     # ---- which partitions ---------------------------------------------------------------------
 
     def newest(self, layer: str) -> str:
-        """The newest published partition of a layer: the one that all of its daily tables have.
+        """Return the newest published partition of a layer: the newest that all of its daily tables have.
 
         Raises:
             MissingPartitions: nothing has been published yet.
@@ -105,7 +107,7 @@ class WorkspaceReader:
         return min(found)
 
     def _newest_of(self, table: str, layer: str) -> str:
-        """The table's newest published partition, be it one without rows."""
+        """Return the table's newest published partition, which may be one without rows."""
         key = max((key for key in self.lake.keys(table) if key != REFERENCE), default=self.case.history.first)
         if not self.lake.published(table, [key]):
             raise MissingPartitions(
@@ -116,28 +118,28 @@ class WorkspaceReader:
         return key
 
     def check_partition(self, key: str) -> str:
-        """``key``, if the source can have delivered it.
+        """Return ``key`` if it lies in the source's history.
 
         Raises:
-            UnknownPartition: it is malformed or outside the source's history.
+            UnknownPartition: ``key`` is malformed or outside the source's history.
         """
-        return self.case.check_keys(key, key)[0]
+        return self.case.check_span(Span.one(key)).first
 
-    def bootstrap_range(self, first: str | None, last: str | None, today: str) -> tuple[str, ...]:
-        """The partitions from ``first`` to ``last``; either may be left out.
+    def bootstrap_span(self, first: str | None, last: str | None, today: str) -> Span:
+        """Return the span from ``first`` to ``last``; either may be left out.
 
-        ``today`` is the newest key whose clock has passed. It bounds what an endless source is asked for
-        and stands for a ``last`` that is left out.
+        ``today`` is the newest key whose clock has passed. It is the default of ``last``, and bounds what an
+        endless source is asked for.
 
         Raises:
-            UnknownPartition: the range is malformed or outside the history.
-            ConfError: the range reaches past ``today``.
+            UnknownPartition: the span is malformed or outside the history.
+            ConfError: the span reaches past ``today``.
         """
         end = last or min(filter(None, (self.case.history.last, today)))
         begin = first or max(partitions.shift(end, 1 - self.case.bootstrap.days), self.case.history.first)
         if end > today:
             raise ConfError(f"{self.case.name}: partition {end} has not begun yet; the newest one is {today}")
-        return self.case.check_keys(begin, end)
+        return self.case.check_span(Span(first=begin, last=end))
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,10 @@ class Workspace(WorkspaceReader):
         """
         return WorkspaceReader(self.settings, self.case)
 
+    def attempt(self, dag_id: str, run_id: str, number: int) -> Attempt:
+        """Return one try of a task of a DAG run as the lake records it."""
+        return Attempt(self.case.name, dag_id, run_id, number, self.settings.code_version)
+
     @cached_property
     def source(self) -> SourceAdapter:
         """The adapter that delivers this use case's raw partitions."""
@@ -180,16 +186,16 @@ class Workspace(WorkspaceReader):
         order: Sequence[str],
         inputs: Mapping[str, Input] | None = None,
     ) -> str:
-        """Stage the rows of ``query``, which has a column ``ds``; returns the stage's folder."""
+        """Stage the rows of ``query``, which has a column ``ds``, and return the stage's folder."""
         reader = con.sql(f"SELECT * FROM ({query}) ORDER BY ds").to_arrow_reader(BATCH_ROWS)
         return self.lake.stage(table, reader, keys, attempt, order, inputs).path
 
 
 def _folder_name(run_id: str) -> str:
-    """A run id as part of a folder's name: ``manual__2013-11-02T00_00_00_00_00``.
+    """Return a DAG run's id as part of a folder's name: ``manual__2013-11-02T00_00_00_00_00``.
 
-    Ids that hold more than the characters of Airflow's own, or that are too long for a folder, get a digest, so
-    that no two runs share a folder.
+    Ids with other characters than Airflow's own ids have, or that are too long for a folder, get a digest, so that
+    no two DAG runs share a folder.
     """
     plain = re.sub(r"[^A-Za-z0-9_.-]", "_", run_id)[:150]
     if re.fullmatch(r"[A-Za-z0-9_.:+-]{1,150}", run_id):

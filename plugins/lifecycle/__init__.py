@@ -1,1 +1,1 @@
-"""What this project adds to Airflow: assets, a timetable, and operators that call ``include``."""
+"""The project's additions to Airflow: assets, timetables, forms, links, and operators that call ``include.steps``."""

@@ -1,4 +1,4 @@
-"""The assets that hand a partition, a challenger or a request from one DAG to the next."""
+"""The assets that hand a partition or a challenger from one DAG to the next."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from include.spec.use_case import UseCase
 
 
 def raw(use_case: UseCase) -> Asset:
-    """Raw partitions were audited and published."""
+    """Return the asset of raw partitions that were audited and published."""
     return _asset(use_case, "raw")
 
 
 def features(use_case: UseCase) -> Asset:
-    """Feature snapshots were published and materialized."""
+    """Return the asset of feature snapshots that were published and materialized."""
     return _asset(use_case, "features")
 
 
 def predictions(use_case: UseCase) -> Asset:
-    """Scores were audited and published."""
+    """Return the asset of predictions that were audited and published."""
     return _asset(use_case, "predictions")
 
 
 def challenger(use_case: UseCase) -> Asset:
-    """A model version was registered and wants to become champion."""
+    """Return the asset of registered model versions that want to become champion."""
     return _asset(use_case, "challenger")
 
 

@@ -1,42 +1,41 @@
-"""What a task may know of its run: which partitions it is about, who publishes, and where it came from."""
+"""What a task may know of its DAG run: the partitions it works on, the attempt that publishes, and the origin."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from include.core import partitions
 from include.core.errors import ConfError
-from include.lake.records import Attempt
-from include.steps.workspace import Workspace
+from include.core.partitions import Span
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from include.steps.workspace import Attempt, Workspace
 
 ORIGIN = "origin"
 
-# a scheduler whose clock runs ahead of this machine's starts a partition's run before it begins here
+# a scheduler whose clock runs ahead of this machine's starts a partition's run before the partition begins here
 CLOCK_LEEWAY = timedelta(minutes=10)
 
 
-def attempt_of(context: Any, workspace: Workspace) -> Attempt:
-    """The run as the lake records it."""
-    task_instance = context["ti"]
-    return Attempt(
-        use_case=workspace.case.name,
-        dag_id=task_instance.dag_id,
-        run_id=task_instance.run_id,
-        number=task_instance.try_number,
-        code_version=workspace.settings.code_version,
-    )
+def attempt_of(context: Context, workspace: Workspace) -> Attempt:
+    """Return this attempt of the task as the lake records it."""
+    ti = context["ti"]
+    return workspace.attempt(ti.dag_id, ti.run_id, ti.try_number)
 
 
-def partition_of(context: Any, workspace: Workspace, layer: str) -> tuple[str, ...]:
-    """The partition that this run is about, as a range of one.
+def span_of(context: Context, workspace: Workspace, layer: str) -> Span:
+    """Return the partition that this DAG run works on, as a span of one.
 
     It is the run's own partition key; for a run triggered without one, the form's ``partition``; for a
     form left empty, the newest partition whose inputs exist: of ``layer``, or for ingest the next one.
 
     Raises:
         ConfError: key and form name different partitions, or the partition has not begun yet.
-        UnknownPartition: it is malformed or outside the source's history.
+        UnknownPartition: the partition is malformed or outside the source's history.
     """
     key, asked = context["dag_run"].partition_key, context["params"].get("partition")
     if key and asked and key != asked:
@@ -44,17 +43,17 @@ def partition_of(context: Any, workspace: Workspace, layer: str) -> tuple[str, .
     chosen = key or asked
     if chosen is None:
         chosen = next_partition(workspace) if layer == "source" else workspace.newest(layer)
-    return (check_begun(workspace, chosen),)
+    return Span.one(check_begun(workspace, chosen))
 
 
 def check_begun(workspace: Workspace, key: str) -> str:
-    """``key``, if it lies in the source's history and has begun.
+    """Return ``key`` if it lies in the source's history and has begun.
 
     An endless source could deliver any day of the future, and every later default would start from there.
 
     Raises:
-        ConfError: its clock has not passed.
-        UnknownPartition: it is malformed or outside the source's history.
+        ConfError: the clock of ``key`` has not passed.
+        UnknownPartition: ``key`` is malformed or outside the source's history.
     """
     workspace.check_partition(key)
     if partitions.clock(key, workspace.case.time_zone) > datetime.now(UTC) + CLOCK_LEEWAY:
@@ -64,14 +63,14 @@ def check_begun(workspace: Workspace, key: str) -> str:
     return key
 
 
-def range_of(context: Any, workspace: Workspace) -> tuple[str, ...]:
-    """The partitions that a bootstrap is about: those of its form, cut off at the newest that has begun."""
+def bootstrap_span_of(context: Context, workspace: Workspace) -> Span:
+    """Return the span of the bootstrap's form, cut off at the newest partition that has begun."""
     params = context["params"]
-    return workspace.bootstrap_range(params.get("from"), params.get("to"), today(workspace))
+    return workspace.bootstrap_span(params.get("from"), params.get("to"), today(workspace))
 
 
 def next_partition(workspace: Workspace) -> str:
-    """The first partition after the newest published one; the first of history when there is none."""
+    """Return the first partition after the newest published one; the first of history when there is none."""
     from include.core.errors import MissingPartitions
 
     try:
@@ -81,15 +80,17 @@ def next_partition(workspace: Workspace) -> str:
 
 
 def today(workspace: Workspace) -> str:
-    """The newest partition whose clock has passed. Only a live schedule asks: it decides what may be
-    landed by now, never what a partition contains."""
+    """Return the newest partition whose clock has passed.
+
+    Only the choice of what may be landed by now depends on it, never the content of a partition.
+    """
     return partitions.key_at(datetime.now(UTC), workspace.case.time_zone)
 
 
-def origin_of(context: Any) -> str:
-    """The run type that started this chain of runs: ``scheduled``, ``manual`` or ``backfill``.
+def origin_of(context: Context) -> str:
+    """Return the run type that started this chain of DAG runs: ``scheduled``, ``manual`` or ``backfill``.
 
-    A run that an asset event woke inherits the origin of the run that published the asset.
+    A DAG run that an asset event woke inherits the origin of the DAG run that published the asset.
     """
     inherited = _from_events(context, ORIGIN)
     if inherited is not None:
@@ -97,23 +98,23 @@ def origin_of(context: Any) -> str:
     return str(getattr(context["dag_run"].run_type, "value", context["dag_run"].run_type))
 
 
-def announce(context: Any, outlets: list[Any], key: str) -> None:
+def announce(context: Context, outlets: Iterable[Any], key: str) -> None:
     """Give the asset events of this task their partition and the origin of the chain."""
     for outlet in outlets:
         event = context["outlet_events"][outlet]
         event.extra = {ORIGIN: origin_of(context), "partition": key}
         if context["dag_run"].partition_key is None:
-            # a run triggered without a key still wakes the DAGs that follow, for the day it chose
+            # a run triggered without a key still wakes the DAGs that follow, for the day that it chose
             event.add_partitions(key)
 
 
-def challenger_version(context: Any) -> str | None:
-    """The model version whose registration woke this run; ``None`` if none did."""
+def challenger_version(context: Context) -> str | None:
+    """Return the model version whose registration woke this DAG run; None if no registration did."""
     return _from_events(context, "version")
 
 
-def _from_events(context: Any, name: str) -> str | None:
-    """The newest value that the events which woke this run carry under ``name``."""
+def _from_events(context: Context, name: str) -> str | None:
+    """Return the newest value that the events which woke this DAG run carry under ``name``."""
     woken_by = (context.get("triggering_asset_events") or {}).values()
     events = sorted((event for events in woken_by for event in events), key=lambda event: event.timestamp)
     values = [event.extra[name] for event in events if name in (event.extra or {})]

@@ -1,4 +1,4 @@
-"""What every DAG of the lifecycle has in common, and for which use cases there are DAGs."""
+"""The arguments that all DAGs of the lifecycle share, and the use cases that DAGs are built of."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from include.core import errors
 from include.spec.loading import load_use_case, load_use_cases
 from include.spec.use_case import UseCase
 
-# what the same attempt meets again a few seconds later, word for word
+# errors that a retry cannot fix
 LASTING = [
     errors.AuditFailed,
     errors.ConfError,
     errors.DigestMismatch,
     errors.LateAttempt,
-    errors.MissingPartitions,  # the waiting was done before it was raised
+    errors.MissingPartitions,  # raised after the task has waited for them
     errors.NoChampion,
     errors.SchemaMismatch,
     errors.SettingsError,
@@ -31,18 +31,19 @@ RETRIES = {
     "retry_delay": timedelta(seconds=5),
     "retry_exponential_backoff": True,
     "retry_policy": ExceptionRetryPolicy(
-        rules=[RetryRule(exception=list(LASTING), action=RetryAction.FAIL, reason="another attempt would fail alike")]
+        rules=[RetryRule(exception=list(LASTING), action=RetryAction.FAIL, reason="a retry cannot fix this error")]
     ),
 }
 
 
 def use_cases() -> Iterator[UseCase]:
-    """The use cases to build DAGs of: every sound one, but in the process of a task only the task's own.
+    """Yield the use cases to build DAGs of: every one without faults, but in the process of a task only its own.
 
-    That process parses its DAG file again, and with hundreds of use cases this would take longer than the task.
+    The process of a task parses its DAG file again, and with hundreds of use cases this would take longer than the
+    task.
 
     Raises:
-        SpecError: the spec of the running task's use case has been broken meanwhile.
+        SpecError: the spec of the running task's use case has got a fault meanwhile.
     """
     running = get_parsing_context().dag_id
     if running is None:
@@ -51,13 +52,13 @@ def use_cases() -> Iterator[UseCase]:
         yield load_use_case(running.rpartition("_")[0])
 
 
-def dag_defaults(use_case: UseCase, stage: str, doc: str | None) -> dict[str, Any]:
-    """The arguments of one stage's DAG: id, owner, tags, history's first day, and the module's doc."""
+def dag_defaults(use_case: UseCase, step: str, doc: str | None) -> dict[str, Any]:
+    """Return the arguments of one step's DAG: id, owner, tags, first day of history, and the module's docstring."""
     return {
-        "dag_id": f"{use_case.name}_{stage}",
+        "dag_id": f"{use_case.name}_{step}",
         "description": (doc or "").split("\n", 1)[0],
         "doc_md": doc,
-        "tags": [use_case.name, stage, *use_case.tags],
+        "tags": [use_case.name, step, *use_case.tags],
         "start_date": _midnight(use_case.history.first, use_case),
         "end_date": _midnight(use_case.history.last, use_case),
         "catchup": False,

@@ -1,4 +1,4 @@
-"""The trigger forms: every value is checked by JSON schema before a run is created."""
+"""The fields of the trigger forms: JSON schema checks every value before a DAG run is created."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ END = r"$(?!\n)"
 
 
 def partition(use_case: UseCase) -> Param:
+    """Return the field for the partition to work on."""
     return _optional_day(
         use_case,
         "Partition",
@@ -20,7 +21,8 @@ def partition(use_case: UseCase) -> Param:
     )
 
 
-def bootstrap_range(use_case: UseCase) -> dict[str, Param]:
+def bootstrap_span(use_case: UseCase) -> dict[str, Param]:
+    """Return the fields for the first and the last partition of a bootstrap."""
     return {
         "from": _optional_day(
             use_case, "From", "First day to load, such as 2013-01-01. Leave it empty to load the use case's usual span."
@@ -30,6 +32,7 @@ def bootstrap_range(use_case: UseCase) -> dict[str, Param]:
 
 
 def as_of(use_case: UseCase) -> Param:
+    """Return the field for the partition at whose clock a training set is frozen."""
     return _optional_day(
         use_case,
         "As of",
@@ -38,6 +41,7 @@ def as_of(use_case: UseCase) -> Param:
 
 
 def trials(default: int) -> Param:
+    """Return the field for the budget of the search."""
     return Param(
         None,
         type=["null", "integer"],
@@ -49,6 +53,7 @@ def trials(default: int) -> Param:
 
 
 def accelerator() -> Param:
+    """Return the field for the place where workers run."""
     return Param(
         None,
         type=["null", "string"],
@@ -60,6 +65,7 @@ def accelerator() -> Param:
 
 
 def version() -> Param:
+    """Return the field for the model version to judge."""
     return Param(
         None,
         type=["null", "string"],
@@ -70,6 +76,7 @@ def version() -> Param:
 
 
 def rollback(use_case: UseCase) -> dict[str, Param]:
+    """Return the fields for the version to roll back to, and the first partition that it scores again."""
     return {
         "rollback_to": Param(
             None,
@@ -87,6 +94,7 @@ def rollback(use_case: UseCase) -> dict[str, Param]:
 
 
 def model() -> Param:
+    """Return the field for the model that scores."""
     return Param(
         "as_of_clock",
         type="string",
@@ -98,6 +106,7 @@ def model() -> Param:
 
 
 def retention_hours() -> Param:
+    """Return the field for the age from which unneeded files are deleted."""
     return Param(
         168,
         type="integer",
@@ -109,6 +118,7 @@ def retention_hours() -> Param:
 
 
 def dry_run() -> Param:
+    """Return the field that lets maintenance list files instead of deleting them."""
     return Param(False, type="boolean", title="Dry run", description="Only list the files that would be deleted.")
 
 
@@ -118,7 +128,7 @@ def _optional_day(use_case: UseCase, title: str, description: str) -> Param:
 
 
 def _years(use_case: UseCase) -> str:
-    """The years that a day may lie in; the days themselves are checked by the task that gets one."""
+    """Return a pattern of the years of history; the task that gets a day checks the day itself."""
     first, last = use_case.history.first, use_case.history.last
     if last is None:
         return "[0-9]{4}"

@@ -1,4 +1,4 @@
-"""Schedules of partitioned DAGs: by the clock, or by the partition that another DAG published."""
+"""The schedules of partitioned DAGs: by the clock, or by the partition that another DAG published."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from airflow.sdk import Asset
 from airflow.timetables.simple import PartitionedAssetTimetable
 from airflow.timetables.trigger import CronPartitionTimetable, CronTriggerTimetable
 
+from lifecycle import airflow_private
+
 if TYPE_CHECKING:
     from airflow.timetables.base import DagRunInfo
     from pendulum import DateTime
@@ -20,22 +22,22 @@ KEY_FORMAT = "%Y-%m-%d"
 
 
 def by_clock(use_case: UseCase) -> CronPartitionTimetable:
-    """One run a partition, due when the partition begins in the use case's time zone."""
+    """Schedule one DAG run a partition, due when the partition begins in the use case's time zone."""
     return CronPartitionTimetable(use_case.cron, timezone=use_case.time_zone, key_format=KEY_FORMAT)
 
 
 def by_partition_of(asset: Asset, use_case: UseCase) -> PartitionedAssets:
-    """One run for each partition published to ``asset``."""
+    """Schedule one DAG run for each partition published to ``asset``."""
     return PartitionedAssets(assets=asset, cron=use_case.cron, time_zone=use_case.time_zone)
 
 
 def weekly(use_case: UseCase) -> CronTriggerTimetable:
-    """Sunday mornings of the use case's time zone, when the night's partitions are done."""
+    """Schedule Sunday mornings of the use case's time zone, after the night's partitions."""
     return CronTriggerTimetable("0 6 * * SUN", timezone=use_case.time_zone)
 
 
-class PartitionedAssets(PartitionedAssetTimetable):
-    """Runs follow an asset's partitions, and can also be backfilled over the partitions of a cron.
+class PartitionedAssets(airflow_private.PartitionDates, PartitionedAssetTimetable):
+    """A schedule that follows an asset's partitions, and can be backfilled over the partitions of a cron.
 
     Airflow's own partitioned asset timetable has no notion of which partitions exist between two
     dates, so ``airflow backfill create`` refuses it. This one asks a ``CronPartitionTimetable``.
@@ -47,36 +49,34 @@ class PartitionedAssets(PartitionedAssetTimetable):
         super().__init__(assets=assets)
         self.cron = cron
         self.time_zone = time_zone
-        self._calendar = CronPartitionTimetable(cron, timezone=time_zone, key_format=KEY_FORMAT)
+        self.calendar = CronPartitionTimetable(cron, timezone=time_zone, key_format=KEY_FORMAT)
 
     @property
     def summary(self) -> str:
+        """Return the schedule as Airflow's UI shows it."""
         return "Partitioned asset, backfillable"
 
     def iter_partition_dagrun_infos(self, *, earliest: datetime, latest: datetime) -> Iterable[DagRunInfo]:
-        return self._calendar.iter_partition_dagrun_infos(earliest=earliest, latest=latest)
+        """Yield the partitions between two dates, for a backfill."""
+        return self.calendar.iter_partition_dagrun_infos(earliest=earliest, latest=latest)
 
     def localize_partition_datetime(self, dt: datetime) -> DateTime:
-        return self._calendar.localize_partition_datetime(dt)
+        """Return ``dt`` in the cron's time zone."""
+        return self.calendar.localize_partition_datetime(dt)
 
     def generate_run_id(self, **run: Any) -> str:
-        """A new name each time: the parent's would repeat for a second backfill of the same day, which then fails."""
-        return self._calendar.generate_run_id(**run)
-
-    def _decode_partition_date(self, partition_key: str) -> datetime | None:
-        return self._calendar.resolve_partition_date(partition_key)
+        """Return a new id each time: the base class repeats it, and a second backfill of the same day would fail."""
+        return self.calendar.generate_run_id(**run)
 
     def serialize(self) -> dict[str, Any]:
-        from airflow.serialization.encoders import encode_asset_like
-
+        """Return the schedule as the JSON of a serialized DAG."""
         return {
-            "assets": encode_asset_like(self.asset_condition),
+            "assets": airflow_private.encode_asset(self.asset_condition),
             "cron": self.cron,
             "time_zone": self.time_zone,
         }
 
     @classmethod
     def deserialize(cls, data: dict[str, Any]) -> PartitionedAssets:
-        from airflow.serialization.decoders import decode_asset_like
-
-        return cls(assets=decode_asset_like(data["assets"]), cron=data["cron"], time_zone=data["time_zone"])
+        """Return the schedule that :meth:`serialize` made JSON of."""
+        return cls(assets=airflow_private.decode_asset(data["assets"]), cron=data["cron"], time_zone=data["time_zone"])

@@ -117,17 +117,18 @@ def _month(keys: str, ticks: int, month: int, late_percent: int) -> str:
 
 def lake(folder: Path, days: int) -> None:
     """Land the first ``days`` partitions of the flights use case and publish their features."""
+    from include.core import partitions
+    from include.core.partitions import Span
     from include.lake.records import Attempt
     from include.spec.loading import load_use_case
     from include.steps import features, ingest
     from include.steps.workspace import Workspace
 
     workspace = Workspace(settings(folder), load_use_case("flights"))
-    keys = partitions.key_range(FIRST, partitions.shift(FIRST, days - 1))
+    span = Span(first=FIRST, last=partitions.shift(FIRST, days - 1))
     attempt = Attempt("flights", "benchmark", "data")
-    for stages in (ingest.land(workspace, keys, attempt), None):
-        stages = stages or features.stage(workspace, keys[0], keys[-1], attempt)
-        for path in stages.values():
+    for stage_of in (ingest.land, features.stage):
+        for path in stage_of(workspace, span, attempt).folders.values():
             stage = workspace.lake.open_stage(path)
             workspace.lake.publish(stage, attempt)
             workspace.lake.discard(stage)
@@ -197,16 +198,17 @@ def scored_day(folder: Path, rows: int) -> None:
     The schedule consists of copies of the day's real flights with other dates, so that all of them join features and
     the features stay small. ``real.parquet`` holds the real flights of the day with their features, in key order.
     """
+    from include.core.partitions import Span
     from include.spec.loading import load_use_case
     from include.steps import features
-    from include.steps.score import scoring
+    from include.steps.score import predicting
     from include.steps.workspace import Workspace
 
     # the data set of the benchmark ``transform`` serves every size
     shutil.copytree(made("lake", SCORED_DAYS), folder, dirs_exist_ok=True)
     workspace = Workspace(settings(folder), load_use_case("flights"))
     features.apply_definitions(workspace)
-    sample = scoring.entity_rows(workspace, LEARNT_FROM, SCORED_DAY)
+    sample = predicting.entity_rows(workspace, Span(first=LEARNT_FROM, last=SCORED_DAY))
     for name in ("registry.db", "online.db"):
         # they hold addresses in this unfinished folder
         (folder / name).unlink(missing_ok=True)

@@ -39,11 +39,12 @@ def rows(scale: Scale) -> list[Row]:
 
 def ours(day: str, size: int) -> Work:
     """Set up the step's staging of the data set's partition."""
+    from include.core.partitions import Span
     from include.lake.records import Attempt
     from include.registry import files
     from include.spec.loading import load_use_case
     from include.steps import features
-    from include.steps.score import scoring
+    from include.steps.score import predicting
     from include.steps.workspace import Workspace
     from include.training.model import load_model
     from tests.benchmarks.generators import SCORED_DAY
@@ -52,15 +53,15 @@ def ours(day: str, size: int) -> Work:
     features.apply_definitions(workspace)
     vars(files)["load"] = lambda settings, use_case, version: load_model(Path(day) / "model")
     attempt = Attempt(workspace.case.name, "benchmark", "score")
-    staged: dict[str, str] = {}
+    folders: dict[str, str] = {}
 
     def run() -> Facts:
         used = time.process_time()
-        staged.update(scoring.stage(workspace, SCORED_DAY, SCORED_DAY, str(VERSION), attempt))
+        folders.update(predicting.stage(workspace, Span.one(SCORED_DAY), str(VERSION), attempt).folders)
         return {"rows_per_cpu_s": round(size / (time.process_time() - used))}
 
     def after() -> Facts:
-        return _answer(*_staged(staged[workspace.case.table("predictions", "scores")]))
+        return _answer(*_staged(folders[workspace.case.table("predictions", "scores")]))
 
     return Work(run, lambda: shutil.rmtree(Path(day) / "lake" / "_stages", ignore_errors=True), after)
 

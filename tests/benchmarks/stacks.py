@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from include.core import partitions
+from include.core.partitions import Span
 from include.core.repository import REPOSITORY
 from include.core.settings import Settings
 from include.lake.records import Attempt
@@ -32,6 +33,7 @@ from include.stack.airflow_cli import airflow_command
 from include.stack.api import AirflowApi, Json
 from include.stack.layout import Layout
 from include.stack.stack import Stack
+from include.steps.handover import Stages
 from include.steps.workspace import Workspace
 from tests.benchmarks.data import CACHE
 from tests.ports import free_ports
@@ -104,15 +106,15 @@ class Prepared:
 
     def go_on_from_demo(self) -> None:
         """Score the days before the demo's week that the monitoring of later days reads."""
-        from include.steps.score import scoring
+        from include.steps.score import predicting
 
         first, last = partitions.shift(demo.BACKFILL[-1], -SCORED_DAYS), partitions.shift(demo.BACKFILL[0], -1)
         self.start()
-        self._score(first, last, scoring.CURRENT)
+        self._score(first, last, predicting.CURRENT)
         self._ready_from(partitions.shift(demo.BACKFILL[-1], 1))
 
     def _make_small(self) -> None:
-        from include.steps.score import scoring
+        from include.steps.score import predicting
 
         api = AirflowApi.from_layout(self.start().layout)
         for step in STEPS:
@@ -121,15 +123,15 @@ class Prepared:
         scored_from = partitions.shift(SMALL_LOADED_TO, -SCORED_DAYS)
         finish(api, f"{self.case}_train", {"trials": 4, "as_of": scored_from})
         wait_for(api, [f"{self.case}_promote"], None, datetime.fromtimestamp(0, UTC))
-        self._score(scored_from, SMALL_LOADED_TO, scoring.AS_OF_CLOCK)
+        self._score(scored_from, SMALL_LOADED_TO, predicting.AS_OF_CLOCK)
         self._ready_from(partitions.shift(SMALL_LOADED_TO, 1))
 
     def _score(self, first: str, last: str, model: str) -> None:
         from include.steps import publishing
-        from include.steps.score import scoring
+        from include.steps.score import predicting
 
         workspace, attempt = self.workspace(), Attempt(self.case, f"{self.case}_score", "benchmark")
-        stages = scoring.stage(workspace, first, last, model, attempt)
+        stages = predicting.stage(workspace, Span(first=first, last=last), model, attempt)
         publishing.audit(workspace, stages, attempt)
         publishing.publish(workspace, stages, attempt)
 
@@ -264,31 +266,31 @@ def shares(api: AirflowApi, runs: Sequence[Json], began: float, ended: float) ->
 def one_day(workspace: Workspace, key: str) -> dict[str, float]:
     """Do the work of the four DAGs for ``key`` as plain calls; return the seconds of each step."""
     from include.steps import features, ingest, monitor, publishing
-    from include.steps.score import scoring
+    from include.steps.score import predicting
 
     took: dict[str, float] = {}
-    began = time.perf_counter()
+    span, began = Span.one(key), time.perf_counter()
 
     def lap(step: str) -> None:
         nonlocal began
         now = time.perf_counter()
         took[step], began = now - began, now
 
-    def publish(stages: dict[str, str], attempt: Attempt) -> None:
+    def publish(stages: Stages, attempt: Attempt) -> None:
         publishing.audit(workspace, stages, attempt)
         publishing.publish(workspace, stages, attempt)
 
     def attempt_of(step: str) -> Attempt:
         return Attempt(workspace.case.name, f"{workspace.case.name}_{step}", f"benchmark-{key}")
 
-    publish(ingest.land(workspace, [key], attempt_of("ingest")), attempt_of("ingest"))
+    publish(ingest.land(workspace, span, attempt_of("ingest")), attempt_of("ingest"))
     lap("ingest")
-    publish(features.stage(workspace, key, key, attempt_of("features")), attempt_of("features"))
-    features.materialize(workspace, key, key)
+    publish(features.stage(workspace, span, attempt_of("features")), attempt_of("features"))
+    features.materialize(workspace, span)
     lap("features")
-    publish(scoring.stage(workspace, key, key, scoring.AS_OF_CLOCK, attempt_of("score")), attempt_of("score"))
+    publish(predicting.stage(workspace, span, predicting.AS_OF_CLOCK, attempt_of("score")), attempt_of("score"))
     lap("score")
-    publish(monitor.stage(workspace, key, key, attempt_of("monitor")), attempt_of("monitor"))
+    publish(monitor.stage(workspace, span, attempt_of("monitor")), attempt_of("monitor"))
     monitor.training_requested(workspace, key, "backfill", attempt_of("monitor"))
     lap("monitor")
     return took

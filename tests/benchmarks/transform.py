@@ -46,6 +46,7 @@ def _row(lake: str, days: int, span: int) -> Row:
 
 def ours(lake: str, first: str, last: str) -> Work:
     """Set up the features step's staging of ``first``..``last``."""
+    from include.core.partitions import Span
     from include.lake.records import Attempt
     from include.spec.loading import load_use_case
     from include.steps import features
@@ -55,7 +56,7 @@ def ours(lake: str, first: str, last: str) -> Work:
     stages = Path(lake) / "lake" / "_stages"
 
     def run() -> None:
-        features.stage(workspace, first, last, Attempt("flights", "benchmark", "transform"))
+        features.stage(workspace, Span(first=first, last=last), Attempt("flights", "benchmark", "transform"))
 
     return Work(run, before=lambda: shutil.rmtree(stages, ignore_errors=True))
 

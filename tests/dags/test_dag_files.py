@@ -13,10 +13,10 @@ from airflow.sdk import DAG
 from include.spec.loading import load_use_cases
 from tests.dags.airflow_home import DAGS, dagbag
 
-STAGES = ("bootstrap", "features", "ingest", "maintenance", "monitor", "promote", "score", "train")
+STEPS = ("bootstrap", "features", "ingest", "maintenance", "monitor", "promote", "score", "train")
 USE_CASES = ("flights", "flights_live")
 ONE_AT_A_TIME = ("bootstrap", "maintenance", "promote", "train")
-IDS = sorted(f"{use_case}_{stage}" for use_case in USE_CASES for stage in STAGES)
+IDS = sorted(f"{use_case}_{step}" for use_case in USE_CASES for step in STEPS)
 FILES = sorted(DAGS.glob("*.py"))
 
 
@@ -32,13 +32,13 @@ def test_every_file_loads() -> None:
 
 def test_the_dags_are_exactly_these() -> None:
     assert sorted(dagbag().dags) == IDS, (
-        "a DAG appeared or went: add its stage or use case to the lists at the top of this file and to dags/README.md"
+        "a DAG appeared or went: add its step or use case to the lists at the top of this file and to dags/README.md"
     )
 
 
-def test_the_readme_names_every_stage() -> None:
+def test_the_readme_names_every_step() -> None:
     text = (DAGS / "README.md").read_text(encoding="utf-8")
-    assert [stage for stage in STAGES if f"[{stage}.py]({stage}.py)" not in text] == []
+    assert [step for step in STEPS if f"[{step}.py]({step}.py)" not in text] == []
 
 
 # ---- policy -------------------------------------------------------------------------------------
@@ -52,8 +52,8 @@ def test_a_dag_says_what_it_is_for(dag: DAG) -> None:
     assert len(dag.description) <= 120
 
 
-def test_a_dag_has_an_owner_and_the_tags_of_its_use_case_and_stage(dag: DAG) -> None:
-    use_case = next(case for case in load_use_cases() if dag.dag_id.removeprefix(f"{case.name}_") in STAGES)
+def test_a_dag_has_an_owner_and_the_tags_of_its_use_case_and_step(dag: DAG) -> None:
+    use_case = next(case for case in load_use_cases() if dag.dag_id.removeprefix(f"{case.name}_") in STEPS)
     assert {use_case.name, dag.dag_id.removeprefix(f"{use_case.name}_"), *use_case.tags} == set(dag.tags)
     assert {task.owner for task in dag.tasks} == {use_case.owner}
 
@@ -116,18 +116,18 @@ def test_a_dag_file_does_not_know_use_cases_by_name(file: Path) -> None:
 
 
 def test_the_runs_of_a_chain_are_joined_by_assets() -> None:
-    """Each stage follows the asset of the stage before it."""
+    """Each step follows the asset of the step before it."""
     for case in USE_CASES:
         bag = dagbag().dags
         follows = {
             "features": "raw", "score": "features", "monitor": "predictions",
             "promote": "challenger",
         }  # fmt: skip
-        for stage, asset in follows.items():
-            condition = bag[f"{case}_{stage}"].timetable.asset_condition
+        for step, asset in follows.items():
+            condition = bag[f"{case}_{step}"].timetable.asset_condition
             found = getattr(condition, "objects", [condition])
             assert [one.uri for one in found] == [f"lifecycle://{case}/{asset}"]
-        outlets = {stage: [o.name for task in bag[f"{case}_{stage}"].tasks for o in task.outlets] for stage in STAGES}
+        outlets = {step: [o.name for task in bag[f"{case}_{step}"].tasks for o in task.outlets] for step in STEPS}
         assert outlets == {
             "ingest": [f"{case}.raw"], "features": [f"{case}.features"], "score": [f"{case}.predictions"],
             "train": [f"{case}.challenger"],

@@ -24,7 +24,8 @@ from include.spec.loading import load_use_case
 from include.stack.api import Json
 from include.stack.layout import Layout
 from include.stack.stack import Stack
-from include.steps.promote import promotion
+from include.steps.handover import Proposal
+from include.steps.promote import deciding
 from include.steps.workspace import Workspace
 from tests.e2e.deployment import CASE, CHAIN, Deployment, dag, kill_when
 from tests.ports import free_ports
@@ -226,8 +227,8 @@ def retrained(bootstrapped: Deployment, backfilled: Backfilled, promoted: Json) 
     training = bootstrapped.succeed("train", f"requested__{DAYS[-1]}")
     judging = _judged_after(bootstrapped, promoted)
     judged = bootstrapped.api.xcom(dag("promote"), str(judging["dag_run_id"]), "judge")
-    overruled = promotion.Proposal.model_validate({**judged, "change": True})
-    promotion.promote(bootstrapped.workspace, overruled, "test", Attempt(CASE, dag("promote"), "overruled"))
+    overruled = Proposal.model_validate({**judged, "change": True})
+    deciding.promote(bootstrapped.workspace, overruled, "test", Attempt(CASE, dag("promote"), "overruled"))
     return Retrained(training, judging, scored)
 
 

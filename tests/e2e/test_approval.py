@@ -12,7 +12,8 @@ from include.promotion import ledger
 from include.registry import model_versions
 from include.spec.loading import load_use_case
 from include.stack.api import AirflowApi, ApiError, Json
-from include.steps.promote import promotion
+from include.steps.handover import Proposal
+from include.steps.promote import deciding
 from include.steps.workspace import Workspace
 from tests.e2e.deployment import Deployment
 from tests.unit import promotion_case as given
@@ -40,10 +41,10 @@ def second_champion(asked: Workspace) -> None:
     for version in (1, 2):
         entries = ledger.promotions(asked.lake, asked.case)
         if version not in {entry.version for entry in entries}:
-            overruled = promotion.Proposal(
+            overruled = Proposal(
                 kind="promotion", version=version, entries=len(entries), change=True, reason="overruled"
             )
-            promotion.promote(asked, overruled, "test", Attempt("asked", DAG, f"overruled-{version}"))
+            deciding.promote(asked, overruled, "test", Attempt("asked", DAG, f"overruled-{version}"))
 
 
 def tasks(deployment: Deployment, run_id: str, dag_id: str = DAG) -> dict[str, Any]:

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+from include.core.partitions import Span
 from include.lake.records import Attempt
 from include.promotion import ledger
 from include.registry import model_versions
 from include.sources.adapter import REFERENCE
 from include.stack.api import Json
 from include.steps import features
+from include.steps.handover import FrozenTrainingSet
 from include.steps.train import search, training_sets
 from include.training.study import results
 from tests.e2e.conftest import DAYS, FIRST, LAST, LOADED, TRIALS, Backfilled, Retrained, Trained
@@ -45,7 +47,7 @@ def test_bootstrap_again_changes_no_table(bootstrapped: Deployment) -> None:
 
 def test_killed_workers_do_not_cost_the_search_a_trial(bootstrapped: Deployment, trained: Trained) -> None:
     run_id = str(trained.run["dag_run_id"])
-    frozen = bootstrapped.api.xcom(dag("train"), run_id, "freeze_training_set")
+    frozen = _frozen_by(bootstrapped, run_id)
     name = search.study_of(bootstrapped.workspace, training_sets.load(frozen))
     progress = results.study_progress(bootstrapped.workspace.settings.optuna_storage, name)
     assert trained.killed >= 1, "no worker was killed in the middle of a trial"
@@ -62,18 +64,18 @@ def test_killed_workers_do_not_cost_the_search_a_trial(bootstrapped: Deployment,
 
 def test_training_registers_one_version(bootstrapped: Deployment, trained: Trained) -> None:
     version = model_versions.version_info(bootstrapped.workspace.settings.mlflow_tracking_uri, CASE, 1)
-    frozen = bootstrapped.api.xcom(dag("train"), str(trained.run["dag_run_id"]), "freeze_training_set")
+    frozen = _frozen_by(bootstrapped, str(trained.run["dag_run_id"]))
     assert len(version.digest) == 64
     assert version.trained_through == "2013-02-08", "the clock of the last day is where knowledge ends"
-    assert version.tags["training_set_version"] == str(frozen["version"])
+    assert version.tags["training_set_version"] == str(frozen.version)
     assert version.tags["training_set_fingerprint"] == training_sets.load(frozen).fingerprint
     registered = bootstrapped.api.xcom(dag("train"), str(trained.run["dag_run_id"]), "register")
-    assert registered == {"version": "1", "trained_through": version.trained_through}
+    assert registered == {"schema_version": 1, "version": "1", "trained_through": version.trained_through}
 
 
 def test_training_set_can_be_rebuilt(bootstrapped: Deployment, trained: Trained) -> None:
-    frozen = bootstrapped.api.xcom(dag("train"), str(trained.run["dag_run_id"]), "freeze_training_set")
-    record = bootstrapped.workspace.lake.records(frozen["table"], [LAST])[LAST]
+    frozen = _frozen_by(bootstrapped, str(trained.run["dag_run_id"]))
+    record = bootstrapped.workspace.lake.records(frozen.table, [LAST])[LAST]
     assert training_sets.rebuild(bootstrapped.workspace, LAST, record.version) == record.fingerprint
 
 
@@ -148,8 +150,8 @@ def test_publish_killed_half_way_is_completed_once(bootstrapped: Deployment, bac
 def test_parallel_days_have_the_features_of_each_day_alone(bootstrapped: Deployment, backfilled: Backfilled) -> None:
     workspace = bootstrapped.workspace
     for day in (LAST, *DAYS):
-        alone = features.stage(workspace, day, day, Attempt(CASE, "alone", day))
-        for table, path in alone.items():
+        alone = features.stage(workspace, Span.one(day), Attempt(CASE, "alone", day))
+        for table, path in alone.folders.items():
             staged = workspace.lake.open_stage(path)
             assert bootstrapped.fingerprints(table, [day]) == {day: staged.partitions[day].fingerprint}, table
             workspace.lake.discard(staged)
@@ -172,10 +174,10 @@ def test_ingesting_again_publishes_nothing(bootstrapped: Deployment, backfilled:
 def test_monitoring_by_hand_asks_for_training(bootstrapped: Deployment, retrained: Retrained) -> None:
     (request,) = _rows(bootstrapped, "monitoring", "requests", DAYS[-1])
     assert request["model_version"] == 1
-    frozen = bootstrapped.api.xcom(dag("train"), str(retrained.training["dag_run_id"]), "freeze_training_set")
-    assert frozen["as_of"] == DAYS[-1], "it trains on what was known when it was asked for"
+    frozen = _frozen_by(bootstrapped, str(retrained.training["dag_run_id"]))
+    assert frozen.as_of == DAYS[-1], "it trains on what was known when it was asked for"
     registered = bootstrapped.api.xcom(dag("train"), str(retrained.training["dag_run_id"]), "register")
-    assert registered == {"version": "2", "trained_through": DAYS[0]}
+    assert registered == {"schema_version": 1, "version": "2", "trained_through": DAYS[0]}
 
 
 def test_its_challenger_is_judged_against_the_champion(bootstrapped: Deployment, retrained: Retrained) -> None:
@@ -192,14 +194,21 @@ def test_a_backfill_across_a_promotion_scores_each_day_with_its_own_champion(
     assert retrained.before == {day: {1} for day in DAYS}
     # version 2 has learnt from the outcomes of the first day, so it must not predict that day
     assert {day: bootstrapped.scored_by(day) for day in DAYS} == {DAYS[0]: {1}, DAYS[1]: {2}}
-    entries = ledger.promotions(bootstrapped.workspace.lake, bootstrapped.workspace.case)
-    through = {entry.version: entry.trained_through for entry in entries}
+    through = {entry.version: entry.trained_through for entry in _promotions(bootstrapped)}
     for day in DAYS:
         assert all(through[version] < day for version in bootstrapped.scored_by(day))
     published = [
         record.key for record in bootstrapped.workspace.lake.history(bootstrapped.table("predictions", "scores"))
     ]
     assert sorted(published) == [DAYS[0], DAYS[1], DAYS[1]], "the day whose champion stayed is not published again"
+
+
+def _promotions(deployment: Deployment) -> list[ledger.Promotion]:
+    return ledger.promotions(deployment.workspace.lake, deployment.workspace.case)
+
+
+def _frozen_by(deployment: Deployment, run_id: str) -> FrozenTrainingSet:
+    return FrozenTrainingSet.model_validate(deployment.api.xcom(dag("train"), run_id, "freeze_training_set"))
 
 
 def _rows(deployment: Deployment, layer: str, name: str, day: str) -> list[dict[str, Any]]:

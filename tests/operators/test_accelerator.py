@@ -15,9 +15,10 @@ from include.accelerators import hardware, job, tracking, usage
 from include.accelerators.usage import Usage
 from include.core.errors import AcceleratorError
 from include.spec.accelerator import AcceleratorSpec, Place
+from include.steps.handover import FrozenTrainingSet
 from include.steps.workspace import Workspace
 from lifecycle.operators.accelerator import AcceleratorOperator
-from lifecycle.operators.training import SearchOperator
+from lifecycle.operators.train import SearchOperator
 from tests.operators.test_accelerator_remote import context
 
 WORKER = """
@@ -122,9 +123,11 @@ def test_a_search_worker_pulls_from_the_asked_budget(
     monkeypatch.setattr(
         "include.steps.train.search.arguments", lambda *given, **named: calls.append((*given[1:], named))
     )
-    frozen = {"uri": "s3://bucket/set", "version": 3}
+    frozen = FrozenTrainingSet(
+        as_of="2013-11-01", table="set", uri="s3://bucket/set", version=3, rows=7, trained_through="2013-10-31"
+    )
     worker = SearchOperator(
-        task_id="search", use_case="flights", training_set=frozen, worker=1, trials=trials,
+        task_id="search", use_case="flights", training_set=frozen.model_dump(), worker=1, trials=trials,
         needs=AcceleratorSpec(cores=2),
     )  # fmt: skip
     worker.worker_arguments(workspace, place)

@@ -46,6 +46,7 @@ PLACES = {
     "LIFECYCLE_SAGEMAKER_SECURITY_GROUPS": '["sg-1"]',
 }
 NEEDS = AcceleratorSpec(vram_gb=20, cores=4, memory_gb=16, minutes=60)
+NOTHING_RECORDED = {"schema_version": 1, "usage": None, "progress": None}
 COMMAND = ("python", "-m", "include.accelerators.job", "--place", "x", "worker", "--trials", "4")
 JOB = Job("search", ("flights_train", "search", "manual__2013-11-02T00:00:00", "1", "2"), COMMAND, NEEDS, {"A": "1"})
 
@@ -181,7 +182,7 @@ def test_a_task_waits_for_its_pod_and_goes_on_with_the_provider_s_own_method(mon
     monkeypatch.setattr(KubernetesPodOperator, "trigger_reentry", lambda self, context, event: seen.update(event))
     done = task("kubernetes").resume(about, {"status": "success"}, **_stored(waiting.value.kwargs))
     assert seen == {"status": "success"}
-    assert done == {"usage": None}
+    assert done == NOTHING_RECORDED
 
 
 def _stored(kwargs: Any) -> Any:
@@ -214,7 +215,7 @@ def batch_queue() -> None:
 def test_batch_is_asked_for_the_command_its_resources_and_a_gpu(requests: dict[str, Any]) -> None:
     batch_queue()
     about = context()
-    assert task("aws_batch").execute(about) == {"usage": None}  # moto's jobs are done at once
+    assert task("aws_batch").execute(about) == NOTHING_RECORDED  # moto's jobs are done at once
     assert about["ti"].pushed["_link_remote_job"].startswith(f"https://{REGION}.console.aws.amazon.com/batch/home")
     asked = requests["SubmitJob"]
     assert (asked["jobQueue"], asked["jobDefinition"]) == ("gpu-queue", "lifecycle-worker")
@@ -258,7 +259,7 @@ def test_a_task_waits_for_its_batch_job(requests: dict[str, Any], monkeypatch: p
         task("aws_batch").resume(about, failed, **_stored(waiting.value.kwargs))
     monkeypatch.setattr("airflow.providers.amazon.aws.hooks.batch_client.BatchClientHook.check_job_success", _true)
     done = task("aws_batch").resume(about, {**failed, "status": "success"}, **_stored(waiting.value.kwargs))
-    assert done == {"usage": None}
+    assert done == NOTHING_RECORDED
 
 
 def _true(*_: object) -> bool:
@@ -280,7 +281,7 @@ def test_a_killed_task_ends_its_batch_job(requests: dict[str, Any]) -> None:
 
 def test_sagemaker_is_asked_for_a_spot_instance_with_checkpoints(requests: dict[str, Any]) -> None:
     about = context()
-    assert task("sagemaker").execute(about) == {"usage": None}  # moto's jobs are done at once
+    assert task("sagemaker").execute(about) == NOTHING_RECORDED  # moto's jobs are done at once
     asked = requests["CreateTrainingJob"]
     assert asked["RoleArn"] == "arn:aws:iam::123456789012:role/trainer"
     assert asked["AlgorithmSpecification"] == {

@@ -10,6 +10,7 @@ from airflow.sdk import DAG, Asset
 
 from include.core import partitions
 from include.core.errors import ConfError, MissingPartitions, UnknownPartition
+from include.core.partitions import Span
 from include.steps.workspace import Workspace
 from lifecycle import context as of
 from lifecycle.operators.base import LifecycleOperator
@@ -20,52 +21,52 @@ from tests.operators.task_case import FIRST, context, event, publish_raw
 
 def test_the_runs_key_comes_before_the_newest(workspace: Workspace) -> None:
     publish_raw(workspace, [FIRST])
-    assert of.partition_of(context("2013-11-02"), workspace, "raw") == ("2013-11-02",)
+    assert of.span_of(context("2013-11-02"), workspace, "raw") == Span.one("2013-11-02")
 
 
 def test_the_form_stands_where_there_is_no_key(workspace: Workspace) -> None:
-    assert of.partition_of(context(conf={"partition": "2013-11-02"}), workspace, "raw") == ("2013-11-02",)
+    assert of.span_of(context(conf={"partition": "2013-11-02"}), workspace, "raw") == Span.one("2013-11-02")
 
 
 def test_an_empty_form_means_the_newest_partition_with_inputs(workspace: Workspace) -> None:
     publish_raw(workspace, ["2013-01-01", "2013-01-02"])
-    assert of.partition_of(context(conf={"partition": None}), workspace, "raw") == ("2013-01-02",)
+    assert of.span_of(context(conf={"partition": None}), workspace, "raw") == Span.one("2013-01-02")
     with pytest.raises(MissingPartitions, match="run flights_bootstrap first"):
-        of.partition_of(context(), workspace, "features")
+        of.span_of(context(), workspace, "features")
 
 
 def test_an_empty_form_means_the_next_partition_for_ingest(workspace: Workspace) -> None:
-    assert of.partition_of(context(), workspace, "source") == (FIRST,)
+    assert of.span_of(context(), workspace, "source") == Span.one(FIRST)
     publish_raw(workspace, ["2013-01-01", "2013-01-02"])
-    assert of.partition_of(context(), workspace, "source") == ("2013-01-03",)
+    assert of.span_of(context(), workspace, "source") == Span.one("2013-01-03")
 
 
 def test_after_the_last_day_of_history_there_is_no_next(workspace: Workspace) -> None:
     publish_raw(workspace, ["2013-12-31"])
     with pytest.raises(UnknownPartition, match=r"2014-01-01.* outside the source's history"):
-        of.partition_of(context(), workspace, "source")
+        of.span_of(context(), workspace, "source")
 
 
 def test_a_key_and_a_form_that_disagree_are_refused(workspace: Workspace) -> None:
-    assert of.partition_of(context("2013-11-02", conf={"partition": "2013-11-02"}), workspace, "raw")
+    assert of.span_of(context("2013-11-02", conf={"partition": "2013-11-02"}), workspace, "raw")
     with pytest.raises(ConfError, match=r"2013-11-02 but its form asks for 2013-11-03"):
-        of.partition_of(context("2013-11-02", conf={"partition": "2013-11-03"}), workspace, "raw")
+        of.span_of(context("2013-11-02", conf={"partition": "2013-11-03"}), workspace, "raw")
 
 
 @pytest.mark.parametrize("key", ["2014-01-01", "2012-12-31", "2013-1-2", "'; DROP TABLE x; --", "../x", "{{ ds }}"])
 def test_a_key_outside_history_or_not_a_day_is_refused(workspace: Workspace, key: str) -> None:
     for layer in ("source", "raw"):
         with pytest.raises(UnknownPartition):
-            of.partition_of(context(key), workspace, layer)
+            of.span_of(context(key), workspace, layer)
     assert workspace.lake.tables("flights") == []
 
 
 def test_a_day_that_has_not_begun_is_refused_where_history_goes_on(workspace: Workspace) -> None:
     live = Workspace(workspace.settings, Workspace.open("flights_live").case)
     today = of.today(live)
-    assert of.partition_of(context(today), live, "source") == (today,)
+    assert of.span_of(context(today), live, "source") == Span.one(today)
     with pytest.raises(ConfError, match=f"has not begun yet; the newest one is {today}"):
-        of.partition_of(context(partitions.shift(today, 2)), live, "source")
+        of.span_of(context(partitions.shift(today, 2)), live, "source")
 
 
 # ---- where a chain began ------------------------------------------------------------------------

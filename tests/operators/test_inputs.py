@@ -11,6 +11,7 @@ from airflow.sdk.exceptions import TaskDeferred
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
 from include.core.errors import MissingPartitions
+from include.core.partitions import Span
 from include.lake.lake import Lake
 from include.steps import inputs
 from include.steps.workspace import Workspace
@@ -22,8 +23,8 @@ from tests.operators.task_case import FIRST, context, publish, publish_raw
 SECOND = "2013-01-02"
 
 
-def awaiting(stage: str = "features") -> AwaitInputsOperator:
-    return AwaitInputsOperator(task_id="await_inputs", use_case="flights", stage=stage)
+def awaiting(step: str = "features") -> AwaitInputsOperator:
+    return AwaitInputsOperator(task_id="await_inputs", use_case="flights", step=step)
 
 
 # ---- the operator -------------------------------------------------------------------------------
@@ -45,7 +46,7 @@ def test_it_defers_when_a_partition_of_the_look_back_is_missing(workspace: Works
         awaiting().execute(context(SECOND))
     trigger = deferred.value.trigger
     assert isinstance(trigger, InputsTrigger)
-    assert (trigger.use_case, trigger.stage, trigger.keys) == ("flights", "features", [SECOND])
+    assert (trigger.use_case, trigger.step, trigger.span) == ("flights", "features", {"first": SECOND, "last": SECOND})
     assert deferred.value.method_name == "proceed"
     assert deferred.value.timeout is not None
 
@@ -61,13 +62,13 @@ def test_scoring_waits_for_every_view_and_for_the_schedule(workspace: Workspace)
 
 
 def test_it_proceeds_with_what_the_trigger_saw() -> None:
-    event = {"keys": [FIRST, SECOND], "fault": None}
+    event = {"span": {"first": FIRST, "last": SECOND}, "fault": None}
     assert awaiting().proceed(context(), event) == {"first": FIRST, "last": SECOND}
 
 
 def test_it_fails_naming_what_nobody_is_producing() -> None:
     with pytest.raises(MissingPartitions, match="flights/raw/weather: 2013-01-01"):
-        awaiting().proceed(context(), {"keys": [SECOND], "fault": "flights/raw/weather: 2013-01-01: not published"})
+        awaiting().proceed(context(), {"span": {}, "fault": "flights/raw/weather: 2013-01-01: not published"})
 
 
 # ---- the trigger --------------------------------------------------------------------------------
@@ -98,11 +99,15 @@ def busy(monkeypatch: pytest.MonkeyPatch) -> Busy:
     return script
 
 
-def fired(keys: list[str], stage: str = "features", grace: float = 0.05) -> dict[str, Any]:
+def span(first: str, last: str | None = None) -> dict[str, str]:
+    return {"first": first, "last": last or first}
+
+
+def fired(key: str, step: str = "features", grace: float = 0.05) -> dict[str, Any]:
     """The payload of the first event."""
 
     async def first() -> Any:
-        async for found in InputsTrigger("flights", stage, keys, grace).run():
+        async for found in InputsTrigger("flights", step, span(key), grace).run():
             return found.payload
         return None
 
@@ -118,7 +123,7 @@ def forever(count: int) -> Iterator[int]:
 def test_it_fires_at_once_when_the_inputs_are_there(workspace: Workspace, busy: Busy) -> None:
     publish_raw(workspace, [FIRST])
     asked = busy(forever(0))
-    assert fired([FIRST]) == {"keys": [FIRST], "fault": None}
+    assert fired(FIRST) == {"span": span(FIRST), "fault": None}
     assert asked == [inputs.producers(workspace, "features")]
 
 
@@ -132,7 +137,7 @@ def test_it_waits_beyond_its_grace_while_a_producer_has_runs_to_do(workspace: Wo
         yield from forever(0)
 
     asked = busy(producer())
-    assert fired([SECOND], grace=0.01) == {"keys": [SECOND], "fault": None}
+    assert fired(SECOND, grace=0.01) == {"span": span(SECOND), "fault": None}
     assert len(asked) == 21
 
 
@@ -146,13 +151,13 @@ def test_idle_time_is_counted_anew_after_a_producer_was_seen(workspace: Workspac
         yield from forever(0)
 
     busy(producer())
-    assert fired([SECOND], grace=2)["fault"] is None
+    assert fired(SECOND, grace=2)["fault"] is None
 
 
 def test_it_gives_up_naming_what_nobody_is_producing(workspace: Workspace, busy: Busy) -> None:
     publish_raw(workspace, [SECOND])
     busy(forever(0))
-    fault = fired([SECOND])["fault"]
+    fault = fired(SECOND)["fault"]
     for part in (
         "flights/raw/outcomes: 2013-01-01",
         "flights/raw/schedule: 2013-01-01",
@@ -171,9 +176,9 @@ def test_partitions_that_are_only_optional_are_waited_for_but_not_required(works
     publish_raw(workspace, keys)
     publish(workspace, "features", workspace.case.features.views, keys)
     publish(workspace, "predictions", ["scores"], [SECOND])
-    assert inputs.missing(workspace, "monitor", [SECOND]) == {"flights/predictions/scores": (FIRST,)}
+    assert inputs.missing(workspace, "monitor", Span.one(SECOND)) == {"flights/predictions/scores": (FIRST,)}
     busy(forever(0))
-    assert fired([SECOND], "monitor") == {"keys": [SECOND], "fault": None}
+    assert fired(SECOND, "monitor") == {"span": span(SECOND), "fault": None}
 
 
 def test_it_looks_again_only_for_what_was_missing_and_at_the_end_for_everything(
@@ -198,7 +203,7 @@ def test_it_looks_again_only_for_what_was_missing_and_at_the_end_for_everything(
         yield 0
 
     busy(producer())
-    assert fired([SECOND], grace=0.01) == {"keys": [SECOND], "fault": None}
+    assert fired(SECOND, grace=0.01) == {"span": span(SECOND), "fault": None}
     daily, reference = len(workspace.case.partitioned_raw), len(workspace.case.reference_raw)
     assert looked == [daily + reference, daily, daily, daily + daily + reference]
 
@@ -217,13 +222,13 @@ def test_it_asks_for_runs_that_are_queued_or_running(monkeypatch: pytest.MonkeyP
         return 2
 
     monkeypatch.setattr(RuntimeTaskInstance, "get_dr_count", staticmethod(count))
-    trigger = InputsTrigger("flights", "features", [FIRST])
+    trigger = InputsTrigger("flights", "features", span(FIRST))
     assert asyncio.run(trigger._runs_to_do(["flights_ingest", "flights_bootstrap"])) == 4
     assert asked == [("flights_ingest", ["queued", "running"]), ("flights_bootstrap", ["queued", "running"])]
 
 
 def test_it_survives_serialization() -> None:
-    trigger = InputsTrigger("flights", "score", [FIRST, SECOND], 7.5)
+    trigger = InputsTrigger("flights", "score", span(FIRST, SECOND), 7.5)
     path, values = trigger.serialize()
     module, name = path.rsplit(".", 1)
     assert getattr(__import__(module, fromlist=[name]), name) is InputsTrigger

@@ -9,10 +9,15 @@ import pytest
 from airflow.sdk import Asset
 
 from include.core.errors import AuditFailed, UnknownPartition
+from include.core.partitions import Span
+from include.lake.records import Attempt
 from include.steps import ingest
+from include.steps.handover import Stages
 from include.steps.workspace import Workspace
 from include.use_cases.flights.source import FlightsSource
-from lifecycle.operators.lake import AuditOperator, ChooseRangeOperator, LandOperator, PublishOperator
+from lifecycle.operators.bootstrap import ChooseSpanOperator
+from lifecycle.operators.ingest import LandOperator
+from lifecycle.operators.publishing import AuditOperator, PublishOperator
 from tests.operators.task_case import context
 from tests.unit.flights_case import source_cache
 
@@ -51,7 +56,7 @@ def test_a_day_becomes_visible_when_it_is_published_and_is_announced(workspace: 
     assert workspace.lake.tables("flights") == []
 
     done = publish(stages, [RAW]).execute(run)
-    assert (done["first"], done["last"]) == (DAY, DAY)
+    assert done["span"] == {"first": DAY, "last": DAY}
     assert rows(workspace, "schedule") > 600
     record = workspace.lake.records("flights/raw/schedule")[DAY]
     assert (record.attempt.dag_id, record.attempt.run_id) == ("flights_test", "backfill__1")
@@ -86,11 +91,11 @@ def test_a_failed_audit_stops_the_run_and_keeps_the_stage(
     with pytest.raises(AuditFailed) as failed:
         audit(stages).execute(run)
     assert "outcomes" in str(failed.value)
-    assert stages["flights/raw/outcomes"] in str(failed.value)
+    assert stages["folders"]["flights/raw/outcomes"] in str(failed.value)
     with pytest.raises(AuditFailed, match="not passed"):
         publish(stages, [RAW]).execute(run)
     assert workspace.lake.tables("flights") == []
-    assert all(Path(stage).exists() for stage in stages.values())
+    assert all(Path(stage).exists() for stage in stages["folders"].values())
 
 
 def test_a_stage_that_was_not_audited_is_not_published(workspace: Workspace) -> None:
@@ -105,9 +110,9 @@ def landed(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The ranges that were asked of the source, which delivers nothing."""
     asked: list[Any] = []
 
-    def note(workspace: Workspace, keys: Any, run: Any) -> dict[str, str]:
-        asked.append((tuple(keys), run.run_id, run.number))
-        return {}
+    def note(workspace: Workspace, span: Span, by: Attempt) -> Stages:
+        asked.append((span.keys, by.run_id, by.number))
+        return Stages(folders={})
 
     monkeypatch.setattr(ingest, "land", note)
     return asked
@@ -143,5 +148,5 @@ def test_a_day_outside_history_lands_nothing(landed: list[Any]) -> None:
 def test_a_bootstrap_fills_in_what_was_left_empty(
     workspace: Workspace, conf: dict[str, Any], first: str, last: str
 ) -> None:
-    choose = ChooseRangeOperator(task_id="choose_range", use_case="flights")
+    choose = ChooseSpanOperator(task_id="choose_span", use_case="flights")
     assert choose.execute(context(conf=conf)) == {"first": first, "last": last}

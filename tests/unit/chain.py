@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ import yaml
 from mlflow import MlflowClient
 
 from include.core import partitions
+from include.core.partitions import Span
 from include.core.settings import Settings
 from include.lake.lake import Lake
 from include.lake.records import Attempt
@@ -30,9 +31,10 @@ from include.sources.adapter import REFERENCE
 from include.spec import loading as spec
 from include.spec.use_case import UseCase
 from include.steps import features, ingest, publishing
-from include.steps.promote import promotion
-from include.steps.score import scoring
-from include.steps.train import search, training_sets
+from include.steps.handover import Published, Stages
+from include.steps.promote import deciding
+from include.steps.score import predicting
+from include.steps.train import registering, search, training_sets
 from include.steps.workspace import Workspace
 from tests.unit.flights_case import source_cache
 from tests.unit.search_case import run_search
@@ -54,6 +56,11 @@ TRAINING = {
 
 def attempt(name: str = "first", dag: str = "autumn_ingest", number: int = 1) -> Attempt:
     return Attempt("autumn", dag, name, number)
+
+
+def span(first: str, last: str | None = None) -> Span:
+    """The partitions ``first``..``last``; of one only, without ``last``."""
+    return Span(first=first, last=last or first)
 
 
 @functools.cache
@@ -139,25 +146,25 @@ def settings_in(folder: Path) -> Settings:
     )
 
 
-def land(workspace: Workspace, first: str, last: str, by: Attempt) -> dict[str, Any]:
+def land(workspace: Workspace, first: str, last: str, by: Attempt) -> Published:
     """Ingest ``first``..``last``: land, audit, publish."""
-    stages = ingest.land(workspace, partitions.key_range(first, last), by)
+    stages = ingest.land(workspace, span(first, last), by)
     publishing.audit(workspace, stages, by)
     return publishing.publish(workspace, stages, by)
 
 
-def compute_features(workspace: Workspace, first: str, last: str, by: Attempt) -> dict[str, Any]:
+def compute_features(workspace: Workspace, first: str, last: str, by: Attempt) -> Published:
     """Features of ``first``..``last``, published without the audit that tests of the suites cover."""
-    return publish(workspace, features.stage(workspace, first, last, by), by)
+    return publish(workspace, features.stage(workspace, span(first, last), by), by)
 
 
-def score(workspace: Workspace, first: str, last: str, by: Attempt, model: str = scoring.AS_OF_CLOCK) -> dict[str, Any]:
-    return publish(workspace, scoring.stage(workspace, first, last, model, by), by)
+def score(workspace: Workspace, first: str, last: str, by: Attempt, model: str = predicting.AS_OF_CLOCK) -> Published:
+    return publish(workspace, predicting.stage(workspace, span(first, last), model, by), by)
 
 
-def publish(workspace: Workspace, stages: Mapping[str, str], by: Attempt) -> dict[str, Any]:
+def publish(workspace: Workspace, stages: Stages, by: Attempt) -> Published:
     """Publish stages whose suites are another test's subject."""
-    for path in stages.values():
+    for path in stages.folders.values():
         passed = {"verdict": "passed", "checked": 0, "failed": 0, "warned": 0, "docs": None}
         workspace.lake.open_stage(path).save_audit(passed)
     return publishing.publish(workspace, stages, by)
@@ -191,8 +198,11 @@ def _train_autumn(folder: Path) -> None:
     frozen = training_sets.freeze(workspace, AS_OF, by)
     run_search(workspace, frozen)
     fitted = search.fit(workspace, frozen, by)
-    promotion.register(workspace, fitted, by)
-    assert promotion.decide(workspace, None, attempt("promote", "autumn_promote"))["promoted"]
+    registering.register(workspace, fitted, by)
+    promote_by = attempt("promote", "autumn_promote")
+    proposal = deciding.propose(workspace, None, promote_by)
+    assert proposal.change
+    deciding.promote(workspace, proposal, "auto", promote_by)
     score(workspace, AS_OF, LAST, attempt("score", "autumn_score"))
 
 

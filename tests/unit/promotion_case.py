@@ -18,8 +18,8 @@ from include.core.settings import Settings
 from include.lake.records import Attempt
 from include.spec.loading import load_use_case
 from include.spec.use_case import UseCase
-from include.steps.promote import promotion
-from include.steps.train import search
+from include.steps.handover import Fitted, FrozenTrainingSet
+from include.steps.train import registering, search
 from include.steps.workspace import Workspace
 from tests.unit.search_case import run_search
 from tests.unit.training_rows import model_settings, training_rows
@@ -87,8 +87,8 @@ def rows(seed: int = 0, as_of: str = AS_OF) -> pa.Table:
     return made.append_column("ds", pa.array([as_of] * made.num_rows))
 
 
-def fit(there: Workspace, *, seed: int = 0, as_of: str = AS_OF, table: pa.Table | None = None) -> dict[str, Any]:
-    """Freeze invented rows, search and fit; what ``promotion.register`` takes."""
+def fit(there: Workspace, *, seed: int = 0, as_of: str = AS_OF, table: pa.Table | None = None) -> Fitted:
+    """Freeze invented rows, search and fit; return what ``registering.register`` takes."""
     by = attempt(name=f"seed-{seed}-{as_of}-{0 if table is None else table.num_columns}")
     frozen = freeze(there, by, seed=seed, as_of=as_of, table=table)
     run_search(there, frozen)
@@ -97,23 +97,23 @@ def fit(there: Workspace, *, seed: int = 0, as_of: str = AS_OF, table: pa.Table 
 
 def freeze(
     there: Workspace, by: Attempt, *, seed: int = 0, as_of: str = AS_OF, table: pa.Table | None = None
-) -> dict[str, Any]:
+) -> FrozenTrainingSet:
     """Publish invented rows as the training set of ``as_of``."""
     made = rows(seed, as_of) if table is None else table
     lake_table = there.case.table("training", f"as_of_{as_of.replace('-', '_')}")
     stage = there.lake.stage(lake_table, made.to_reader(), [as_of], by, ["day", "flight"])
     done = there.lake.publish(stage, by)
-    return {
-        "as_of": as_of,
-        "table": lake_table,
-        "uri": there.lake.uri(lake_table),
-        "version": done.version,
-        "rows": made.num_rows,
-        "trained_through": partitions.shift(as_of, -1),
-    }
+    return FrozenTrainingSet(
+        as_of=as_of,
+        table=lake_table,
+        uri=there.lake.uri(lake_table),
+        version=done.version,
+        rows=made.num_rows,
+        trained_through=partitions.shift(as_of, -1),
+    )
 
 
 def train(there: Workspace, *, seed: int = 0, as_of: str = AS_OF, table: pa.Table | None = None) -> int:
     """``fit``, registered; returns the version's number."""
     fitted = fit(there, seed=seed, as_of=as_of, table=table)
-    return int(promotion.register(there, fitted, attempt(name=f"seed-{seed}-{as_of}"))["version"])
+    return int(registering.register(there, fitted, attempt(name=f"seed-{seed}-{as_of}")).version)

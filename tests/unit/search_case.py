@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from include.steps.handover import FrozenTrainingSet
 from include.steps.train import search
 from include.steps.workspace import Workspace
 from include.training.study import searching
 
 
-def run_search(workspace: Workspace, training_set: dict[str, Any], trials: int | None = None) -> None:
+def run_search(workspace: Workspace, training_set: FrozenTrainingSet, trials: int | None = None) -> None:
     """Be one worker of the training set's study until its budget is settled."""
     frozen, where = search.frozen_set(workspace, training_set), search.places(workspace)
     searching.search(

@@ -25,7 +25,8 @@ from include.core.errors import (
 from include.lake.records import Attempt
 from include.promotion import ledger
 from include.steps import features, ingest, publishing
-from include.steps.score import scoring
+from include.steps.handover import Stages
+from include.steps.score import predicting
 from include.steps.workspace import Workspace
 from include.use_cases.flights import upstream
 from include.use_cases.flights.source import FlightsSource
@@ -57,9 +58,9 @@ def outcomes(published: Workspace) -> pa.Table:
     return chain.rows_of(published, OUTCOMES, DAY)
 
 
-def audited(workspace: Workspace, rows: pa.Table, attempt: Attempt) -> dict[str, str]:
+def audited(workspace: Workspace, rows: pa.Table, attempt: Attempt) -> Stages:
     """Stage ``rows`` as the outcomes of DAY and audit them."""
-    stages = {OUTCOMES: workspace.lake.stage(OUTCOMES, rows.to_reader(), [DAY], attempt, ()).path}
+    stages = Stages(folders={OUTCOMES: workspace.lake.stage(OUTCOMES, rows.to_reader(), [DAY], attempt, ()).path})
     publishing.audit(workspace, stages, attempt)
     return stages
 
@@ -82,8 +83,8 @@ def audited(workspace: Workspace, rows: pa.Table, attempt: Attempt) -> dict[str,
 def test_partitions_that_cannot_be(published: Workspace, first: str, last: str, message: str) -> None:
     with nothing_changes(published):
         for stage in (
-            lambda: features.stage(published, first, last, chain.attempt("bad")),
-            lambda: scoring.stage(published, first, last, scoring.CURRENT, chain.attempt("bad")),
+            lambda: features.stage(published, chain.span(first, last), chain.attempt("bad")),
+            lambda: predicting.stage(published, chain.span(first, last), predicting.CURRENT, chain.attempt("bad")),
         ):
             with pytest.raises(UnknownPartition, match=message):
                 stage()
@@ -91,14 +92,14 @@ def test_partitions_that_cannot_be(published: Workspace, first: str, last: str, 
 
 def test_a_day_that_the_source_does_not_have(workspace: Workspace) -> None:
     with pytest.raises(UnknownPartition, match="2014-01-01 is after the history; it ends on 2013-12-31"):
-        ingest.land(workspace, ["2014-01-01"], chain.attempt())
+        ingest.land(workspace, chain.span("2014-01-01"), chain.attempt())
 
 
 def test_features_without_their_inputs(workspace: Workspace) -> None:
     with pytest.raises(
         MissingPartitions, match=r"autumn/raw/schedule: 2013-10-06, .* \(28 in all\) not published; run"
     ):
-        features.stage(workspace, DAY, DAY, chain.attempt())
+        features.stage(workspace, chain.span(DAY), chain.attempt())
 
 
 # ---- source files -----------------------------------------------------------------------------------
@@ -127,7 +128,7 @@ def test_source_files_that_are_not_as_promised(published: Workspace, tmp_path: P
     spoiled = Workspace(published.settings, published.case)
     spoiled.__dict__["source"] = FlightsSource(tmp_path / "cache", data=data)
     with nothing_changes(published), pytest.raises(SourceError, match=message):
-        ingest.land(spoiled, [DAY], chain.attempt("bad"))
+        ingest.land(spoiled, chain.span(DAY), chain.attempt("bad"))
 
 
 # ---- stages -----------------------------------------------------------------------------------------
@@ -167,7 +168,7 @@ def test_a_failed_audit_publishes_nothing_keeps_the_stage_and_names_the_report(p
     spoil, message = spoiled_stages()[name]
     rows = spoil(outcomes(published))
     by = chain.attempt(f"spoiled by {name}")
-    stages = {OUTCOMES: published.lake.stage(OUTCOMES, rows.to_reader(), [DAY], by, ()).path}
+    stages = Stages(folders={OUTCOMES: published.lake.stage(OUTCOMES, rows.to_reader(), [DAY], by, ()).path})
     with nothing_changes(published):
         with pytest.raises(AuditFailed, match=message) as failure:
             publishing.audit(published, stages, by)
@@ -176,19 +177,19 @@ def test_a_failed_audit_publishes_nothing_keeps_the_stage_and_names_the_report(p
     text = str(failure.value)
     report = text.rsplit("the report is ", 1)[1]
     assert Path(report).is_file()
-    assert stages[OUTCOMES] in text
-    assert published.lake.open_stage(stages[OUTCOMES]).rows == rows.num_rows
+    assert stages.folders[OUTCOMES] in text
+    assert published.lake.open_stage(stages.folders[OUTCOMES]).rows == rows.num_rows
 
 
 def test_every_failed_table_is_named_by_one_audit(published: Workspace) -> None:
     by = chain.attempt("two bad tables")
-    stages = {}
+    folders = {}
     for name in ("outcomes", "weather"):
         table = published.case.table("raw", name)
         rows = chain.rows_of(published, table, DAY).slice(0, 0)
-        stages[table] = published.lake.stage(table, rows.to_reader(), [DAY], by, ()).path
+        folders[table] = published.lake.stage(table, rows.to_reader(), [DAY], by, ()).path
     with nothing_changes(published), pytest.raises(AuditFailed, match=r"(?s)autumn/outcomes: .*autumn/weather: "):
-        publishing.audit(published, stages, by)
+        publishing.audit(published, Stages(folders=folders), by)
 
 
 def test_one_table_without_an_audit_holds_back_all_of_them(published: Workspace) -> None:
@@ -197,7 +198,8 @@ def test_one_table_without_an_audit_holds_back_all_of_them(published: Workspace)
     stages = audited(published, changed, by)
     weather = published.case.table("raw", "weather")
     rows = chain.rows_of(published, weather, DAY).slice(1)
-    stages[weather] = published.lake.stage(weather, rows.to_reader(), [DAY], by, ()).path
+    more = published.lake.stage(weather, rows.to_reader(), [DAY], by, ()).path
+    stages = Stages(folders={**stages.folders, weather: more})
     with (
         nothing_changes(published),
         pytest.raises(AuditFailed, match=r"autumn/raw/weather: .* run the audit task first"),
@@ -208,14 +210,15 @@ def test_one_table_without_an_audit_holds_back_all_of_them(published: Workspace)
 def test_other_columns_than_the_table_has(published: Workspace) -> None:
     rows = outcomes(published).rename_columns({"arr_delay": "delay"})
     by = chain.attempt("renamed")
-    stages = {OUTCOMES: published.lake.stage(OUTCOMES, rows.to_reader(), [DAY], by, ()).path}
+    stages = Stages(folders={OUTCOMES: published.lake.stage(OUTCOMES, rows.to_reader(), [DAY], by, ()).path})
     with nothing_changes(published), pytest.raises(SchemaMismatch, match="arr_delay is missing; delay is new"):
         chain.publish(published, stages, by)
 
 
 def test_a_stage_that_is_gone(published: Workspace) -> None:
+    gone = Stages(folders={OUTCOMES: f"{published.settings.lake_root}/_stages/gone"})
     with pytest.raises(LifecycleError, match="holds no finished stage; clear the task that stages it"):
-        publishing.publish(published, {OUTCOMES: f"{published.settings.lake_root}/_stages/gone"}, chain.attempt())
+        publishing.publish(published, gone, chain.attempt())
 
 
 # ---- models -----------------------------------------------------------------------------------------
@@ -223,9 +226,9 @@ def test_a_stage_that_is_gone(published: Workspace) -> None:
 
 def test_no_champion_yet(tmp_path: Path) -> None:
     workspace = chain.copy(chain.landed(), tmp_path)
-    for model in (scoring.AS_OF_CLOCK, scoring.CURRENT):
+    for model in (predicting.AS_OF_CLOCK, predicting.CURRENT):
         with pytest.raises(NoChampion, match="autumn has no champion yet; run autumn_train, then autumn_promote"):
-            scoring.stage(workspace, DAY, DAY, model, chain.attempt())
+            predicting.stage(workspace, chain.span(DAY), model, chain.attempt())
     assert workspace.lake.version("autumn/predictions/scores") is None
 
 
@@ -234,23 +237,23 @@ def test_a_champion_that_knows_the_day_already(published: Workspace) -> None:
         nothing_changes(published),
         pytest.raises(NoChampion, match=f"no champion of {DAY}: .* knows data up to 2013-11-04"),
     ):
-        scoring.stage(published, DAY, DAY, scoring.AS_OF_CLOCK, chain.attempt("bad"))
+        predicting.stage(published, chain.span(DAY), predicting.AS_OF_CLOCK, chain.attempt("bad"))
 
 
 @pytest.mark.parametrize(("model", "error"), [("newest", ConfError), ("1; DROP", ConfError), ("77", LifecycleError)])
 def test_a_model_that_there_is_not(published: Workspace, model: str, error: type[Exception]) -> None:
     day = chain.LAST
     with nothing_changes(published), pytest.raises(error, match=r"unknown; ask for as_of_clock|version 77 is not"):
-        scoring.stage(published, day, day, model, chain.attempt("bad"))
+        predicting.stage(published, chain.span(day), model, chain.attempt("bad"))
 
 
 def test_a_model_file_that_was_changed(published: Workspace) -> None:
-    scoring.stage(published, chain.LAST, chain.LAST, scoring.CURRENT, chain.attempt("fills the cache"))
-    folder = scoring.model_folder(published, ledger.current(published.lake, published.case).version)
+    predicting.stage(published, chain.span(chain.LAST), predicting.CURRENT, chain.attempt("fills the cache"))
+    folder = predicting.model_folder(published, ledger.current(published.lake, published.case).version)
     changed = next(path for path in sorted((folder / "model").iterdir()) if path.is_file())
     changed.write_bytes(changed.read_bytes() + b" ")
     with nothing_changes(published), pytest.raises(DigestMismatch, match="changed after registration; download them"):
-        scoring.stage(published, chain.LAST, chain.LAST, scoring.CURRENT, chain.attempt("bad"))
+        predicting.stage(published, chain.span(chain.LAST), predicting.CURRENT, chain.attempt("bad"))
 
 
 # ---- names ------------------------------------------------------------------------------------------
@@ -281,7 +284,7 @@ def test_reports_stay_in_their_folder_whatever_the_run_is_called(published: Work
 def test_an_audit_keeps_its_report_whatever_the_run_is_called(published: Workspace) -> None:
     with nothing_changes(published):
         stages = audited(published, outcomes(published), Attempt("autumn", "autumn_ingest", "../é {{ x }}"))
-    docs = published.lake.open_stage(stages[OUTCOMES]).audit()["docs"]
+    docs = published.lake.open_stage(stages.folders[OUTCOMES]).audit()["docs"]
     assert Path(docs).resolve().is_relative_to(Path(published.settings.reports_root).resolve())
 
 

@@ -12,6 +12,7 @@ from deltalake import DeltaTable
 from include.lake import table_files
 from include.lake.lake import Lake
 from include.steps import maintenance
+from include.steps.handover import Stages
 from include.steps.workspace import Workspace
 from tests.unit import chain
 
@@ -34,7 +35,7 @@ def workspace(tmp_path: Path) -> Workspace:
 def attempt(workspace: Workspace, number: int, value: int, name: str = "correction") -> None:
     by = chain.attempt(name, number=number)
     rows = pa.table({"value": pa.array([value] * len(KEYS), pa.int64()), "ds": list(KEYS)})
-    stages = {TABLE: workspace.lake.stage(TABLE, rows.to_reader(), KEYS, by, ("value",)).path}
+    stages = Stages(folders={TABLE: workspace.lake.stage(TABLE, rows.to_reader(), KEYS, by, ("value",)).path})
     chain.publish(workspace, stages, by)
 
 
@@ -90,7 +91,7 @@ def test_the_same_stage_published_again_publishes_once(
     """Only the publish task is retried: it finds the stage that another task's attempt wrote."""
     by = chain.attempt("correction")
     rows = pa.table({"value": pa.array([1] * len(KEYS), pa.int64()), "ds": list(KEYS)})
-    stages = {TABLE: workspace.lake.stage(TABLE, rows.to_reader(), KEYS, by, ("value",)).path}
+    stages = Stages(folders={TABLE: workspace.lake.stage(TABLE, rows.to_reader(), KEYS, by, ("value",)).path})
     owner, name, after = STEPS[step]
     with monkeypatch.context() as patch:
         kill(patch, owner, name, after=after)

@@ -21,7 +21,7 @@ def spring() -> Workspace:
     """The days around 2013-03-10, which has 23 hours; windows are cut off where the history begins."""
     case = chain.use_case("spring", history={"first": SPRING[0], "last": SPRING[1]}, training=chain.TRAINING)
     workspace = Workspace(chain.settings_in(chain.temporary() / "spring"), case)
-    chain.publish(workspace, chain.ingest.land(workspace, case.check_keys(*SPRING), chain.attempt()), chain.attempt())
+    chain.publish(workspace, chain.ingest.land(workspace, chain.span(*SPRING), chain.attempt()), chain.attempt())
     chain.compute_features(workspace, *SPRING, chain.attempt(dag="spring_features"))
     return workspace
 
@@ -71,17 +71,17 @@ def test_the_test_above_can_fail(tmp_path: Path) -> None:
 def known(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """What was known at the clock of ``AS_OF``, with the features of all days that a training looks at."""
     workspace = chain.until(chain.trained(), tmp_path_factory.mktemp("known"), chain.AS_OF)
-    first, _ = training_sets.label_days(workspace, chain.AS_OF)
+    first = training_sets.label_days(workspace, chain.AS_OF).first
     chain.compute_features(workspace, first, chain.AS_OF, chain.attempt(dag="features"))
     return workspace
 
 
 def test_a_training_set_is_made_of_what_its_clock_knew(known: Workspace) -> None:
     frozen = training_sets.freeze(known, chain.AS_OF, chain.attempt(dag="train"))
-    table = frozen["table"]
+    table = frozen.table
     whole = chain.trained().lake.records(table)[chain.AS_OF]
     assert known.lake.records(table)[chain.AS_OF].fingerprint == whole.fingerprint
-    assert frozen["rows"] == whole.rows > 5000
+    assert frozen.rows == whole.rows > 5000
 
 
 def test_predictions_are_made_of_what_their_clock_knew(known: Workspace) -> None:

@@ -29,7 +29,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     workspace = chain.copy(chain.trained(), tmp_path_factory.mktemp("monitor"))
     for day in (chain.AS_OF, "2013-11-08"):
         by = chain.attempt(day, "autumn_monitor")
-        chain.publish(workspace, monitor.stage(workspace, day, day, by), by)
+        chain.publish(workspace, monitor.stage(workspace, chain.span(day), by), by)
     return workspace
 
 
@@ -63,13 +63,13 @@ def test_quality_appears_when_outcomes_have_arrived(watched: Workspace) -> None:
 def test_watching_again_changes_nothing(watched: Workspace) -> None:
     before = chain.versions(watched.lake)
     by = chain.attempt("again", "autumn_monitor")
-    chain.publish(watched, monitor.stage(watched, chain.AS_OF, chain.AS_OF, by), by)
+    chain.publish(watched, monitor.stage(watched, chain.span(chain.AS_OF), by), by)
     assert chain.versions(watched.lake) == before
 
 
 def test_a_day_without_predictions_is_named(watched: Workspace) -> None:
     with pytest.raises(MissingPartitions, match="autumn/predictions/scores: 2013-11-04 not published"):
-        monitor.stage(watched, "2013-11-04", "2013-11-04", chain.attempt("early", "autumn_monitor"))
+        monitor.stage(watched, chain.span("2013-11-04"), chain.attempt("early", "autumn_monitor"))
 
 
 def test_an_offset_that_scoring_added_is_no_drift_of_the_model(
@@ -87,14 +87,14 @@ def test_an_offset_that_scoring_added_is_no_drift_of_the_model(
     means = [pc.mean(chain.rows_of(one, SCORES, key)["prediction"]).as_py() for one in (watched, shifted)]
     assert means[1] > 1.5 * means[0]
     by = chain.attempt("shifted", "autumn_monitor")
-    chain.publish(shifted, monitor.stage(shifted, key, key, by), by)
+    chain.publish(shifted, monitor.stage(shifted, chain.span(key), by), by)
     plain, found = prediction_drift(watched), prediction_drift(shifted)
     assert plain["value"] == pytest.approx(found["value"], abs=1e-9)
     assert plain["value"] < plain["threshold"]
     # scored again without an offset, whose row in the table of offsets stays
     chain.score(there, key, key, chain.attempt("plain again", "autumn_score"))
     by = chain.attempt("plain again", "autumn_monitor")
-    chain.publish(there, monitor.stage(there, key, key, by), by)
+    chain.publish(there, monitor.stage(there, chain.span(key), by), by)
     assert prediction_drift(there)["value"] == plain["value"]
 
 

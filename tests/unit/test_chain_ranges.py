@@ -12,7 +12,8 @@ import pytest
 from include.core import partitions
 from include.feature_store import feast_store
 from include.steps import features, ingest
-from include.steps.score import scoring
+from include.steps.handover import Stages
+from include.steps.score import predicting, streaming
 from include.steps.train import training_sets
 from include.steps.workspace import Workspace
 from tests.unit import chain
@@ -20,9 +21,9 @@ from tests.unit import chain
 DAYS = ("2013-11-02", "2013-11-03", "2013-11-04")
 
 
-def staged(workspace: Workspace, stages: dict[str, str]) -> dict[tuple[str, str], str]:
+def staged(workspace: Workspace, stages: Stages) -> dict[tuple[str, str], str]:
     """Content by table and partition of stages that need not be published."""
-    opened = [workspace.lake.open_stage(path) for path in stages.values()]
+    opened = [workspace.lake.open_stage(path) for path in stages.folders.values()]
     return {(stage.table, key): part.fingerprint for stage in opened for key, part in stage.partitions.items()}
 
 
@@ -30,7 +31,7 @@ def test_landing_a_range_is_landing_its_days(tmp_path: Path) -> None:
     workspace = Workspace(chain.settings_in(tmp_path), chain.autumn())
     whole = chain.fingerprints(chain.landed().lake)
     for day in DAYS:
-        found = staged(workspace, ingest.land(workspace, [day], chain.attempt(day)))
+        found = staged(workspace, ingest.land(workspace, chain.span(day), chain.attempt(day)))
         assert found == {name: whole[name] for name in found}
         # every raw table and the quarantine, whose rows of reference tables are a partition of their own
         assert len(found) == len(workspace.case.raw) + 2
@@ -48,9 +49,9 @@ def test_rows_of_reference_tables_in_quarantine_belong_to_no_day(
         return suite.model_validate({**suite.model_dump(), "quarantine": [rule]}) if name == "airlines" else suite
 
     monkeypatch.setattr(ingest, "suite_of", with_rule)
-    together = staged(workspace, ingest.land(workspace, DAYS, chain.attempt()))
+    together = staged(workspace, ingest.land(workspace, chain.span(DAYS[0], DAYS[-1]), chain.attempt()))
     for day in DAYS:
-        alone = staged(workspace, ingest.land(workspace, [day], chain.attempt(day)))
+        alone = staged(workspace, ingest.land(workspace, chain.span(day), chain.attempt(day)))
         assert alone == {name: together[name] for name in alone}
 
 
@@ -58,7 +59,7 @@ def test_rows_of_reference_tables_in_quarantine_belong_to_no_day(
 def test_features_of_a_range_are_those_of_its_days(day: str) -> None:
     workspace = chain.landed()
     whole = chain.fingerprints(workspace.lake, day)
-    found = staged(workspace, features.stage(workspace, day, day, chain.attempt(day, "autumn_features")))
+    found = staged(workspace, features.stage(workspace, chain.span(day), chain.attempt(day, "autumn_features")))
     assert found == {name: whole[name] for name in found}
     assert len(found) == len(workspace.case.features.views)
 
@@ -68,7 +69,8 @@ def test_predictions_of_a_range_are_those_of_its_days() -> None:
     whole = chain.fingerprints(workspace.lake)
     day = partitions.shift(chain.AS_OF, 2)
     found = staged(
-        workspace, scoring.stage(workspace, day, day, scoring.AS_OF_CLOCK, chain.attempt(day, "autumn_score"))
+        workspace,
+        predicting.stage(workspace, chain.span(day), predicting.AS_OF_CLOCK, chain.attempt(day, "autumn_score")),
     )
     assert found == {name: whole[name] for name in found}
 
@@ -77,7 +79,7 @@ def test_a_range_scored_in_several_runs_is_the_range_scored_at_once(monkeypatch:
     workspace = chain.trained()
     days = partitions.key_range(chain.AS_OF, chain.LAST)
     rows = {day: chain.rows_of(workspace, "autumn/raw/schedule", day).num_rows for day in days}
-    monkeypatch.setattr(scoring, "ROWS_AT_ONCE", rows[days[0]] + rows[days[1]])
+    monkeypatch.setattr(streaming, "ROWS_AT_ONCE", rows[days[0]] + rows[days[1]])
     asked, held, look_up = [], [], feast_store.historical_features
 
     def one_run(store: Any, service: str, entities: pa.Table) -> pa.Table:
@@ -90,22 +92,40 @@ def test_a_range_scored_in_several_runs_is_the_range_scored_at_once(monkeypatch:
 
     monkeypatch.setattr(feast_store, "historical_features", one_run)
     found = staged(
-        workspace, scoring.stage(workspace, days[0], days[-1], scoring.AS_OF_CLOCK, chain.attempt("in runs"))
+        workspace,
+        predicting.stage(workspace, chain.span(days[0], days[-1]), predicting.AS_OF_CLOCK, chain.attempt("in runs")),
     )
     whole = chain.fingerprints(workspace.lake)
     assert found == {name: whole[name] for name in found}
     assert asked[0] == days[:2]
     assert len(asked) > 2
     assert sum(asked, ()) == days
-    assert all(sum(rows[day] for day in run) <= scoring.ROWS_AT_ONCE for run in asked if len(run) > 1)
+    assert all(sum(rows[day] for day in run) <= streaming.ROWS_AT_ONCE for run in asked if len(run) > 1)
 
 
-def test_every_stage_run_again_publishes_nothing(tmp_path: Path) -> None:
+def test_a_day_scored_in_parts_is_the_day_scored_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace, day = chain.trained(), chain.AS_OF
+    monkeypatch.setattr(streaming, "ROWS_AT_ONCE", 100)
+    asked, look_up = [], feast_store.historical_features
+
+    def one_part(store: Any, service: str, entities: pa.Table) -> pa.Table:
+        asked.append(entities.num_rows)
+        return look_up(store, service, entities)
+
+    monkeypatch.setattr(feast_store, "historical_features", one_part)
+    by = chain.attempt("in parts", "autumn_score")
+    found = staged(workspace, predicting.stage(workspace, chain.span(day), predicting.AS_OF_CLOCK, by))
+    assert found == {name: chain.fingerprints(workspace.lake, day)[name] for name in found}
+    rows = chain.rows_of(workspace, "autumn/raw/schedule", day).num_rows
+    assert asked == [100] * (rows // 100) + [rows % 100]
+
+
+def test_every_step_run_again_publishes_nothing(tmp_path: Path) -> None:
     workspace = chain.copy(chain.trained(), tmp_path)
     before = chain.versions(workspace.lake)
     again, first = chain.attempt("again"), partitions.shift(chain.AS_OF, -1)
-    landed = ingest.land(workspace, partitions.key_range(first, chain.LAST), again)
-    assert set(chain.publish(workspace, landed, again)["changed"].values()) == {0}
+    landed = ingest.land(workspace, chain.span(first, chain.LAST), again)
+    assert set(chain.publish(workspace, landed, again).changed.values()) == {0}
     chain.compute_features(workspace, first, chain.LAST, again)
     training_sets.freeze(workspace, chain.AS_OF, again)
     chain.score(workspace, chain.AS_OF, chain.LAST, again)

@@ -20,7 +20,8 @@ from include.core.errors import AuditFailed, LateAttempt, PromotionConflict
 from include.lake.appending import append
 from include.lake.lake import Lake
 from include.steps import features, maintenance, monitor, publishing
-from include.steps.score import scoring
+from include.steps.handover import Stages
+from include.steps.score import predicting
 from include.steps.train import training_sets
 from include.steps.workspace import Workspace
 from tests.unit import chain
@@ -94,7 +95,7 @@ def test_rows_that_fail_their_audit_are_not_published(empty: Workspace) -> None:
     table = empty.case.table("features", next(iter(empty.case.features.views)))
     by = chain.attempt("wrong", "autumn_features")
     rows = pa.table({"ds": [DAY], "nothing": pa.array([1], pa.int64())})
-    stages = {table: empty.lake.stage(table, rows.to_reader(), [DAY], by, ()).path}
+    stages = Stages(folders={table: empty.lake.stage(table, rows.to_reader(), [DAY], by, ()).path})
     with pytest.raises(AuditFailed):
         publishing.audit(empty, stages, by)
     assert empty.lake.version(table) is None
@@ -104,27 +105,27 @@ def test_features_predictions_and_verdicts_are_those_of_a_folder(moved: Workspac
     before = chain.versions(moved.lake)
     by = chain.attempt(DAY, "autumn_score")
     for stages in (
-        features.stage(moved, DAY, DAY, by),
-        scoring.stage(moved, DAY, DAY, scoring.AS_OF_CLOCK, by),
+        features.stage(moved, chain.span(DAY), by),
+        predicting.stage(moved, chain.span(DAY), predicting.AS_OF_CLOCK, by),
     ):
         publishing.audit(moved, stages, by)
         publishing.publish(moved, stages, by)
     assert chain.versions(moved.lake) == before
-    verdicts = monitor.stage(moved, DAY, DAY, by)
+    verdicts = monitor.stage(moved, chain.span(DAY), by)
     publishing.audit(moved, verdicts, by)
-    assert publishing.publish(moved, verdicts, by)["changed"]["autumn/monitoring/verdicts"] == 1
+    assert publishing.publish(moved, verdicts, by).changed["autumn/monitoring/verdicts"] == 1
 
 
 def test_features_materialize_from_it(moved: Workspace) -> None:
     features.apply_definitions(moved)
-    assert features.materialize(moved, DAY, DAY)["views"] == len(moved.case.features.views)
+    assert features.materialize(moved, chain.span(DAY)).views == len(moved.case.features.views)
 
 
 def test_a_training_set_is_frozen_and_read_back(moved: Workspace) -> None:
     frozen = training_sets.freeze(moved, chain.AS_OF, chain.attempt("freeze", "autumn_train"))
-    assert training_sets.load(frozen).table.num_rows == frozen["rows"]
-    made = moved.lake.records(frozen["table"])[chain.AS_OF]
-    assert training_sets.rebuild(moved, chain.AS_OF, frozen["version"]) == made.fingerprint
+    assert training_sets.load(frozen).table.num_rows == frozen.rows
+    made = moved.lake.records(frozen.table)[chain.AS_OF]
+    assert training_sets.rebuild(moved, chain.AS_OF, frozen.version) == made.fingerprint
 
 
 def test_writers_of_one_partition_follow_each_other(empty: Workspace) -> None:
@@ -167,7 +168,8 @@ def test_maintenance_deletes_what_nobody_reads(empty: Workspace) -> None:
     for value in (1, 2):
         by = chain.attempt(f"value {value}")
         rows = pa.table({"ds": [DAY], "value": pa.array([value], pa.int64())})
-        chain.publish(empty, {table: empty.lake.stage(table, rows.to_reader(), [DAY], by, ()).path}, by)
+        stages = Stages(folders={table: empty.lake.stage(table, rows.to_reader(), [DAY], by, ()).path})
+        chain.publish(empty, stages, by)
     found = {table: 1, "stages": 4}  # the replaced file; a stage and a claim of each run
     assert maintenance.vacuum(empty, retention_hours=0, dry_run=True) == found
     assert maintenance.vacuum(empty, retention_hours=0, dry_run=False) == found

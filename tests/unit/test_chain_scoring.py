@@ -19,7 +19,7 @@ from include.feature_store import history
 from include.lake import reader
 from include.promotion import ledger
 from include.steps import inputs
-from include.steps.score import scoring
+from include.steps.score import predicting
 from include.steps.workspace import Workspace
 from tests.unit import chain
 
@@ -34,8 +34,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 def staged(workspace: Workspace, model: str, name: str = "again") -> dict[str, str]:
     """Fingerprint by day of the predictions of DAYS."""
-    stages = scoring.stage(workspace, DAYS[0], DAYS[-1], model, chain.attempt(name, "autumn_score"))
-    stage = workspace.lake.open_stage(stages[SCORES])
+    stages = predicting.stage(workspace, chain.span(DAYS[0], DAYS[-1]), model, chain.attempt(name, "autumn_score"))
+    stage = workspace.lake.open_stage(stages.folders[SCORES])
     return {key: part.fingerprint for key, part in stage.partitions.items()}
 
 
@@ -57,7 +57,7 @@ def test_every_scheduled_flight_is_scored_once(workspace: Workspace) -> None:
 def test_every_row_names_its_model_and_its_features(workspace: Workspace) -> None:
     scores = chain.rows_of(workspace, SCORES, DAYS[0])
     assert scores["model_version"].unique().to_pylist() == [1]
-    wanted = inputs.wanted(workspace, "score", [DAYS[0]])
+    wanted = inputs.wanted(workspace, "score", chain.span(DAYS[0]))
     assert scores["features_version"].unique().to_pylist() == [inputs.content_of(workspace, wanted)]
     other = chain.rows_of(workspace, SCORES, DAYS[1])
     assert other["features_version"][0] != scores["features_version"][0]
@@ -66,10 +66,10 @@ def test_every_row_names_its_model_and_its_features(workspace: Workspace) -> Non
 def test_the_record_names_models_and_inputs(workspace: Workspace) -> None:
     record = workspace.lake.records(SCORES, [DAYS[0]])[DAYS[0]]
     assert record.notes["models"][DAYS[0]] == 1
-    assert set(record.inputs) == set(inputs.wanted(workspace, "score", [DAYS[0]]))
+    assert set(record.inputs) == set(inputs.wanted(workspace, "score", chain.span(DAYS[0])))
 
 
-@pytest.mark.parametrize("model", [scoring.AS_OF_CLOCK, scoring.CURRENT, "1"])
+@pytest.mark.parametrize("model", [predicting.AS_OF_CLOCK, predicting.CURRENT, "1"])
 def test_however_the_model_is_named_the_same_one_gives_the_same_rows(workspace: Workspace, model: str) -> None:
     published = {key: record.fingerprint for key, record in workspace.lake.records(SCORES, DAYS).items()}
     assert staged(workspace, model) == published
@@ -80,19 +80,21 @@ def test_as_of_its_clock_each_day_has_its_own_champion_and_current_is_the_newest
 ) -> None:
     first = ledger.current(workspace.lake, workspace.case)
     entries = [first, replace(first, entry=2, version=2, previous=1, trained_through="2013-11-05")]
-    monkeypatch.setattr(ledger, "promotions", lambda lake, case: entries)
-    loaded = scoring.load_version(workspace, 1)
-    monkeypatch.setattr(scoring, "load_version", lambda workspace, version: loaded)
+    monkeypatch.setattr(ledger, "promotions", lambda *_: entries)
+    loaded = predicting.load_version(workspace, 1)
+    monkeypatch.setattr(predicting, "load_version", lambda workspace, version: loaded)
 
     def models(model: str) -> list[int]:
-        stages = scoring.stage(workspace, DAYS[0], DAYS[-1], model, chain.attempt("champions", "autumn_score"))
-        stage = workspace.lake.open_stage(stages[SCORES])
+        stages = predicting.stage(
+            workspace, chain.span(DAYS[0], DAYS[-1]), model, chain.attempt("champions", "autumn_score")
+        )
+        stage = workspace.lake.open_stage(stages.folders[SCORES])
         found = versions_of(stage.parquet())
         assert stage.notes["models"] == dict(zip(DAYS, found, strict=True))
         return found
 
-    assert models(scoring.AS_OF_CLOCK) == [1, 2, 2]
-    assert models(scoring.CURRENT) == [2, 2, 2]
+    assert models(predicting.AS_OF_CLOCK) == [1, 2, 2]
+    assert models(predicting.CURRENT) == [2, 2, 2]
     assert models("1") == [1, 1, 1]
 
 
@@ -113,7 +115,7 @@ def test_a_correction_of_the_features_gives_new_rows_that_say_so(tmp_path: Path)
     staged_rows = workspace.lake.stage(table, changed.to_reader(), [DAYS[0]], chain.attempt("correction"), ("origin",))
     workspace.lake.publish(staged_rows, chain.attempt("correction"))
     before = {key: record.fingerprint for key, record in workspace.lake.records(SCORES, DAYS).items()}
-    after = staged(workspace, scoring.AS_OF_CLOCK)
+    after = staged(workspace, predicting.AS_OF_CLOCK)
     assert {key for key in DAYS if after[key] != before[key]} == {DAYS[0]}
 
 
@@ -134,4 +136,4 @@ def test_the_log_of_each_table_is_read_once_a_stage(workspace: Workspace, monkey
 def test_features_that_are_missing_are_named(tmp_path: Path) -> None:
     known = chain.until(chain.trained(), tmp_path, DAYS[0])
     with pytest.raises(MissingPartitions, match="autumn/features/aircraft_lately: 2013-11-05"):
-        scoring.stage(known, DAYS[0], DAYS[0], "1", chain.attempt("early", "autumn_score"))
+        predicting.stage(known, chain.span(DAYS[0]), "1", chain.attempt("early", "autumn_score"))

@@ -14,6 +14,7 @@ from deltalake import DeltaTable
 from include.lake.appending import append
 from include.lake.lake import Lake
 from include.steps import maintenance
+from include.steps.handover import Stages
 from include.steps.train import search, training_sets
 from include.steps.workspace import Workspace
 from include.training.study.shared_study import SharedStudy, join_study
@@ -35,7 +36,7 @@ def put(workspace: Workspace, value: int, table: str = TABLE, name: str | None =
     """Publish three rows with ``value``, one a partition, and return the Delta version."""
     by = chain.attempt(name or f"{table} {value}")
     rows = pa.table({"value": pa.array([value] * len(KEYS), pa.int64()), "ds": list(KEYS)})
-    stages = {table: workspace.lake.stage(table, rows.to_reader(), KEYS, by, ("value",)).path}
+    stages = Stages(folders={table: workspace.lake.stage(table, rows.to_reader(), KEYS, by, ("value",)).path})
     chain.publish(workspace, stages, by)
     return workspace.lake.version(table) or 0
 

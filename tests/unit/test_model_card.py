@@ -11,7 +11,7 @@ import pytest
 
 from include.core.templates import escape_markdown
 from include.registry.registration import Challenger
-from include.steps.train import model_card, search
+from include.steps.train import model_card, registering
 from include.steps.train.model_card import pictures
 from include.steps.train.model_card.blocks import Command, Listing, Picture, Section, Table, Text
 from include.steps.train.model_card.content import limits
@@ -38,7 +38,7 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 @pytest.fixture(scope="module")
 def challenger(there: Workspace) -> Challenger:
-    return search.describe(there, given.fit(there), given.attempt())
+    return registering.describe(there, given.fit(there), given.attempt())
 
 
 @pytest.fixture(scope="module")

@@ -22,8 +22,9 @@ from include.promotion import ledger
 from include.promotion.reproduction import TOLERANCE, Reproduction, measure
 from include.registry import files, model_versions
 from include.spec.use_case import UseCase
-from include.steps.promote import promotion, reproduction
-from include.steps.promote.promotion import Proposal
+from include.steps.handover import Promoted, Proposal, Registered
+from include.steps.promote import deciding, reproducing
+from include.steps.train import registering
 from include.steps.workspace import Workspace
 from include.training.model import MANIFEST
 from tests.unit import promotion_case as given
@@ -77,7 +78,7 @@ def same_process(monkeypatch: pytest.MonkeyPatch) -> None:
             1,
         )
 
-    monkeypatch.setattr(reproduction, "reproduce", reproduce)
+    monkeypatch.setattr(reproducing, "reproduce", reproduce)
 
 
 def test_attempts_that_register_at_once_make_one_version(tmp_path: Path) -> None:
@@ -85,13 +86,13 @@ def test_attempts_that_register_at_once_make_one_version(tmp_path: Path) -> None
     there = given.workspace(tmp_path)
     fitted, together = given.fit(there), threading.Barrier(3)
 
-    def register(attempt: int) -> dict[str, Any]:
+    def register(attempt: int) -> Registered:
         together.wait()
-        return promotion.register(there, fitted, given.attempt(number=attempt))
+        return registering.register(there, fitted, given.attempt(number=attempt))
 
     with ThreadPoolExecutor(3) as pool:
         found = list(pool.map(register, (1, 2, 3)))
-    assert {one["version"] for one in found} == {"1"}
+    assert {one.version for one in found} == {"1"}
     client = MlflowClient(there.settings.mlflow_tracking_uri)
     assert [one.version for one in client.search_model_versions("name = 'flights'")] == [1]
     (run,) = client.search_runs([client.get_experiment_by_name("flights").experiment_id])
@@ -105,7 +106,7 @@ def proposal(version: int, entries: int, **values: Any) -> Proposal:
 
 def promoted(there: Workspace, *versions: int) -> None:
     for entries, version in enumerate(versions):
-        promotion.promote(there, proposal(version, entries), "auto", given.attempt("promote", str(entries)))
+        deciding.promote(there, proposal(version, entries), "auto", given.attempt("promote", str(entries)))
 
 
 def champions(there: Workspace) -> list[int]:
@@ -113,8 +114,10 @@ def champions(there: Workspace) -> list[int]:
 
 
 def test_the_first_challenger_is_judged_and_promoted_with_its_evidence(two: Workspace) -> None:
-    found = promotion.decide(two, "1", given.attempt("promote"))
-    assert found == {"version": 1, "promoted": True, "reason": "there is no champion yet"}
+    judged = deciding.propose(two, "1", given.attempt("promote"))
+    assert judged.change
+    found = deciding.promote(two, judged, "auto", given.attempt("promote"))
+    assert found == Promoted(version=1, reason="there is no champion yet")
     (entry,) = ledger.promotions(two.lake, two.case)
     assert (entry.kind, entry.decided_by, entry.previous, entry.trained_through) == (
         "promotion",
@@ -138,7 +141,7 @@ def test_a_version_shows_what_its_search_used_lost_attempts_included(two: Worksp
 
 def test_a_challenger_meets_the_champion_on_the_same_rows(two: Workspace) -> None:
     promoted(two, 1)
-    judged = promotion.judge(two, None, given.attempt("promote"))
+    judged = deciding.propose(two, None, given.attempt("promote"))
     assert (judged.version, judged.entries) == (2, 1)
     assert "| log\\_loss |" in judged.body
     assert "model\\_card.html" in judged.body or "model_card.html" in judged.body
@@ -148,7 +151,7 @@ def test_the_champion_itself_is_not_judged_again_and_its_alias_is_mended(two: Wo
     promoted(two, 1)
     uri = two.settings.mlflow_tracking_uri
     MlflowClient(uri).delete_registered_model_alias("flights", "champion")
-    judged = promotion.judge(two, "1", given.attempt("promote"))
+    judged = deciding.propose(two, "1", given.attempt("promote"))
     assert not judged.change
     assert "is the champion already" in judged.reason
     assert model_versions.champion(uri, "flights").number == 1
@@ -156,11 +159,11 @@ def test_the_champion_itself_is_not_judged_again_and_its_alias_is_mended(two: Wo
 
 def test_of_two_promotions_at_once_one_wins_and_the_other_changes_nothing(two: Workspace) -> None:
     first, second = proposal(1, 0), proposal(2, 0)
-    promotion.promote(two, first, "auto", given.attempt("promote", "first"))
+    deciding.promote(two, first, "auto", given.attempt("promote", "first"))
     with pytest.raises(
         PromotionConflict, match=r"version 2 was judged against entry 0.*meanwhile version 1.*judge again"
     ):
-        promotion.promote(two, second, "auto", given.attempt("promote", "second"))
+        deciding.promote(two, second, "auto", given.attempt("promote", "second"))
     assert champions(two) == [1]
     assert model_versions.champion(two.settings.mlflow_tracking_uri, "flights").number == 1
 
@@ -177,7 +180,7 @@ def test_the_race_is_decided_at_the_commit_too(two: Workspace, monkeypatch: pyte
 
     monkeypatch.setattr(ledger, "promotions", and_then_the_other_is_quicker)
     with pytest.raises(PromotionConflict):
-        promotion.promote(two, proposal(2, 0), "auto", given.attempt("promote", "mine"))
+        deciding.promote(two, proposal(2, 0), "auto", given.attempt("promote", "mine"))
     monkeypatch.undo()
     assert champions(two) == [1]
 
@@ -188,9 +191,9 @@ def test_promoting_again_after_a_kill_writes_no_second_entry(two: Workspace, mon
 
     monkeypatch.setattr(model_versions, "set_alias_champion", killed)
     with pytest.raises(KeyboardInterrupt):
-        promotion.promote(two, proposal(1, 0), "auto", given.attempt("promote"))
+        deciding.promote(two, proposal(1, 0), "auto", given.attempt("promote"))
     monkeypatch.undo()
-    promotion.promote(two, proposal(1, 0), "auto", given.attempt("promote", number=2))
+    deciding.promote(two, proposal(1, 0), "auto", given.attempt("promote", number=2))
     assert champions(two) == [1]
     assert model_versions.champion(two.settings.mlflow_tracking_uri, "flights").number == 1
 
@@ -198,8 +201,8 @@ def test_promoting_again_after_a_kill_writes_no_second_entry(two: Workspace, mon
 @pytest.mark.usefixtures("same_process")
 def test_a_rollback_returns_to_a_former_champion_from_a_day_on(two: Workspace) -> None:
     promoted(two, 1, 2)
-    back = promotion.judge_rollback(two, "1", "2013-05-01")
-    promotion.promote(two, back, "Ada", given.attempt("promote", "back"))
+    back = deciding.propose_rollback(two, "1", "2013-05-01")
+    deciding.promote(two, back, "Ada", given.attempt("promote", "back"))
     entries = ledger.promotions(two.lake, two.case)
     assert (entries[-1].kind, entries[-1].version, entries[-1].previous) == ("rollback", 1, 2)
     assert (entries[-1].decided_by, entries[-1].since) == ("Ada", "2013-05-01")
@@ -214,21 +217,21 @@ def test_a_rollback_returns_to_a_former_champion_from_a_day_on(two: Workspace) -
 @pytest.mark.usefixtures("same_process")
 def test_without_a_day_a_rollback_counts_from_the_first_day_that_is_not_scored(two: Workspace) -> None:
     promoted(two, 1, 2)
-    assert promotion.judge_rollback(two, "1", None).since == "2013-04-03"
+    assert deciding.propose_rollback(two, "1", None).since == "2013-04-03"
     rows = pa.table({"prediction": [0.5], "ds": ["2013-04-20"]})
     stage = two.lake.stage("flights/predictions/scores", rows.to_reader(), ["2013-04-20"], given.attempt(), ())
     two.lake.publish(stage, given.attempt())
-    assert promotion.judge_rollback(two, "1", None).since == "2013-04-21"
+    assert deciding.propose_rollback(two, "1", None).since == "2013-04-21"
 
 
 @pytest.mark.usefixtures("same_process")
 def test_what_was_rolled_back_is_not_promoted_again_by_its_old_evidence(two: Workspace) -> None:
     promoted(two, 1, 2)
-    promotion.promote(two, promotion.judge_rollback(two, "1", "2013-05-01"), "Ada", given.attempt("promote", "back"))
-    judged = promotion.judge(two, None, given.attempt("promote", "again"))
+    deciding.promote(two, deciding.propose_rollback(two, "1", "2013-05-01"), "Ada", given.attempt("promote", "back"))
+    judged = deciding.propose(two, None, given.attempt("promote", "again"))
     assert not judged.change
     assert "version 2 was rolled back; only a rollback to 2" in judged.reason
-    promotion.promote(two, promotion.judge_rollback(two, "2", "2013-05-02"), "Ada", given.attempt("promote", "forth"))
+    deciding.promote(two, deciding.propose_rollback(two, "2", "2013-05-02"), "Ada", given.attempt("promote", "forth"))
     assert champions(two) == [1, 2, 1, 2]
     assert ledger.withdrawn(ledger.promotions(two.lake, two.case)) == {1}
 
@@ -245,18 +248,18 @@ def test_what_was_rolled_back_is_not_promoted_again_by_its_old_evidence(two: Wor
 def test_a_rollback_that_makes_no_sense_is_refused(two: Workspace, to: str, since: str | None, message: str) -> None:
     promoted(two, 1, 2)
     with pytest.raises(ConfError, match=message):
-        promotion.judge_rollback(two, to, since)
+        deciding.propose_rollback(two, to, since)
     assert champions(two) == [1, 2]
 
 
 def test_an_unknown_version_is_named(two: Workspace) -> None:
     with pytest.raises(LifecycleError, match="version 9 is not registered"):
-        promotion.judge(two, "9", given.attempt("promote"))
+        deciding.propose(two, "9", given.attempt("promote"))
 
 
 def test_without_any_version_the_remedy_is_named(tmp_path: Path) -> None:
     with pytest.raises(LifecycleError, match="run flights_train first"):
-        promotion.judge(given.workspace(tmp_path), None, given.attempt("promote"))
+        deciding.propose(given.workspace(tmp_path), None, given.attempt("promote"))
 
 
 def test_a_model_that_predicts_otherwise_than_where_it_was_judged_is_not_promoted(origin: Workspace) -> None:
@@ -277,7 +280,7 @@ def test_a_difference_in_the_new_process_stops_the_promotion(two: Workspace, mon
 
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: Done)
     with pytest.raises(TrainingError, match=r"version 1: a new process predicts up to 0.25 away"):
-        promotion.judge(two, "1", given.attempt("promote"))
+        deciding.propose(two, "1", given.attempt("promote"))
     assert champions(two) == []
 
 
@@ -285,7 +288,7 @@ def test_a_model_that_does_not_load_in_a_new_process_is_not_promoted(two: Worksp
     manifest = files.folder_of(two.settings, two.case.name, 1) / MANIFEST
     manifest.write_text(manifest.read_text() + " ")
     with pytest.raises(TrainingError, match=r"version 1 cannot be loaded in a new process.*DigestMismatch"):
-        promotion.judge(two, "1", given.attempt("promote"))
+        deciding.propose(two, "1", given.attempt("promote"))
     assert champions(two) == []
 
 
@@ -296,6 +299,6 @@ def test_leaks_stop_a_promotion(tmp_path: Path) -> None:
     # a column that is null exactly where the label is 1: assigned only to what went well
     tail = pc.if_else(pc.equal(rows["disrupted"], 1), pa.scalar(None, pa.float64()), rows["noise"])
     number = given.train(there, table=rows.append_column("tail", tail))
-    judged = promotion.judge(there, str(number), given.attempt("promote"))
+    judged = deciding.propose(there, str(number), given.attempt("promote"))
     assert not judged.change
     assert "auc of feature tail being null" in judged.reason

@@ -113,7 +113,7 @@ def test_undoing_finds_the_very_numbers_that_the_reference_has() -> None:
 
 def test_it_is_judged_like_any_candidate_with_the_offset_of_each_day(tmp_path: Path) -> None:
     there = given.workspace(tmp_path, scoring={"recalibration": {"min_rows": 50, "window_days": 5}})
-    model = load_model(given.fit(there)["model_dir"])
+    model = load_model(Path(given.fit(there).model_dir))
     windows = split(given.rows(), there.case.training)
     found = recalibration.evaluate(model, windows, there.case)
     assert sorted(found.offsets) == list(windows.test.day_names)

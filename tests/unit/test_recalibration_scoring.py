@@ -14,7 +14,7 @@ from include.core.errors import MissingPartitions, TrainingError
 from include.feature_store import feast_store
 from include.spec.scoring import RecalibrationSpec, ScoringSpec
 from include.steps import features, inputs, publishing
-from include.steps.score import recalibration, scoring
+from include.steps.score import predicting, recalibration, streaming
 from include.steps.train import rebuild, training_sets
 from include.steps.workspace import Workspace
 from tests.unit import chain
@@ -22,6 +22,7 @@ from tests.unit import chain
 SPEC = RecalibrationSpec(window_days=5, min_rows=500)
 SCORES, STATES = "autumn/predictions/scores", "autumn/predictions/recalibration"
 DAY = "2013-11-08"
+LEARNT_FROM = partitions.key_range("2013-11-01", "2013-11-07")
 
 
 def asking(workspace: Workspace) -> Workspace:
@@ -34,8 +35,8 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """Three days scored in one range, audited by the shipped suites."""
     there = asking(chain.copy(chain.trained(), tmp_path_factory.mktemp("scored") / "copy"))
     by = chain.attempt("shifted", "autumn_score")
-    stages = scoring.stage(there, "2013-11-07", "2013-11-09", scoring.AS_OF_CLOCK, by)
-    assert sorted(stages) == [STATES, SCORES]
+    stages = predicting.stage(there, chain.span("2013-11-07", "2013-11-09"), predicting.AS_OF_CLOCK, by)
+    assert sorted(stages.folders) == [STATES, SCORES]
     publishing.audit(there, stages, by)
     publishing.publish(there, stages, by)
     return there
@@ -75,18 +76,31 @@ def test_a_range_in_runs_of_a_day_gives_what_it_gave_at_once(
         return look_up(store, service, entities)
 
     monkeypatch.setattr(feast_store, "historical_features", one_run)
-    monkeypatch.setattr(scoring, "ROWS_AT_ONCE", 1)
-    stages = scoring.stage(scored, days[0], days[-1], scoring.AS_OF_CLOCK, chain.attempt("in runs", "autumn_score"))
-    opened = [scored.lake.open_stage(path) for path in stages.values()]
+    # no two days fit together, and none of them is cut
+    rows = [chain.rows_of(scored, "autumn/raw/schedule", day).num_rows for day in (*LEARNT_FROM, *days)]
+    monkeypatch.setattr(streaming, "ROWS_AT_ONCE", max(rows))
+    stages = predicting.stage(
+        scored, chain.span(days[0], days[-1]), predicting.AS_OF_CLOCK, chain.attempt("in runs", "autumn_score")
+    )
+    opened = [scored.lake.open_stage(path) for path in stages.folders.values()]
     found = {(stage.table, key): part.fingerprint for stage in opened for key, part in stage.partitions.items()}
     assert found == {name: before[name] for name in found}
     # the days that offsets are learnt from, each once, then those that are scored
-    assert asked == [[day] for day in (*partitions.key_range("2013-11-01", "2013-11-07"), *days)]
+    assert asked == [[day] for day in (*LEARNT_FROM, *days)]
+
+
+def test_an_offset_learnt_in_parts_of_days_is_the_offset_learnt_at_once(
+    scored: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = chain.fingerprints(scored.lake, DAY)
+    monkeypatch.setattr(streaming, "ROWS_AT_ONCE", 400)
+    chain.score(scored, DAY, DAY, chain.attempt("in parts", "autumn_score"))
+    assert chain.fingerprints(scored.lake, DAY) == before
 
 
 def test_nothing_that_became_known_after_the_clock_matters(scored: Workspace, tmp_path: Path) -> None:
     known = asking(chain.until(chain.landed(), tmp_path / "known", DAY))
-    first, _ = recalibration.window(DAY, SPEC)
+    first = recalibration.window(DAY, SPEC).first
     # MLflow is that of the trained lake; the ledger is not there, so the version is named
     known = Workspace(
         known.settings.model_copy(update={"mlflow_tracking_uri": scored.settings.mlflow_tracking_uri}), known.case
@@ -99,9 +113,9 @@ def test_nothing_that_became_known_after_the_clock_matters(scored: Workspace, tm
 
 
 def test_scoring_waits_for_the_days_that_it_learns_from(scored: Workspace) -> None:
-    wanted = inputs.wanted(scored, "score", [DAY])
+    wanted = inputs.wanted(scored, "score", chain.span(DAY))
     assert set(wanted["autumn/features/calendar"]) == set(partitions.key_range("2013-11-02", DAY))
-    plain = inputs.wanted(chain.trained(), "score", [DAY])
+    plain = inputs.wanted(chain.trained(), "score", chain.span(DAY))
     assert plain["autumn/features/calendar"] == (DAY,)
 
 
@@ -109,7 +123,7 @@ def test_an_unpublished_day_of_the_window_is_named(tmp_path: Path) -> None:
     known = asking(chain.until(chain.landed(), tmp_path / "known", DAY))
     chain.compute_features(known, DAY, DAY, chain.attempt("features", "autumn_features"))
     with pytest.raises(MissingPartitions, match="2013-11-02"):
-        scoring.stage(known, DAY, DAY, "1", chain.attempt("score", "autumn_score"))
+        predicting.stage(known, chain.span(DAY), "1", chain.attempt("score", "autumn_score"))
 
 
 def test_a_models_training_set_is_made_again_from_its_record() -> None:

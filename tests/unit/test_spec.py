@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from include.core import yaml_file
 from include.core.errors import SpecError, UnknownPartition
+from include.core.partitions import Span
 from include.core.repository import REPOSITORY
 from include.core.words import nearest
 from include.spec import loading
@@ -274,7 +275,8 @@ def test_a_use_case_does_not_change() -> None:
 
 def test_keys_inside_history_come_in_order() -> None:
     case = load_use_case("flights")
-    assert case.check_keys("2013-11-02", "2013-11-04") == ("2013-11-02", "2013-11-03", "2013-11-04")
+    span = Span(first="2013-11-02", last="2013-11-04")
+    assert case.check_span(span).keys == ("2013-11-02", "2013-11-03", "2013-11-04")
 
 
 @pytest.mark.parametrize(
@@ -288,21 +290,21 @@ def test_keys_inside_history_come_in_order() -> None:
 )
 def test_keys_outside_history_are_refused(first: str, last: str, part: str) -> None:
     with pytest.raises(UnknownPartition, match=part):
-        load_use_case("flights").check_keys(first, last)
+        load_use_case("flights").check_span(Span(first=first, last=last))
 
 
 def test_an_endless_history_has_no_last_key() -> None:
     live = load_use_case("flights_live")
-    assert live.check_keys("2031-05-01", "2031-05-01") == ("2031-05-01",)
+    assert live.check_span(Span.one("2031-05-01")) == Span.one("2031-05-01")
     with pytest.raises(UnknownPartition, match=r"2013-01-01\.\.now"):
-        live.check_keys("2012-12-31", "2012-12-31")
+        live.check_span(Span.one("2012-12-31"))
 
 
 def test_the_look_back_is_cut_off_where_history_begins() -> None:
     case = load_use_case("flights")
-    assert case.lookback("2013-01-03", "2013-01-04") == ("2013-01-01", "2013-01-02", "2013-01-03", "2013-01-04")
-    whole = case.lookback("2013-03-01", "2013-03-02")
-    assert (whole[0], whole[-1], len(whole)) == ("2013-02-02", "2013-03-02", 29)
+    assert case.lookback(Span(first="2013-01-03", last="2013-01-04")) == Span(first="2013-01-01", last="2013-01-04")
+    whole = case.lookback(Span(first="2013-03-01", last="2013-03-02"))
+    assert (whole.first, whole.last, len(whole.keys)) == ("2013-02-02", "2013-03-02", 29)
 
 
 def test_further_folders_are_separated_as_in_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

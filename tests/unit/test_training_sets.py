@@ -22,7 +22,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 def test_a_set_holds_the_days_whose_look_back_and_labels_are_whole(workspace: Workspace) -> None:
     rows = chain.rows_of(workspace, TABLE, chain.AS_OF)
-    assert training_sets.label_days(workspace, chain.AS_OF) == ("2013-10-25", "2013-11-03")
+    assert training_sets.label_days(workspace, chain.AS_OF) == chain.span("2013-10-25", "2013-11-03")
     assert sorted(rows["day"].unique().to_pylist()) == [f"2013-10-{d}" for d in range(25, 32)] + [
         f"2013-11-0{d}" for d in range(1, 4)
     ]
@@ -33,14 +33,14 @@ def test_a_set_holds_the_days_whose_look_back_and_labels_are_whole(workspace: Wo
 
 def test_training_days_counts_back_from_the_last(workspace: Workspace) -> None:
     shorter = Workspace(workspace.settings, workspace.case.model_copy(update={"training_days": 5}))
-    assert training_sets.label_days(shorter, chain.AS_OF) == ("2013-10-30", "2013-11-03")
+    assert training_sets.label_days(shorter, chain.AS_OF) == chain.span("2013-10-30", "2013-11-03")
 
 
 def test_what_freeze_returns_opens_the_set(workspace: Workspace) -> None:
     frozen = training_sets.freeze(workspace, chain.AS_OF, chain.attempt("again", "autumn_train"))
-    assert (frozen["as_of"], frozen["table"], frozen["trained_through"]) == (chain.AS_OF, TABLE, "2013-11-04")
+    assert (frozen.as_of, frozen.table, frozen.trained_through) == (chain.AS_OF, TABLE, "2013-11-04")
     opened = training_sets.load(frozen)
-    assert (opened.table.num_rows, opened.version) == (frozen["rows"], frozen["version"])
+    assert (opened.table.num_rows, opened.version) == (frozen.rows, frozen.version)
 
 
 def test_the_record_names_every_table_that_was_read(workspace: Workspace) -> None:

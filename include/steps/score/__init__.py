@@ -1,0 +1,1 @@
+"""Score: predict partitions with the champion of their clock, recalibrated where the spec asks for it."""

@@ -1,24 +1,25 @@
-"""Predictions that follow the base rate: one offset of the log odds a day, learnt from what became known last.
+"""Recalibrate predictions to the base rate: one offset of the log odds a day, learnt from the newest outcomes.
 
-A model inherits the level of the months it was trained and calibrated on, and the share of disrupted flights
-moves from month to month. On day D the offset is the one number that, added to the log odds of the model's
-predictions of the newest days with all but complete outcomes, makes their mean what was observed. Only
-outcomes known before the clock of D count, and the predictions are made again from the features of those
-days: so the offset depends on nothing but D, the model and published partitions, and a backfill gives what
-the live run gave.
+A model inherits the base rate of the months that it was trained and calibrated on, and the base rate of the
+outcomes moves from month to month. The offset of day D, added to the log odds of the model's predictions of the
+newest days with nearly complete outcomes, makes the mean prediction equal to the mean outcome. Only outcomes known
+before the clock of D count, and the predictions are computed again from the features of those days. So the offset
+depends on D, the model and published partitions only, and a backfill computes what the live run computed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from include.core import partitions
 from include.core.errors import TrainingError
+from include.core.partitions import Span
 from include.feature_store import feature_sql
 from include.lake.records import Input
 from include.registry.registration import Challenger
@@ -26,6 +27,7 @@ from include.spec.scoring import RecalibrationSpec
 from include.spec.training import ModelSettings
 from include.spec.use_case import UseCase
 from include.steps import features
+from include.steps.score import streaming
 from include.steps.workspace import Workspace, WorkspaceReader
 from include.training.data import Window, Windows, split
 from include.training.interval import Difference, Interval
@@ -51,7 +53,7 @@ SCHEMA = pa.schema(
 )
 _EDGE = 1e-6  # a prediction of exactly 0 or 1 has no log odds
 _HALVINGS = 40
-_DIGITS = 6  # an offset that differs by less moves no prediction that anybody could notice
+_DIGITS = 6  # a smaller difference of an offset does not change a prediction noticeably
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Known:
     Attributes:
         days: partition key of each row.
         y: outcome, 0 or 1.
-        predicted: what the model says, without any offset.
+        predicted: the model's prediction, without any offset.
         known_at: instant from which the outcome could be known, in microseconds of UTC.
     """
 
@@ -70,20 +72,25 @@ class Known:
     predicted: Floats
     known_at: NDArray[np.int64]
 
-    def and_then(self, more: Known, since: str) -> Known:
-        """The rows from day ``since`` on, followed by those of ``more``."""
-        keep = self.days >= since
-        return Known(
-            np.concatenate([self.days[keep], more.days]),
-            np.concatenate([self.y[keep], more.y]),
-            np.concatenate([self.predicted[keep], more.predicted]),
-            np.concatenate([self.known_at[keep], more.known_at]),
+    def since(self, day: str) -> Known:
+        """Return the rows from ``day`` on."""
+        keep = self.days >= day
+        return Known(self.days[keep], self.y[keep], self.predicted[keep], self.known_at[keep])
+
+    @classmethod
+    def together(cls, parts: Sequence[Known]) -> Known:
+        """Return the rows of ``parts``, one after the other."""
+        return cls(
+            np.concatenate([part.days for part in parts]),
+            np.concatenate([part.y for part in parts]),
+            np.concatenate([part.predicted for part in parts]),
+            np.concatenate([part.known_at for part in parts]),
         )
 
 
 @dataclass(frozen=True)
 class State:
-    """The offset of one day and what it was learnt from; means are None where no outcome was known."""
+    """The offset of one day and the outcomes that it was learnt from; means are None where no outcome was known."""
 
     offset: float
     rows: int
@@ -93,15 +100,16 @@ class State:
     observed: float | None
 
 
-def window(key: str, spec: RecalibrationSpec) -> tuple[str, str]:
-    """First and last day whose outcomes the offset of ``key`` is learnt from."""
+def window(key: str, spec: RecalibrationSpec) -> Span:
+    """Return the days whose outcomes the offset of ``key`` is learnt from."""
     last = feature_sql.last_label_day(key)
-    return partitions.shift(last, 1 - spec.window_days), last
+    return Span(first=partitions.shift(last, 1 - spec.window_days), last=last)
 
 
 def learn(key: str, known: Known, spec: RecalibrationSpec, time_zone: str) -> State:
-    """The offset of ``key`` from the outcomes of its window that were known before its clock."""
-    first, last = window(key, spec)
+    """Learn the offset of ``key`` from the outcomes of its window that were known before its clock."""
+    days = window(key, spec)
+    first, last = days.first, days.last
     clock = int(partitions.clock(key, time_zone).timestamp() * 1_000_000)
     chosen = (known.days >= first) & (known.days <= last) & (known.known_at < clock)
     rows = int(np.count_nonzero(chosen))
@@ -111,15 +119,14 @@ def learn(key: str, known: Known, spec: RecalibrationSpec, time_zone: str) -> St
     state = State(0.0, rows, first, last, float(predicted.mean()), float(y.mean()))
     if rows < spec.min_rows:
         return state
-    days = len(np.unique(known.days[chosen]))
-    mixed_in = spec.shrink_days / days
+    mixed_in = spec.shrink_days / len(np.unique(known.days[chosen]))
     target = (float(y.mean()) + mixed_in * float(predicted.mean())) / (1 + mixed_in)
     offset = round(_offset_to(target, predicted, spec.max_offset), _DIGITS)
     return State(offset, rows, first, last, state.predicted, state.observed)
 
 
 def apply(predicted: Floats, offset: float) -> Floats:
-    """Predictions with ``offset`` added to their log odds; without one, the very same numbers."""
+    """Add ``offset`` to the log odds of predictions; an offset of 0 returns the very same numbers."""
     if offset == 0.0:
         return predicted
     bounded = np.clip(predicted, _EDGE, 1 - _EDGE)
@@ -127,10 +134,10 @@ def apply(predicted: Floats, offset: float) -> Floats:
 
 
 def undo(shifted: Floats, offsets: Floats, known: Floats) -> Floats:
-    """What the model said before the offset of each row was added to its log odds.
+    """Remove the offset of each row from its log odds, and return the model's own predictions.
 
-    Predictions come back to within rounding, and to within a millionth at 0 and 1. Where that is next to one of
-    ``known`` (ascending) it becomes that very number, for tests that count ties.
+    The result is exact to within rounding, and to within a millionth at 0 and 1. A result that is so close to one of
+    ``known`` (ascending) becomes that very number, for statistical tests that count ties.
     """
     said, moved = shifted.copy(), offsets != 0.0
     found = shifted[moved]
@@ -145,7 +152,7 @@ def undo(shifted: Floats, offsets: Floats, known: Floats) -> Floats:
 
 
 def _offset_to(target: float, predicted: Floats, limit: float) -> float:
-    """The offset that brings the mean prediction to ``target``, as far as ``limit`` allows; by bisection."""
+    """Find by bisection the offset that brings the mean prediction to ``target``, as far as ``limit`` allows."""
     low, high = -limit, limit
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
@@ -159,13 +166,13 @@ def _offset_to(target: float, predicted: Floats, limit: float) -> float:
 # ---- while scoring -------------------------------------------------------------------------------
 
 
-def label_days(case: UseCase, keys: Sequence[str]) -> tuple[str, ...]:
-    """The days whose outcomes the offsets of the days ``keys`` are learnt from; none where there are no offsets."""
+def label_days(case: UseCase, span: Span) -> Span | None:
+    """Return the days whose outcomes the offsets of ``span`` are learnt from; None where there are no offsets."""
     spec = case.scoring.recalibration
     if spec is None:
-        return ()
-    first, last = max(window(keys[0], spec)[0], case.history.first), window(keys[-1], spec)[1]
-    return () if last < first else partitions.key_range(first, last)
+        return None
+    first, last = max(window(span.first, spec).first, case.history.first), window(span.last, spec).last
+    return None if last < first else Span(first=first, last=last)
 
 
 def states(
@@ -173,13 +180,13 @@ def states(
     versions: Mapping[str, int],
     models: Mapping[int, LoadedModel],
     read: Mapping[str, Input],
-    runs: Sequence[tuple[str, ...]],
+    runs: Sequence[Span],
 ) -> dict[str, State]:
-    """The state of each day; empty where the spec asks for no recalibration.
+    """Return the state of each day; empty where the spec asks for no recalibration.
 
     ``versions`` is the model version that scores each day, in order, and ``models`` those versions. Tables are
-    read at the versions that ``read`` records. ``runs`` is ``label_days`` in runs of days whose rows may be held
-    at once; of what was held before only days, outcomes and predictions of one window stay.
+    read at the versions that ``read`` records. ``runs`` is ``label_days`` in runs of days that are read together.
+    Their rows are walked in chunks; only days, outcomes and predictions of one window are kept.
     """
     spec, case = workspace.case.scoring.recalibration, workspace.case
     if spec is None:
@@ -187,13 +194,13 @@ def states(
     nothing = Known(np.array([], dtype="U10"), np.empty(0), np.empty(0), np.empty(0, dtype=np.int64))
     known, found, ahead, seen = dict.fromkeys(models, nothing), {}, iter(runs), ""
     for key, version in versions.items():
-        first, last = window(key, spec)
-        while seen < last and (days := next(ahead, None)):
-            # an outcome of a run's last day may still become known while that day is in somebody's window
-            as_of = min(max(versions), partitions.shift(days[-1], feature_sql.LABEL_DELAY + spec.window_days - 1))
-            for one, more in _known_of(workspace, models, days, as_of, read).items():
-                known[one] = known[one].and_then(more, first)
-            seen = days[-1]
+        days = window(key, spec)
+        while seen < days.last and (run := next(ahead, None)):
+            # an outcome of the run's last day may still become known while that day is in the window of a later day
+            as_of = min(max(versions), partitions.shift(run.last, feature_sql.LABEL_DELAY + spec.window_days - 1))
+            for one, more in _known_of(workspace, models, run, as_of, read).items():
+                known[one] = Known.together([known[one].since(days.first), *more])
+            seen = run.last
         found[key] = learn(key, known[version], spec, case.time_zone)
     return found
 
@@ -201,27 +208,30 @@ def states(
 def _known_of(
     workspace: WorkspaceReader,
     models: Mapping[int, LoadedModel],
-    days: Sequence[str],
+    days: Span,
     as_of: str,
     read: Mapping[str, Input],
-) -> dict[int, Known]:
-    """What each of ``models`` says about the rows of ``days`` whose outcomes were known at the clock of ``as_of``."""
-    rows = _labelled_rows(workspace, days, as_of, read)
+) -> dict[int, list[Known]]:
+    """Return each model's predictions of ``days`` with the outcomes known at the clock of ``as_of``, in chunks."""
     label, threads = workspace.case.training.label, workspace.settings.threads
-    return {version: known_rows(rows, model.predict(rows, threads), label, "ds") for version, model in models.items()}
+    found: dict[int, list[Known]] = {version: [] for version in models}
+    for rows in _labelled_rows(workspace, days, as_of, read):
+        for version, model in models.items():
+            found[version].append(known_rows(rows, model.predict(rows, threads), label, "ds"))
+    return found
 
 
 def state_rows(found: Mapping[str, State], versions: Mapping[str, int]) -> pa.Table:
-    """The states as rows of the lake's table."""
+    """Return the states as rows of the lake's table."""
     rows = [{"ds": key, "model_version": versions[key], **asdict(state)} for key, state in sorted(found.items())]
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
 def known_rows(rows: pa.Table, predicted: Floats, label: str, day_column: str) -> Known:
-    """``rows`` (with label, day and ``label_known_at``) beside what the model says about them.
+    """Return the model's predictions of ``rows`` with label, day and ``label_known_at`` of each row.
 
     Raises:
-        TrainingError: the rows do not say when their labels became known.
+        TrainingError: the rows have no ``label_known_at``.
     """
     if KNOWN_AT not in rows.column_names:
         raise TrainingError(f"rows lack {KNOWN_AT}: without it nobody knows which outcomes a day may learn from")
@@ -230,17 +240,19 @@ def known_rows(rows: pa.Table, predicted: Floats, label: str, day_column: str) -
     return Known(days, rows[label].cast(pa.float64()).to_numpy(), predicted, known_at)
 
 
-def _labelled_rows(workspace: WorkspaceReader, days: Sequence[str], as_of: str, read: Mapping[str, Input]) -> pa.Table:
-    """The rows of ``days`` whose outcomes were known at the clock of ``as_of``, with their features."""
+def _labelled_rows(workspace: WorkspaceReader, days: Span, as_of: str, read: Mapping[str, Input]) -> Iterator[pa.Table]:
+    """Yield in chunks the rows of ``days`` whose outcomes were known at the clock of ``as_of``, with features."""
     case = workspace.case
-    with workspace.connect() as con:
+
+    def query(con: duckdb.DuckDBPyConnection, span: Span) -> str:
         for name in case.partitioned_raw:
             table = case.table("raw", name)
-            workspace.attach(con, name, table, partitions.key_range(days[0], as_of), read[table].version)
-        query = feature_sql.training_rows(con, case.assets_folder / "sql", days[0], as_of, case.time_zone)
-        order = ", ".join(("ds", *case.predictions.key))
-        rows = con.sql(f"SELECT * FROM ({query}) WHERE ds <= '{days[-1]}' ORDER BY {order}").to_arrow_table()
-    return features.look_up(workspace, rows, read)
+            workspace.attach(con, name, table, Span(first=span.first, last=as_of).keys, read[table].version)
+        labelled = feature_sql.training_rows(con, case.assets_folder / "sql", span.first, as_of, case.time_zone)
+        return f"SELECT * FROM ({labelled}) WHERE ds <= '{span.last}'"
+
+    for chunk in streaming.chunks(workspace, days, query, case.predictions.key):
+        yield features.look_up(workspace, chunk, read)
 
 
 # ---- as evidence ---------------------------------------------------------------------------------
@@ -251,9 +263,9 @@ class Evaluation:
     """What the offset does on the test days, each day with the offset that it would have had.
 
     Attributes:
-        plain, shifted: by metric, without and with the offset.
-        differences: with minus without, by metric, on the same resampled days.
-        offsets: by day.
+        plain, shifted: metrics by name, without and with the offset.
+        differences: metrics with minus without the offset, by name, on the same resampled days.
+        offsets: offset by day.
     """
 
     plain: dict[str, Interval]
@@ -263,6 +275,7 @@ class Evaluation:
 
     @property
     def sentence(self) -> str:
+        """Return a sentence that introduces the table to readers of a model card."""
         low, high = min(self.offsets.values()), max(self.offsets.values())
         return (
             "Scoring adds an offset to the log odds, learnt each day from the newest known outcomes. On the test "
@@ -271,14 +284,14 @@ class Evaluation:
 
     @property
     def table(self) -> tuple[tuple[str, ...], ...]:
-        """With and without the offset, by metric; the first row names the columns."""
+        """Return each metric with and without the offset; the first row names the columns."""
         rows = [("metric", f"{MODEL} as it is", "with the offset", "difference")]
         rows += [(n, _text(self.plain[n]), _text(self.shifted[n]), _text(self.differences[n])) for n in self.plain]
         return tuple(rows)
 
 
 def evidence_of(workspace: Workspace, challenger: Challenger) -> Evaluation | None:
-    """How the offset would have served ``challenger`` on its test days; None where the spec asks for none."""
+    """Evaluate the offset on the test days of ``challenger``; None where the spec asks for no recalibration."""
     if workspace.case.scoring.recalibration is None:
         return None
     data = challenger.trained_on
@@ -288,7 +301,7 @@ def evidence_of(workspace: Workspace, challenger: Challenger) -> Evaluation | No
 
 
 def evaluate(model: LoadedModel, windows: Windows, case: UseCase, threads: int = 1) -> Evaluation:
-    """Judge ``model`` on the test window without and with the offset of each day."""
+    """Measure ``model`` on the test window without and with the offset of each day."""
     test, settings = windows.test, case.training
     plain = model.predict(test.table, threads)
     shifted, found = shifted_test(model, windows, case, threads)
@@ -303,7 +316,7 @@ def evaluate(model: LoadedModel, windows: Windows, case: UseCase, threads: int =
 def shifted_test(
     model: LoadedModel, windows: Windows, case: UseCase, threads: int = 1
 ) -> tuple[Floats, dict[str, State]]:
-    """Predictions of the test rows as scoring would have made them day by day, and each day's state.
+    """Predict the test rows as scoring would have done day by day, and return each day's state too.
 
     The first test days learn from validation days, which came before them.
     """

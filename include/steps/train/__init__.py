@@ -1,0 +1,1 @@
+"""Train: freeze a training set, search, fit, describe in a model card, register."""

@@ -1,4 +1,4 @@
-"""From a fitted model directory to what is registered about it."""
+"""Describe a fitted model as MLflow records it: parameters, metrics, data, tags."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def describe(
     files: Mapping[str, Path] | None = None,
     more_tags: Mapping[str, str] | None = None,
 ) -> Challenger:
-    """Everything to register about ``fitted``.
+    """Return everything to register about ``fitted``.
 
     ``trials`` is the study's table as rows; ``output`` names the predicted column. Loading the model needs
     the libraries that its manifest names, in those versions.
@@ -71,7 +71,7 @@ def describe(
 
 
 def flat_metrics(evidence: Evidence) -> dict[str, float | None]:
-    """The evidence's metrics as MLflow columns: ``log_loss``, ``log_loss.low``, ``constant/log_loss``."""
+    """Return the evidence's metrics as MLflow columns: ``log_loss``, ``log_loss.low``, ``constant/log_loss``."""
     flat: dict[str, float | None] = {}
     for candidate, found in evidence.metrics.items():
         prefix = "" if candidate == MODEL else _NOT_IN_A_METRIC_NAME.sub(" ", candidate).strip() + "/"

@@ -1,4 +1,4 @@
-"""Make a model's training set again from its record, and prove that its rows are the same.
+"""Rebuild a model's training set from its record, and prove that the rows are the same.
 
 ``python -m include.steps.train.rebuild --use-case flights --model 3`` starts from a registered model version;
 ``--as-of 2013-10-31 --version 0`` names the frozen table instead. Settings come from the environment
@@ -19,10 +19,10 @@ from include.training.training_set import open_training_set
 
 
 def rebuild_of_model(workspace: Workspace, version: int) -> str:
-    """Rebuild the training set of a registered model version; returns the fingerprint of its rows in the lake.
+    """Rebuild the training set of a registered model version, and return the fingerprint of its rows in the lake.
 
     Raises:
-        LifecycleError: there is no such version, or it does not say what it was trained as of.
+        LifecycleError: there is no such version, or it has no tag ``as_of``.
         TrainingError: the frozen rows are not those that the model was trained on, or the rebuilt ones differ.
     """
     found = model_versions.version_info(workspace.settings.mlflow_tracking_uri, workspace.case.name, version)
@@ -33,13 +33,13 @@ def rebuild_of_model(workspace: Workspace, version: int) -> str:
             f"{found.tags.get('training_set')} with --as-of and --version"
         )
     number = int(found.tags["training_set_version"])
-    # the frozen table first: that it still is what the model was trained on
+    # verify first that the frozen table still holds the rows that the model was trained on
     open_training_set(found.tags["training_set"], number, found.tags["training_set_fingerprint"])
     return training_sets.rebuild(workspace, as_of, number)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status."""
+    """Run the command, and return its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m include.steps.train.rebuild", description=(__doc__ or "").split("\n")[0]
     )

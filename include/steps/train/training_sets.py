@@ -1,32 +1,30 @@
-"""Training sets: what was known at one clock, frozen as a versioned, hashed table."""
+"""Training sets: the rows that were known at one clock, frozen as a versioned, hashed table."""
 
 from __future__ import annotations
 
 import logging
-from typing import Any
+from collections.abc import Mapping
 
 import pyarrow as pa
 
 from include.core import partitions
 from include.core.errors import TrainingError
+from include.core.partitions import Span
 from include.feature_store import feature_sql
 from include.lake.records import Attempt, Input
 from include.steps import features
+from include.steps.handover import FrozenTrainingSet
 from include.steps.workspace import Workspace, WorkspaceReader
 from include.training.training_set import TrainingSet, open_training_set
 
 _log = logging.getLogger(__name__)
 
 
-def freeze(workspace: Workspace, as_of: str, attempt: Attempt) -> dict[str, Any]:
+def freeze(workspace: Workspace, as_of: str, attempt: Attempt) -> FrozenTrainingSet:
     """Publish the labelled rows that a training at the clock of ``as_of`` may learn from.
 
     Each row is one entity of one day with the features as of that day's clock and the label that was known
     before the clock of ``as_of``. Freezing the same inputs again publishes nothing.
-
-    Returns:
-        ``as_of``, ``table``, ``uri``, ``version``, ``rows``, and ``trained_through``: the last day of
-        which anything may have been known.
 
     Raises:
         MissingPartitions: a partition that the set is made of is not published.
@@ -41,23 +39,23 @@ def freeze(workspace: Workspace, as_of: str, attempt: Attempt) -> dict[str, Any]
     workspace.lake.discard(staged)
     _log.info("%s: version %d, %d rows of %d columns", table, done.version, rows.num_rows, rows.num_columns)
     record = workspace.lake.records(table, [as_of])[as_of]
-    return {
-        "as_of": as_of,
-        "table": table,
-        "uri": workspace.lake.uri(table),
-        "version": record.version,
-        "rows": record.rows,
-        "trained_through": partitions.shift(as_of, -1),
-    }
+    return FrozenTrainingSet(
+        as_of=as_of,
+        table=table,
+        uri=workspace.lake.uri(table),
+        version=record.version,
+        rows=record.rows,
+        trained_through=partitions.shift(as_of, -1),
+    )
 
 
-def load(training_set: dict[str, Any]) -> TrainingSet:
-    """The training set that ``freeze`` described, in memory."""
-    return open_training_set(training_set["uri"], training_set["version"])
+def load(training_set: FrozenTrainingSet) -> TrainingSet:
+    """Read a frozen training set into memory."""
+    return open_training_set(training_set.uri, training_set.version)
 
 
 def rebuild(workspace: Workspace, as_of: str, version: int) -> str:
-    """Make a frozen training set again from the input versions that it was recorded with.
+    """Rebuild a frozen training set from the input versions that it was recorded with.
 
     Returns:
         The fingerprint of the rebuilt rows, which is the recorded one.
@@ -84,53 +82,55 @@ def rebuild(workspace: Workspace, as_of: str, version: int) -> str:
 
 
 def table_of(workspace: WorkspaceReader, as_of: str) -> str:
-    """The table that holds the training set of one clock; a table each, so that an address says it all."""
+    """Return the table of one clock's training set; each has its own, so that the address alone identifies it."""
     return workspace.case.table("training", f"as_of_{as_of.replace('-', '_')}")
 
 
-def label_days(workspace: WorkspaceReader, as_of: str) -> tuple[str, str]:
-    """First and last day whose rows a training set of ``as_of`` holds."""
+def label_days(workspace: WorkspaceReader, as_of: str) -> Span:
+    """Return the days whose rows a training set of ``as_of`` holds.
+
+    Raises:
+        TrainingError: no day has both a whole look-back and complete labels.
+    """
     case = workspace.case
     first, last = feature_sql.first_label_day(case.history.first), feature_sql.last_label_day(as_of)
     if case.training_days is not None:
         first = max(first, partitions.shift(last, 1 - case.training_days))
-    return first, last
-
-
-def _rows(
-    workspace: WorkspaceReader, as_of: str, recorded: dict[str, Input] | Any = None
-) -> tuple[pa.Table, dict[str, Input]]:
-    """The training rows, read at the recorded versions if they are given, else at the current ones."""
-    case = workspace.case
-    first, last = label_days(workspace, as_of)
     if last < first:
         raise TrainingError(
             f"{case.name}: a training set as of {as_of} would have labels until {last}, but whole look-backs "
             f"begin on {first}; train as of a later day"
         )
-    read = recorded or _inputs(workspace, first, last, as_of)
+    return Span(first=first, last=last)
+
+
+def _rows(
+    workspace: WorkspaceReader, as_of: str, recorded: Mapping[str, Input] | None = None
+) -> tuple[pa.Table, dict[str, Input]]:
+    """Return the training rows and their inputs, at the recorded versions where given, else at the current ones."""
+    case, days = workspace.case, label_days(workspace, as_of)
+    read = recorded or _inputs(workspace, days, as_of)
     with workspace.connect() as con:
         for name in case.partitioned_raw:
             table = case.table("raw", name)
             if table in read:
                 keys = partitions.key_range(read[table].first, read[table].last)
                 workspace.attach(con, name, table, keys, read[table].version)
-        query = feature_sql.training_rows(con, case.assets_folder / "sql", first, as_of, case.time_zone)
+        query = feature_sql.training_rows(con, case.assets_folder / "sql", days.first, as_of, case.time_zone)
         order = ", ".join(("ds", *case.training.keys))
         rows = con.sql(f"SELECT * FROM ({query}) ORDER BY {order}").to_arrow_table()
     if rows.num_rows == 0:
-        raise TrainingError(f"{case.name}: no labelled row from {first} to {last}; are the outcomes published?")
+        raise TrainingError(f"{case.name}: no labelled row in {days}; are the outcomes published?")
     found = features.look_up(workspace, rows, read)
     day = case.training.day_column
     renamed = found.rename_columns([day if name == "ds" else name for name in found.column_names])
     return renamed.append_column("ds", pa.array([as_of] * found.num_rows, pa.string())), dict(read)
 
 
-def _inputs(workspace: WorkspaceReader, first: str, last: str, as_of: str) -> dict[str, Input]:
-    case = workspace.case
-    days = partitions.key_range(first, last)
-    wanted = {case.table("raw", name): partitions.key_range(first, as_of) for name in case.partitioned_raw}
-    wanted |= {case.table("features", view): days for view in case.features.views}
+def _inputs(workspace: WorkspaceReader, days: Span, as_of: str) -> dict[str, Input]:
+    case, known = workspace.case, Span(first=days.first, last=as_of)
+    wanted = {case.table("raw", name): known.keys for name in case.partitioned_raw}
+    wanted |= {case.table("features", view): days.keys for view in case.features.views}
     for table, keys in wanted.items():
         workspace.lake.require(table, keys)
     features.apply_definitions(workspace)

@@ -1,1 +1,1 @@
-"""Operators: declared inputs, a thin ``execute``, the work in ``include``."""
+"""One module of operators for each step: declared inputs, a thin ``execute``, the work in ``include.steps``."""

@@ -1,4 +1,4 @@
-"""One operator for work on a GPU, wherever that GPU is."""
+"""One operator for work on a GPU, on this machine or elsewhere."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.exceptions import TaskDeferred
 
 from include.spec.accelerator import AcceleratorSpec, Place
+from lifecycle import airflow_private
 from lifecycle.links import MlflowRunLink, RemoteJobLink
 from lifecycle.operators.base import LifecycleOperator
 
 if TYPE_CHECKING:
-    from include.accelerators.local import LocalRun
-    from include.accelerators.settings import AcceleratorSettings
-    from include.accelerators.tracking import TrackedRun
+    from airflow.sdk import Context
+
+    from include.steps.handover import StudyProgress, WorkerUsage
+    from include.steps.workers import AcceleratorSettings, LocalRun, TrackedRun
     from include.steps.workspace import Workspace
     from lifecycle.operators.remote import Job
-
-JOB = "include.accelerators.job"
 
 
 class AcceleratorOperator(LifecycleOperator):
     """Run ``python -m module arguments`` on a leased GPU or CPU slot of this machine, or away from it.
 
-    Away from it, the provider's own operator submits the job, waits for it deferred, and fetches its log. What
-    the worker used and about what it cost is returned and logged to an MLflow run of its own.
+    Away from it, the provider's own operator submits the job, waits for it deferred, and fetches its log. The
+    worker's usage and its estimated cost are returned, and logged to an MLflow run of the worker.
 
     :param module: module to run; the same one everywhere.
     :param arguments: its arguments.
@@ -58,27 +58,28 @@ class AcceleratorOperator(LifecycleOperator):
     # ---- what a subclass may say ------------------------------------------------------------------
 
     def worker_arguments(self, workspace: Workspace, place: Place) -> list[str]:
-        """The module's arguments, known when the task runs."""
+        """Return the module's arguments, known when the task runs."""
         return [str(argument) for argument in self.arguments]
 
-    def outcome(self, workspace: Workspace) -> dict[str, Any]:
-        """What the task returns besides the usage, once the worker has succeeded."""
-        return {}
+    def progress(self, workspace: Workspace) -> StudyProgress | None:
+        """Return the state of the study that the worker served, once the worker has succeeded."""
+        return None
 
     # ---- execute ----------------------------------------------------------------------------------
 
-    def execute(self, context: Any) -> dict[str, Any]:
-        from include.accelerators.settings import AcceleratorSettings
-        from lifecycle.operators.remote import link
+    def execute(self, context: Context) -> dict[str, Any]:
+        from include.steps import workers
+        from lifecycle.operators.remote import Job, forwarded_environ, link
 
-        settings = AcceleratorSettings.from_environ()
+        settings = workers.settings()
         place = settings.at(self.accelerator or None)
         workspace = self.workspace()
         arguments = self.worker_arguments(workspace, place)
-        run = self._track(context, workspace, place)
+        tracked = self._track(context, workspace, place)
         if place == "local":
-            return self._run_here(context, workspace, settings, arguments, run)
-        job = self._job(context, settings, place, arguments, run)
+            return self._run_here(context, workspace, settings, arguments, tracked)
+        command = workers.command(settings, place, tracked, self.module, arguments)
+        job = Job(self.task_id, _attempt(context), command, self.needs, forwarded_environ())
 
         def submit(delegate: Any) -> None:
             try:
@@ -88,26 +89,26 @@ class AcceleratorOperator(LifecycleOperator):
                 raise
             RemoteJobLink.save(context, link(place, delegate, settings))
 
-        return self._run_away(settings, place, job, run, submit)
+        return self._run_away(settings, place, job, tracked, submit)
 
-    def resume(self, context: Any, event: Any = None, *, saved: dict[str, Any]) -> dict[str, Any]:
-        """Go on after the job that this task was deferred for has ended, with the operator that submitted it."""
-        from include.accelerators.settings import AcceleratorSettings
-        from include.accelerators.tracking import TrackedRun
+    def resume(self, context: Context, event: Any = None, *, saved: dict[str, Any]) -> dict[str, Any]:
+        """Go on, with the operator that submitted the job, after the job that this task waited for has ended."""
+        from include.steps import workers
         from lifecycle.operators.remote import Job
 
         needs = AcceleratorSpec.model_validate(saved["job"]["needs"])
         job = Job(**{**saved["job"], "needs": needs})
         method, more = saved["method"], saved["kwargs"]
         return self._run_away(
-            AcceleratorSettings.from_environ(),
+            workers.settings(),
             saved["place"],
             job,
-            TrackedRun(**saved["run"]),
+            workers.TrackedRun(**saved["run"]),
             lambda delegate: getattr(delegate, method)(context=context, event=event, **more),
         )
 
     def on_kill(self) -> None:
+        """End the worker, on this machine and elsewhere."""
         if self._local_run is not None:
             self._local_run.stop()
         if self._delegate is not None:
@@ -117,128 +118,88 @@ class AcceleratorOperator(LifecycleOperator):
 
     def _run_here(
         self,
-        context: Any,
+        context: Context,
         workspace: Workspace,
         settings: AcceleratorSettings,
         arguments: list[str],
-        run: TrackedRun,
+        tracked: TrackedRun,
     ) -> dict[str, Any]:
-        from include.accelerators import tracking
-        from include.accelerators.local import LocalRun
+        from include.steps import workers
 
-        self._local_run = LocalRun(
-            self.module,
-            arguments,
-            self.needs,
-            settings,
-            holder="/".join(_attempt(context)),
-            line=self.log.info,
-            watching=lambda: tracking.system_metrics(run),
+        holder = "/".join(_attempt(context))
+        self._local_run = workers.here(
+            self.module, arguments, self.needs, settings, holder=holder, line=self.log.info, tracked=tracked
         )
-        with _closing(run):
-            try:
-                used = self._local_run.run()
-            finally:
-                if self._local_run.used is not None:
-                    tracking.record(run, self._local_run.used)
-        return {**self.outcome(workspace), "usage": asdict(used)}
+        with _closing(tracked):
+            used = workers.run(self._local_run, tracked)
+        return self._done(workspace, used)
 
     # ---- elsewhere --------------------------------------------------------------------------------
-
-    def _job(
-        self, context: Any, settings: AcceleratorSettings, place: Place, arguments: list[str], run: TrackedRun
-    ) -> Job:
-        from lifecycle.operators.remote import Job, forwarded_environ
-
-        instance = settings.values.get("SAGEMAKER_INSTANCE_TYPE", "") if place == "sagemaker" else ""
-        price = settings.prices.get(instance or place)
-        record = ["--place", place, "--experiment", run.experiment_id, "--run", run.run_id]
-        if price is not None:
-            record += ["--price", str(price)]
-        if place == "sagemaker" and (secret := settings.values.get("SAGEMAKER_SECRET")):
-            record += ["--secret", secret]
-        command = ("python", "-m", JOB, *record, self.module, *arguments)
-        return Job(self.task_id, _attempt(context), command, self.needs, forwarded_environ())
 
     def _run_away(
         self,
         settings: AcceleratorSettings,
         place: Place,
         job: Job,
-        run: TrackedRun,
+        tracked: TrackedRun,
         act: Callable[[Any], Any],
     ) -> dict[str, Any]:
-        from include.accelerators import tracking
+        from include.steps import workers
         from lifecycle.operators import remote
 
         self._delegate = delegate = remote.operator(place, job, settings)
         delegate.execution_timeout = self.execution_timeout
-        with _closing(run), _executing(delegate):
+        # the task runner refuses an operator that it does not execute itself
+        with _closing(tracked), airflow_private.executing(delegate):
             try:
                 act(delegate)
             except TaskDeferred as waiting:
                 saved = {
                     "place": place,
                     "job": {**asdict(job), "needs": self.needs.model_dump()},
-                    "run": asdict(run),
+                    "run": asdict(tracked),
                     "method": waiting.method_name,
                     "kwargs": waiting.kwargs or {},
                 }
                 raise TaskDeferred(
                     trigger=waiting.trigger, method_name="resume", kwargs={"saved": saved}, timeout=waiting.timeout
                 ) from waiting
-        used = tracking.recorded(run)
+        used = workers.recorded(tracked)
         self.log.info("%s", used or "the worker recorded no usage in MLflow")
-        return {**self.outcome(self.workspace()), "usage": None if used is None else asdict(used)}
+        return self._done(self.workspace(), used)
 
     # ---- both -------------------------------------------------------------------------------------
 
-    def _track(self, context: Any, workspace: Workspace, place: Place) -> TrackedRun:
-        from include.accelerators import tracking
+    def _track(self, context: Context, workspace: Workspace, place: Place) -> TrackedRun:
+        from include.steps import workers
 
-        ti = context["ti"]
-        tags = {
-            "use_case": workspace.case.name,
-            "dag_id": ti.dag_id,
-            "dag_run_id": ti.run_id,
-            "attempt": str(ti.try_number),
-            "place": place,
-            "code_version": workspace.settings.code_version,
-        }
-        name = f"{self.task_id} {ti.map_index}" if ti.map_index >= 0 else self.task_id
-        experiment = tracking.experiment_of(workspace.case.name)
-        run = tracking.begin(workspace.settings.mlflow_tracking_uri, experiment, name, tags)
-        MlflowRunLink.save(context, run.url)
-        return run
+        number = context["ti"].map_index
+        name = self.task_id if number is None or number < 0 else f"{self.task_id} {number}"
+        tracked = workers.track(workspace, self.attempt_of(context, workspace), name, place)
+        MlflowRunLink.save(context, tracked.url)
+        return tracked
+
+    def _done(self, workspace: Workspace, used: WorkerUsage | None) -> dict[str, Any]:
+        from include.steps.handover import WorkerDone
+
+        return self.give(WorkerDone(usage=used, progress=self.progress(workspace)))
 
 
-def _attempt(context: Any) -> tuple[str, ...]:
+def _attempt(context: Context) -> tuple[str, ...]:
     ti = context["ti"]
     return ti.dag_id, ti.task_id, ti.run_id, str(ti.map_index), str(ti.try_number)
 
 
 @contextmanager
-def _closing(run: TrackedRun) -> Iterator[None]:
-    """Close the MLflow run when the worker has ended; one that a deferred task waits for stays open."""
-    from include.accelerators import tracking
+def _closing(tracked: TrackedRun) -> Iterator[None]:
+    """Close the MLflow run when the worker has ended; a run that a deferred task waits for stays open."""
+    from include.steps import workers
 
     try:
         yield
     except TaskDeferred:
         raise
     except BaseException:
-        tracking.end(run, succeeded=False)
+        workers.close(tracked, succeeded=False)
         raise
-    tracking.end(run, succeeded=True)
-
-
-@contextmanager
-def _executing(delegate: Any) -> Iterator[None]:
-    """Let the task runner's guard know that ``delegate`` is what this task executes, as it does for us."""
-    from airflow.sdk.bases.operator import ExecutorSafeguard
-
-    before = ExecutorSafeguard.tracker.set(delegate)
-    try:
-        yield
-    finally:
-        ExecutorSafeguard.tracker.reset(before)
+    workers.close(tracked, succeeded=True)

@@ -1,15 +1,19 @@
-"""What the lifecycle's operators share: they know their use case, and open its workspace at run time."""
+"""The base classes of the lifecycle's operators: they know their use case, and open its workspace at run time."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.sdk import BaseOperator
+from pydantic import BaseModel, ValidationError
 
 if TYPE_CHECKING:
-    from include.lake.records import Attempt
-    from include.steps.workspace import Workspace
+    from airflow.sdk import Context
+
+    from include.steps.workspace import Attempt, Workspace
+
+Value = TypeVar("Value", bound=BaseModel)
 
 
 class LifecycleOperator(BaseOperator):
@@ -24,8 +28,8 @@ class LifecycleOperator(BaseOperator):
         super().__init__(**kwargs)
         self.use_case = use_case
 
-    def pre_execute(self, context: Any) -> None:
-        """Refuse a run whose ``conf`` names what its form does not have: Airflow lets it pass, and ignores it."""
+    def pre_execute(self, context: Context) -> None:
+        """Refuse a DAG run whose ``conf`` names a field that the form does not have; Airflow would ignore it."""
         from include.core.errors import ConfError
         from include.core.words import nearest
 
@@ -37,18 +41,43 @@ class LifecycleOperator(BaseOperator):
             raise ConfError(f"conf: {'; '.join(unknown)}. {self.dag_id} knows {', '.join(known)}; trigger it again")
 
     def workspace(self) -> Workspace:
+        """Open the workspace of the use case."""
         from include.steps.workspace import Workspace
 
         return Workspace.open(self.use_case)
 
-    def attempt_of(self, context: Any, workspace: Workspace) -> Attempt:
+    def attempt_of(self, context: Context, workspace: Workspace) -> Attempt:
+        """Return this attempt of the task as the lake records it."""
         from lifecycle.context import attempt_of
 
         return attempt_of(context, workspace)
 
+    # ---- values of other tasks --------------------------------------------------------------------
+
+    def take(self, kind: type[Value], given: Any) -> Value:
+        """Read the value that the task before returned.
+
+        Raises:
+            ConfError: it is not such a value.
+        """
+        from include.core.errors import ConfError
+
+        try:
+            return kind.model_validate(given)
+        except ValidationError as error:
+            faults = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+            raise ConfError(
+                f"{self.task_id}: the task before returned no {kind.__name__} that this release can read ({faults}); "
+                "clear that task, and this one runs again after it"
+            ) from error
+
+    def give(self, value: BaseModel) -> dict[str, Any]:
+        """Return ``value`` as the plain JSON that the next task reads."""
+        return value.model_dump(mode="json")
+
 
 class SpanOperator(LifecycleOperator):
-    """An operator that works on a range of partitions.
+    """An operator that works on a span of partitions.
 
     :param span: ``first`` and ``last`` partition, as the task before returned them.
     """

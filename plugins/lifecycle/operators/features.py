@@ -1,41 +1,56 @@
-"""Features: compute snapshots, tell Feast what they are, bring the newest ones online."""
+"""Features: compute snapshots, register their definitions with Feast, bring the newest values online."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from lifecycle.operators.base import LifecycleOperator, SpanOperator
 
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
 
 class ComputeFeaturesOperator(SpanOperator):
-    """Stage every feature view's snapshots for a range of partitions, in one pass."""
+    """Stage every feature view's snapshots for a span of partitions, in one pass."""
 
-    def execute(self, context: Any) -> dict[str, str]:
+    def execute(self, context: Context) -> dict[str, Any]:
+        from include.core.partitions import Span
         from include.steps import features
 
-        workspace = self.workspace()
-        return features.stage(workspace, self.span["first"], self.span["last"], self.attempt_of(context, workspace))
+        workspace, span = self.workspace(), self.take(Span, self.span)
+        return self.give(features.stage(workspace, span, self.attempt_of(context, workspace)))
 
 
-class MaterializeOperator(SpanOperator):
-    """Apply the Feast definitions if they changed, then bring the snapshots of ``span`` online.
+class MaterializeOperator(LifecycleOperator):
+    """Apply the Feast definitions if they changed, then bring the published snapshots online.
 
-    An online value is replaced by a newer one only, so a backfill of old partitions leaves it alone."""
+    An online value is replaced by a newer one only, so a backfill of old partitions leaves it alone.
 
-    def execute(self, context: Any) -> dict[str, Any]:
+    :param published: what ``PublishOperator`` returned.
+    """
+
+    template_fields: Sequence[str] = ("published",)
+
+    def __init__(self, *, published: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.published = published
+
+    def execute(self, context: Context) -> dict[str, Any]:
         from include.steps import features
+        from include.steps.handover import Published
         from lifecycle.context import announce
 
-        workspace = self.workspace()
-        done = features.materialize(workspace, self.span["first"], self.span["last"])
-        announce(context, self.outlets, self.span["last"])
-        return done
+        span = self.take(Published, self.published).span
+        materialized = features.materialize(self.workspace(), span)
+        announce(context, self.outlets, span.last)
+        return self.give(materialized)
 
 
 class ApplyFeatureDefinitionsOperator(LifecycleOperator):
     """Register the use case's entities, views and service with Feast, and read them back."""
 
-    def execute(self, context: Any) -> list[str]:
+    def execute(self, context: Context) -> list[str]:
         from include.steps import features
 
         return features.apply_definitions(self.workspace())

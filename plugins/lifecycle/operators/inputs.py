@@ -1,50 +1,59 @@
-"""Waiting for input partitions: a run starts its work when all it reads is published."""
+"""Wait for input partitions: a task starts its work when everything that it reads is published."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lifecycle.operators.base import LifecycleOperator
 
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from include.core.partitions import Span
+
 
 class AwaitInputsOperator(LifecycleOperator):
-    """Wait, deferred, until every partition that ``stage`` reads is published; returns the partitions to work on.
+    """Wait, deferred, until every partition that ``step`` reads is published; return the span to work on.
 
-    It goes on waiting while a DAG that produces a missing partition has runs to do, and fails naming
-    the partitions that nobody is producing.
+    The wait goes on while a DAG that produces a missing partition has DAG runs to do. It fails naming the
+    partitions that no DAG is producing.
 
-    :param stage: ``features``, ``score`` or ``monitor``.
+    :param step: ``features``, ``score`` or ``monitor``.
     """
 
-    def __init__(self, *, stage: str, **kwargs: Any) -> None:
+    def __init__(self, *, step: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.stage = stage
+        self.step = step
 
-    def execute(self, context: Any) -> dict[str, str]:
+    def execute(self, context: Context) -> dict[str, Any]:
         from include.steps import inputs
-        from lifecycle.context import partition_of
+        from lifecycle.context import span_of
 
         workspace = self.workspace()
-        keys = partition_of(context, workspace, inputs.LAYER_BEFORE[self.stage])
-        if inputs.missing(workspace, self.stage, keys):
-            self._wait(keys)
-        return {"first": keys[0], "last": keys[-1]}
+        span = span_of(context, workspace, inputs.LAYER_BEFORE[self.step])
+        if inputs.missing(workspace, self.step, span):
+            self._wait(span)
+        return self.give(span)
 
-    def _wait(self, keys: Sequence[str]) -> None:
+    def _wait(self, span: Span) -> None:
         from lifecycle.triggers import InputsTrigger
 
         self.defer(
-            trigger=InputsTrigger(use_case=self.use_case, stage=self.stage, keys=list(keys)),
+            trigger=InputsTrigger(use_case=self.use_case, step=self.step, span=span.model_dump()),
             method_name="proceed",
             timeout=self.execution_timeout or timedelta(hours=12),
         )
 
-    def proceed(self, context: Any, event: dict[str, Any]) -> dict[str, str]:
-        """Go on with what the trigger saw."""
+    def proceed(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+        """Go on with the event of the trigger.
+
+        Raises:
+            MissingPartitions: no DAG is producing a partition that the step needs.
+        """
         from include.core.errors import MissingPartitions
+        from include.core.partitions import Span
 
         if event["fault"]:
             raise MissingPartitions(event["fault"])
-        return {"first": event["keys"][0], "last": event["keys"][-1]}
+        return self.give(self.take(Span, event["span"]))

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lifecycle.operators.base import LifecycleOperator
 
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
 
 class CompactOperator(LifecycleOperator):
-    """Join the small files of partitions that have several; returns how many files each table lost."""
+    """Join the small files of partitions that have several; return how many files each table lost."""
 
-    def execute(self, context: Any) -> dict[str, int]:
+    def execute(self, context: Context) -> dict[str, int]:
         from include.steps import maintenance
 
         return maintenance.compact(self.workspace())
 
 
 class VacuumOperator(LifecycleOperator):
-    """Delete files that nothing can need any more; returns how many by table.
+    """Delete the files that no reader can need any more; return how many by table.
 
     :param retention_hours: files younger than this stay.
     :param count_only: delete nothing.
@@ -37,7 +40,7 @@ class VacuumOperator(LifecycleOperator):
         self.retention_hours = retention_hours
         self.count_only = count_only
 
-    def execute(self, context: Any) -> dict[str, int]:
+    def execute(self, context: Context) -> dict[str, int]:
         from include.steps import maintenance
 
         return maintenance.vacuum(self.workspace(), int(self.retention_hours), bool(self.count_only))

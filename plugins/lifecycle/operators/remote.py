@@ -1,6 +1,6 @@
-"""Workers away from this machine: the provider's operator for each place, built for one job.
+"""Build the provider's operator that runs one job away from this machine.
 
-Nothing is submitted here. What each place is asked for is all in these three functions.
+Nothing is submitted here. Three functions, one a place, hold everything that the places are asked for.
 """
 
 from __future__ import annotations
@@ -9,18 +9,20 @@ import hashlib
 import os
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from include.accelerators.settings import AcceleratorSettings
 from include.spec.accelerator import AcceleratorSpec, Place
 
+if TYPE_CHECKING:
+    from include.steps.workers import AcceleratorSettings
+
 GPU_RESOURCE = "nvidia.com/gpu"
-CHECKPOINTS = "/opt/ml/checkpoints"  # where SageMaker keeps a folder in step with S3
+CHECKPOINTS = "/opt/ml/checkpoints"  # SageMaker copies this folder to S3 and back
 _POLL_SECONDS = 30
 _DOMAINS = {"aws-cn": "amazonaws.cn", "aws-us-gov": "amazonaws-us-gov.com"}
-# addresses and limits that are no secrets; what holds a password comes from the place's own secret store
+# addresses and limits that are no secrets; settings with a password come from the place's own secret store
 _FORWARDED = (
     "LIFECYCLE_LAKE_ROOT", "LIFECYCLE_THREADS", "LIFECYCLE_MEMORY_LIMIT", "LIFECYCLE_CODE_VERSION",
     "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_ALLOW_PICKLE_DESERIALIZATION",
@@ -34,8 +36,8 @@ class Job:
 
     Attributes:
         task_id: the task it belongs to.
-        attempt: names of DAG, task, run, mapped index and attempt; made a name that is valid at each place.
-        command: what the container runs, from ``python`` on.
+        attempt: DAG, task, DAG run, mapped index and number of the attempt; the job's name is made of them.
+        command: command of the container, from ``python`` on.
         needs: what it needs of its machine.
         environ: its environment variables, no secrets.
     """
@@ -47,38 +49,39 @@ class Job:
     environ: dict[str, str] = field(default_factory=dict)
 
     def name(self, longest: int) -> str:
-        """A name for this attempt and no other."""
+        """Return a name for this attempt and no other."""
         return job_name(longest, *self.attempt)
 
     @property
     def worker(self) -> str:
-        """A name for this worker, the same for all its attempts."""
+        """Return a name for this worker, the same for all its attempts."""
         return job_name(63, *self.attempt[:-1])
 
     @property
     def wants_gpu(self) -> bool:
+        """Return whether the worker may use a GPU."""
         return self.needs.gpu != "none"
 
 
 def job_name(longest: int, *parts: str) -> str:
-    """A name of letters, digits and hyphens; a digest keeps apart what shortening would make equal."""
+    """Join ``parts`` to a name of letters, digits and hyphens; a digest tells shortened names apart."""
     digest = hashlib.sha256("/".join(parts).encode()).hexdigest()[:8]
     readable = re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")
     return f"{readable[: longest - 9].strip('-')}-{digest}"
 
 
 def forwarded_environ() -> dict[str, str]:
-    """What a worker elsewhere is told of this deployment's settings."""
+    """Return this deployment's settings that a worker elsewhere gets as environment variables."""
     return {name: value for name in _FORWARDED if (value := os.environ.get(name))}
 
 
 def operator(place: Place, job: Job, settings: AcceleratorSettings) -> BaseOperator:
-    """The operator that runs ``job`` at ``place``, deferred while it waits."""
+    """Return the operator that runs ``job`` at ``place``, deferred while it waits."""
     return {"kubernetes": kubernetes, "aws_batch": aws_batch, "sagemaker": sagemaker}[place](job, settings)
 
 
 def kubernetes(job: Job, settings: AcceleratorSettings) -> BaseOperator:
-    """A pod that is found again by a retry, and deleted when it has succeeded or the task is killed."""
+    """Return the operator of a pod, which a retry finds again, and which success and a kill of the task delete."""
     from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
     from kubernetes.client import models as k8s
 
@@ -113,7 +116,7 @@ def kubernetes(job: Job, settings: AcceleratorSettings) -> BaseOperator:
 
 
 def aws_batch(job: Job, settings: AcceleratorSettings) -> BaseOperator:
-    """A job of the given definition: image, roles and secrets are there, command and resources from here."""
+    """Return the operator of a Batch job; its definition has image, roles and secrets, the rest is set here."""
     from airflow.providers.amazon.aws.operators.batch import BatchOperator
 
     resources = [
@@ -132,7 +135,7 @@ def aws_batch(job: Job, settings: AcceleratorSettings) -> BaseOperator:
             "environment": [{"name": name, "value": value} for name, value in sorted(job.environ.items())],
             "resourceRequirements": resources,
         },
-        # Airflow retries: it opens a new record of the attempt, and the study hands out lost trials itself
+        # Airflow retries, with a new record for each attempt; the study hands out lost trials itself
         retry_strategy={"attempts": 1},
         submit_job_timeout=job.needs.minutes * 60,
         max_retries=_polls(job),
@@ -144,14 +147,14 @@ def aws_batch(job: Job, settings: AcceleratorSettings) -> BaseOperator:
 
 
 def sagemaker(job: Job, settings: AcceleratorSettings) -> BaseOperator:
-    """A training job on one instance, on spot capacity unless that is turned off, with its checkpoints in S3."""
+    """Return the operator of a training job on one instance, by default a spot one, with checkpoints in S3."""
     from airflow.providers.amazon.aws.operators.sagemaker import SageMakerTrainingOperator
 
     values, seconds = settings.values, job.needs.minutes * 60
     output, spot = values["SAGEMAKER_OUTPUT"].rstrip("/"), values.get("SAGEMAKER_SPOT", "true").lower() != "false"
     stop = {"MaxRuntimeInSeconds": seconds}
     if spot:
-        # waiting for capacity counts as well
+        # the time spent waiting for capacity counts as well
         stop["MaxWaitTimeInSeconds"] = 2 * seconds
     config: dict[str, Any] = {
         "TrainingJobName": job.name(63),
@@ -168,7 +171,7 @@ def sagemaker(job: Job, settings: AcceleratorSettings) -> BaseOperator:
             "VolumeSizeInGB": 50,
         },
         "OutputDataConfig": {"S3OutputPath": f"{output}/output"},
-        # of the worker, not of the attempt: a retry goes on from what an interrupted one has left
+        # named by the worker, not by the attempt: a retry continues from the checkpoints of an interrupted attempt
         "CheckpointConfig": {"S3Uri": f"{output}/checkpoints/{job.worker}", "LocalPath": CHECKPOINTS},
         "StoppingCondition": stop,
         "EnableManagedSpotTraining": spot,
@@ -188,7 +191,7 @@ def sagemaker(job: Job, settings: AcceleratorSettings) -> BaseOperator:
 
 
 def link(place: Place, delegate: Any, settings: AcceleratorSettings) -> str:
-    """Where people look at the job that ``delegate`` has submitted; empty if that is not known."""
+    """Return the address of the page of the job that ``delegate`` has submitted; empty if it is not known."""
     if place == "kubernetes":
         made = delegate.pod.metadata if delegate.pod else None
         template = settings.values.get("KUBERNETES_LINK", "")
@@ -201,10 +204,10 @@ def link(place: Place, delegate: Any, settings: AcceleratorSettings) -> str:
 
 
 def _polls(job: Job) -> int:
-    """Looks at a job until its own time limit, and an hour in the queue."""
+    """Return the number of polls that covers the job's time limit plus one hour of queueing."""
     return (job.needs.minutes + 60) * 60 // _POLL_SECONDS
 
 
 def _snake(values: dict[str, Any]) -> dict[str, Any]:
-    """Kubernetes' field names as its Python client spells them."""
+    """Rename Kubernetes' fields as its Python client spells them."""
     return {re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower(): value for name, value in values.items()}

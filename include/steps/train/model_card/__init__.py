@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from include.registry.artifacts import CARD_FOLDER as FOLDER
+from include.registry.artifacts import CARD_HTML as HTML
+from include.registry.artifacts import CARD_MARKDOWN as MARKDOWN
 from include.registry.registration import Challenger
 from include.steps.train.model_card.content import sections
 from include.steps.train.model_card.pages import html_page, markdown_page
 from include.steps.workspace import Workspace
 
-FOLDER = "model_card"
-HTML, MARKDOWN = "model_card.html", "model_card.md"
+__all__ = ["FOLDER", "HTML", "MARKDOWN", "write"]
 
 
 def write(workspace: Workspace, challenger: Challenger, folder: Path) -> Path:

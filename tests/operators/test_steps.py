@@ -1,4 +1,4 @@
-"""The other operators: each hands plain values to one function of ``include`` and tells who follows."""
+"""The other operators: each hands values to one function of ``include.steps``, and announces its partition."""
 
 from __future__ import annotations
 
@@ -10,20 +10,26 @@ from airflow.sdk import Asset
 from airflow.sdk.exceptions import AirflowSkipException, DagRunTriggerException
 
 from include.core.errors import ConfError, MissingPartitions, UnknownPartition
+from include.core.partitions import Span
+from include.steps.handover import Fitted, FrozenTrainingSet, Materialized, Published, Registered, Stages
 from include.steps.workspace import Workspace
 from lifecycle.operators.features import ComputeFeaturesOperator, MaterializeOperator
 from lifecycle.operators.maintenance import CompactOperator, VacuumOperator
-from lifecycle.operators.monitoring import MonitorOperator, RequestTrainingOperator
-from lifecycle.operators.scoring import ScoreOperator
-from lifecycle.operators.training import (
+from lifecycle.operators.monitor import MonitorOperator, RequestTrainingOperator
+from lifecycle.operators.score import ScoreOperator
+from lifecycle.operators.train import (
     FitBestOperator,
     FreezeTrainingSetOperator,
     RegisterOperator,
 )
 from tests.operators.task_case import context, event, publish
 
-SPAN = {"first": "2013-11-02", "last": "2013-11-03"}
-FROZEN = {"as_of": "2013-11-01", "table": "flights/training/as_of_2013_11_01", "version": 0}
+SPAN = Span(first="2013-11-02", last="2013-11-03")
+PUBLISHED = Published(span=SPAN, changed={}).model_dump()
+FROZEN = FrozenTrainingSet(
+    as_of="2013-11-01", table="flights/training/as_of_2013_11_01", uri="somewhere", version=0, rows=7,
+    trained_through="2013-10-31",
+)  # fmt: skip
 
 Record = Callable[[str, Any], list[tuple[Any, ...]]]
 
@@ -42,7 +48,7 @@ def record(monkeypatch: pytest.MonkeyPatch, workspace: Workspace) -> Record:
             return answer
 
         module, function = name.rsplit(".", 1)
-        monkeypatch.setattr(f"include.{module}.{function}", called)
+        monkeypatch.setattr(f"include.steps.{module}.{function}", called)
         return calls
 
     return replace
@@ -56,25 +62,28 @@ def asset(name: str) -> Asset:
 
 
 def test_features_are_computed_for_the_span(record: Record) -> None:
-    calls = record("featurize.stage", {"flights/features/calendar": "somewhere"})
-    task = ComputeFeaturesOperator(task_id="compute", use_case="flights", span=SPAN)
-    assert task.execute(context(attempt=3)) == {"flights/features/calendar": "somewhere"}
-    ((first, last, run),) = calls
-    assert (first, last, run.dag_id, run.number) == ("2013-11-02", "2013-11-03", "flights_test", 3)
+    folders = {"flights/features/calendar": "somewhere"}
+    calls = record("features.stage", Stages(folders=folders))
+    task = ComputeFeaturesOperator(task_id="compute", use_case="flights", span=SPAN.model_dump())
+    assert task.execute(context(attempt=3)) == {"schema_version": 1, "folders": folders}
+    ((span, attempt),) = calls
+    assert (span, attempt.dag_id, attempt.number) == (SPAN, "flights_test", 3)
 
 
 def test_materializing_tells_scoring(record: Record) -> None:
-    record("featurize.materialize", {"views": 13})
+    materialized = Materialized(span=SPAN, views=13)
+    calls = record("features.materialize", materialized)
     outlet, run = asset("features"), context("2013-11-03", run_type="scheduled")
-    task = MaterializeOperator(task_id="materialize", use_case="flights", span=SPAN, outlets=[outlet])
-    assert task.execute(run) == {"views": 13}
+    task = MaterializeOperator(task_id="materialize", use_case="flights", published=PUBLISHED, outlets=[outlet])
+    assert task.execute(run) == materialized.model_dump()
+    assert calls == [(SPAN,)]
     assert run["outlet_events"][outlet].extra == {"origin": "scheduled", "partition": "2013-11-03"}
 
 
 def test_a_bootstrap_wakes_nobody(record: Record) -> None:
-    record("featurize.materialize", {"views": 13})
+    record("features.materialize", Materialized(span=SPAN, views=13))
     run = context()
-    MaterializeOperator(task_id="materialize", use_case="flights", span=SPAN).execute(run)
+    MaterializeOperator(task_id="materialize", use_case="flights", published=PUBLISHED).execute(run)
     assert len(run["outlet_events"]) == 0
 
 
@@ -83,32 +92,34 @@ def test_a_bootstrap_wakes_nobody(record: Record) -> None:
 
 @pytest.mark.parametrize("model", ["as_of_clock", "current", "7"])
 def test_the_asked_model_scores(record: Record, model: str) -> None:
-    calls = record("scoring.stage", {})
-    ScoreOperator(task_id="score", use_case="flights", span=SPAN, model=model).execute(context())
-    assert calls[0][:3] == ("2013-11-02", "2013-11-03", model)
+    calls = record("score.predicting.stage", Stages(folders={}))
+    ScoreOperator(task_id="score", use_case="flights", span=SPAN.model_dump(), model=model).execute(context())
+    assert calls[0][:2] == (SPAN, model)
 
 
 def test_an_unknown_model_scores_nothing(workspace: Workspace) -> None:
-    task = ScoreOperator(task_id="score", use_case="flights", span=SPAN, model="champoin")
+    task = ScoreOperator(task_id="score", use_case="flights", span=SPAN.model_dump(), model="champoin")
     with pytest.raises(ConfError, match='model "champoin" unknown'):
         task.execute(context())
     assert workspace.lake.tables("flights") == []
 
 
 def test_the_form_reaches_the_model_field() -> None:
-    task = ScoreOperator(task_id="score", use_case="flights", span=SPAN)
+    task = ScoreOperator(task_id="score", use_case="flights", span=SPAN.model_dump())
     task.render_template_fields({"params": {"model": "current"}})
     assert task.model == "current"
 
 
 def test_monitor_judges_the_span(record: Record) -> None:
-    calls = record("monitor.stage", {"flights/monitoring/verdicts": "somewhere"})
-    MonitorOperator(task_id="judge", use_case="flights", span=SPAN).execute(context())
-    assert calls[0][:2] == ("2013-11-02", "2013-11-03")
+    calls = record("monitor.stage", Stages(folders={"flights/monitoring/verdicts": "somewhere"}))
+    MonitorOperator(task_id="judge", use_case="flights", span=SPAN.model_dump()).execute(context())
+    assert calls[0][0] == SPAN
 
 
 def request_training() -> RequestTrainingOperator:
-    return RequestTrainingOperator(task_id="request", use_case="flights", span=SPAN, training_dag="flights_train")
+    return RequestTrainingOperator(
+        task_id="request", use_case="flights", published=PUBLISHED, training_dag="flights_train"
+    )
 
 
 def test_a_request_triggers_one_training_as_of_its_day_and_says_why(record: Record) -> None:
@@ -172,15 +183,15 @@ def test_a_training_set_is_frozen_as_of_the_form_or_the_newest_day(
     record: Record, workspace: Workspace, run: dict[str, Any], as_of: str
 ) -> None:
     publish(workspace, "features", workspace.case.features.views, ["2013-11-05"])
-    calls = record("training_sets.freeze", FROZEN)
-    known = record("search.frozen_set", None)
-    assert freeze().execute(run) == FROZEN
+    calls = record("train.training_sets.freeze", FROZEN)
+    known = record("train.search.frozen_set", None)
+    assert freeze().execute(run) == FROZEN.model_dump()
     assert calls[0][0] == as_of
     assert known == [(FROZEN,)]
 
 
 def test_no_training_set_without_features_or_outside_history(record: Record) -> None:
-    calls = record("training_sets.freeze", FROZEN)
+    calls = record("train.training_sets.freeze", FROZEN)
     with pytest.raises(MissingPartitions, match="no features partition"):
         freeze().execute(context())
     with pytest.raises(UnknownPartition):
@@ -189,17 +200,27 @@ def test_no_training_set_without_features_or_outside_history(record: Record) -> 
 
 
 def test_the_best_is_fitted_and_registered_and_promotion_is_told(record: Record) -> None:
-    fitted = {"model_dir": "somewhere", "digest": "00", "training_set": FROZEN}
-    record("search.fit", fitted)
-    assert FitBestOperator(task_id="fit", use_case="flights", training_set=FROZEN).execute(context()) == fitted
+    fitted = Fitted(model_dir="somewhere", digest="00", training_set=FROZEN)
+    record("train.search.fit", fitted)
+    fit = FitBestOperator(task_id="fit", use_case="flights", training_set=FROZEN.model_dump())
+    assert fit.execute(context()) == fitted.model_dump()
 
-    registered = {"version": "3", "trained_through": "2013-11-01"}
-    calls = record("promotion.register", registered)
+    registered = Registered(version="3", trained_through="2013-11-01")
+    calls = record("train.registering.register", registered)
     outlet, run = asset("challenger"), context()
-    task = RegisterOperator(task_id="register", use_case="flights", fitted=fitted, outlets=[outlet])
-    assert task.execute(run) == registered
+    task = RegisterOperator(task_id="register", use_case="flights", fitted=fitted.model_dump(), outlets=[outlet])
+    assert task.execute(run) == registered.model_dump()
     assert calls[0][0] == fitted
-    assert run["outlet_events"][outlet].extra == registered
+    assert run["outlet_events"][outlet].extra == registered.model_dump()
+
+
+def test_a_value_that_this_release_cannot_read_names_the_task_to_clear(record: Record) -> None:
+    calls = record("train.registering.register", None)
+    older = {"model_dir": "somewhere", "digest": "00", "training_set": FROZEN.model_dump(), "schema_version": 0}
+    task = RegisterOperator(task_id="register", use_case="flights", fitted=older)
+    with pytest.raises(ConfError, match=r"register: the task before returned no Fitted .*schema_version.*clear that"):
+        task.execute(context())
+    assert calls == []
 
 
 # ---- maintenance --------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What a challenger is judged by: both models' predictions of the same days, and what else the gates ask."""
+"""Compare a challenger with the champion: both models' predictions of the same rows, and the guardrails."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from include.promotion import gates, guardrails
 from include.promotion.reproduction import Reproduction
 from include.registry import files, model_versions
-from include.steps.promote import reproduction
+from include.steps.promote import reproducing
 from include.steps.score import recalibration
 from include.steps.workspace import Workspace
 from include.training.data import Window, Windows, split
@@ -21,22 +21,22 @@ from include.training.training_set import TrainingSet, open_training_set
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """The verdict, and what a new process found when it loaded the challenger."""
+class Comparison:
+    """The verdict of the gates, and the measurements of the new process that loaded the challenger."""
 
     verdict: gates.Verdict
     reproduced: Reproduction
 
 
-def judge(workspace: Workspace, found: model_versions.Version, champion: int | None) -> Judgement:
+def compare(workspace: Workspace, found: model_versions.Version, champion: int | None) -> Comparison:
     """Judge a registered version against the champion on the test window of its own training set.
 
     Raises:
-        TrainingError: the evidence cannot be had (see ``gates.judge``), or the version does not reproduce its
-            own predictions in a new process.
+        TrainingError: the gates cannot judge (see ``gates.judge``), or the version does not reproduce its own
+            predictions in a new process.
     """
     case = workspace.case
-    reproduced = reproduction.reproduce(workspace, found.number)
+    reproduced = reproducing.reproduce(workspace, found.number)
     training_set = training_set_of(found)
     windows = split(training_set.table, case.training)
     test = gates.TestDays(
@@ -51,11 +51,11 @@ def judge(workspace: Workspace, found: model_versions.Version, champion: int | N
         *guardrails.cost_guardrails(reproduced.model_dump(), case.gates.cost),
     ]
     remarks = [] if champion is None else _remarks(workspace, champion, windows.test)
-    return Judgement(gates.judge(test, case.gates, measured, remarks), reproduced)
+    return Comparison(gates.judge(test, case.gates, measured, remarks), reproduced)
 
 
 def training_set_of(found: model_versions.Version) -> TrainingSet:
-    """The frozen training set that a version was made from, verified by its fingerprint."""
+    """Open the frozen training set that a version was made from, and verify its fingerprint."""
     return open_training_set(
         found.tags["training_set"],
         int(found.tags["training_set_version"]),
@@ -64,13 +64,13 @@ def training_set_of(found: model_versions.Version) -> TrainingSet:
 
 
 def predictions(workspace: Workspace, version: int, windows: Windows) -> Floats:
-    """What a version says about the test rows, recalibrated day by day where scoring does so."""
+    """Predict the test rows with a version, recalibrated day by day where scoring does so."""
     model = files.load(workspace.settings, workspace.case.name, version)
     return recalibration.shifted_test(model, windows, workspace.case, workspace.settings.threads)[0]
 
 
 def masks(window: Window, column: str) -> dict[str, NDArray[np.bool_]]:
-    """The rows of each value of ``column``, largest first; null is ``null``."""
+    """Return a mask of the rows of each value of ``column``, most frequent first; null is ``null``."""
     values = pc.fill_null(window.table.column(column).cast("string"), "null").to_numpy(zero_copy_only=False)
     names, counts = np.unique(values.astype(str), return_counts=True)
     ordered = names[np.argsort(-counts, kind="stable")]
@@ -86,7 +86,7 @@ def _feature_guardrails(workspace: Workspace, training_set: TrainingSet) -> list
 
 
 def _remarks(workspace: Workspace, champion: int, test: Window) -> list[str]:
-    """What makes the comparison uneven."""
+    """Return remarks on what makes the comparison uneven."""
     seen = files.load(workspace.settings, workspace.case.name, champion).manifest.training_set.windows
     learnt = max(str(seen[name]["last"]) for name in ("train", "valid") if name in seen)
     if learnt < test.day_names[0]:

@@ -1,4 +1,4 @@
-"""Training: freeze a training set, search, fit the best, register it as challenger."""
+"""Train: freeze a training set, search, fit the best trial, register it as challenger."""
 
 from __future__ import annotations
 
@@ -9,33 +9,36 @@ from lifecycle.operators.accelerator import AcceleratorOperator
 from lifecycle.operators.base import LifecycleOperator
 
 if TYPE_CHECKING:
+    from airflow.sdk import Context
+
     from include.spec.accelerator import Place
+    from include.steps.handover import FrozenTrainingSet, StudyProgress
     from include.steps.workspace import Workspace
 
 
 class FreezeTrainingSetOperator(LifecycleOperator):
-    """Publish the training set as of a partition's clock; returns its key, version and fingerprint.
+    """Publish the training set as of a partition's clock; return its table, version and rows.
 
-    The partition is the one the monitor's request names, else the form's ``as_of``, else the newest.
+    The partition is the one that the monitor's request names, else the form's ``as_of``, else the newest.
     """
 
-    def execute(self, context: Any) -> dict[str, Any]:
+    def execute(self, context: Context) -> dict[str, Any]:
         from include.steps.train import search, training_sets
         from lifecycle.context import check_begun
 
         workspace = self.workspace()
         as_of = context["params"].get("as_of") or workspace.newest("features")
         frozen = training_sets.freeze(workspace, check_begun(workspace, as_of), self.attempt_of(context, workspace))
-        # the study is named by it: known from here on, so that no task that starts a worker reads the rows
+        # the fingerprint names the study: stored here, so that no task that starts a worker has to read the rows
         search.frozen_set(workspace, frozen)
-        return frozen
+        return self.give(frozen)
 
 
 class SearchOperator(AcceleratorOperator):
     """One worker of the hyperparameter search: pulls trials of the shared study until the budget is used.
 
-    Map it over worker numbers: a few workers that pull many trials each, never one task a trial. Returns where
-    the study stands, and what this worker used.
+    Map it over worker numbers: a few workers that pull many trials each, never one task a trial. Returns the
+    state of the study, and the usage of this worker.
 
     :param training_set: what ``FreezeTrainingSetOperator`` returned.
     :param worker: number of this worker, from 0.
@@ -58,16 +61,21 @@ class SearchOperator(AcceleratorOperator):
         # rendered natively: the form's empty field arrives as None
         budget = int(self.trials) if self.trials else None
         here = place == "local"
-        return search.arguments(workspace, self.training_set, budget, threads=self.needs.cores, shared=here)
+        return search.arguments(workspace, self._frozen(), budget, threads=self.needs.cores, shared=here)
 
-    def outcome(self, workspace: Workspace) -> dict[str, Any]:
+    def progress(self, workspace: Workspace) -> StudyProgress:
         from include.steps.train import search
 
-        return search.progress(workspace, self.training_set)
+        return search.progress(workspace, self._frozen())
+
+    def _frozen(self) -> FrozenTrainingSet:
+        from include.steps.handover import FrozenTrainingSet
+
+        return self.take(FrozenTrainingSet, self.training_set)
 
 
 class FitBestOperator(LifecycleOperator):
-    """Fit the study's best trial, calibrate it, judge it on the test days; returns the model's folder.
+    """Fit the study's best trial, calibrate it, judge it on the test days; return the model's folder.
 
     :param training_set: what ``FreezeTrainingSetOperator`` returned.
     """
@@ -78,15 +86,16 @@ class FitBestOperator(LifecycleOperator):
         super().__init__(**kwargs)
         self.training_set = training_set
 
-    def execute(self, context: Any) -> dict[str, Any]:
+    def execute(self, context: Context) -> dict[str, Any]:
+        from include.steps.handover import FrozenTrainingSet
         from include.steps.train import search
 
-        workspace = self.workspace()
-        return search.fit(workspace, self.training_set, self.attempt_of(context, workspace))
+        workspace, frozen = self.workspace(), self.take(FrozenTrainingSet, self.training_set)
+        return self.give(search.fit(workspace, frozen, self.attempt_of(context, workspace)))
 
 
 class RegisterOperator(LifecycleOperator):
-    """Register the fitted model in MLflow as a challenger, and tell the promotion DAG.
+    """Register the fitted model in MLflow as a challenger, and announce its version to the promotion DAG.
 
     :param fitted: what ``FitBestOperator`` returned.
     """
@@ -97,11 +106,12 @@ class RegisterOperator(LifecycleOperator):
         super().__init__(**kwargs)
         self.fitted = fitted
 
-    def execute(self, context: Any) -> dict[str, Any]:
-        from include.steps.promote import promotion
+    def execute(self, context: Context) -> dict[str, Any]:
+        from include.steps.handover import Fitted
+        from include.steps.train import registering
 
-        workspace = self.workspace()
-        registered = promotion.register(workspace, self.fitted, self.attempt_of(context, workspace))
+        workspace, fitted = self.workspace(), self.take(Fitted, self.fitted)
+        registered = self.give(registering.register(workspace, fitted, self.attempt_of(context, workspace)))
         for outlet in self.outlets:
             context["outlet_events"][outlet].extra = registered
         return registered

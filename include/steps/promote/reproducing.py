@@ -1,7 +1,8 @@
-"""Proof that a candidate predicts elsewhere what it predicted where it was judged.
+"""Prove that a version makes the same predictions in a new process as where it was trained.
 
-A new process loads the version as scoring does and predicts the sample that is stored with it. What differs
-between the two processes (a library, a file, state left over from training) shows before the model scores.
+The new process loads the version as scoring does, and predicts the sample that is stored with the version. A
+difference between the two processes (a library, a file, state left over from training) shows before the model
+scores.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ _TIMEOUT_S = 300
 
 
 def reproduce(workspace: Workspace, version: int) -> reproduction.Reproduction:
-    """Let a new process load ``version`` and predict its stored sample.
+    """Load ``version`` in a new process, and compare its predictions with the stored sample.
 
     Raises:
-        TrainingError: it cannot be loaded there, or a prediction differs.
+        TrainingError: the version cannot be loaded there, or a prediction differs.
     """
     name = f"{workspace.case.name} version {version}"
     asked = {
@@ -38,8 +39,8 @@ def reproduce(workspace: Workspace, version: int) -> reproduction.Reproduction:
     }
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "include.steps.promote.reproduction"],
-            # on standard input: addresses may hold passwords, and arguments are seen by everybody
+            [sys.executable, "-m", "include.steps.promote.reproducing"],
+            # on standard input: addresses may hold passwords, and every user can list arguments
             input=json.dumps(asked),
             cwd=REPOSITORY,
             capture_output=True,
@@ -65,7 +66,7 @@ def reproduce(workspace: Workspace, version: int) -> reproduction.Reproduction:
 
 
 def main(asked: dict[str, Any]) -> None:
-    """Answer one request of :func:`reproduce` on standard output."""
+    """Answer one request of :func:`reproduce` on standard output, as JSON."""
     workspace = Workspace(Settings(**asked["settings"]), UseCase.model_validate(asked["case"]))
     model = files.load(workspace.settings, workspace.case.name, asked["version"])
     folder = files.folder_of(workspace.settings, workspace.case.name, asked["version"])

@@ -1,50 +1,56 @@
-"""Monitoring: judge drift and past predictions, and ask for training when the rule says so."""
+"""Monitor: judge drift and past predictions, and request a training when the rule says so."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
 from lifecycle.links import TrainingRunLink
-from lifecycle.operators.base import SpanOperator
+from lifecycle.operators.base import LifecycleOperator, SpanOperator
 
 if TYPE_CHECKING:
     from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
+    from airflow.sdk import Context
 
 
 class MonitorOperator(SpanOperator):
-    """Stage the verdict rows of a range of partitions and keep the Evidently report of each window."""
+    """Stage the verdict rows of a span of partitions, and keep the Evidently report of each window."""
 
-    def execute(self, context: Any) -> dict[str, str]:
+    def execute(self, context: Context) -> dict[str, Any]:
+        from include.core.partitions import Span
         from include.steps import monitor
 
-        workspace = self.workspace()
-        attempt = self.attempt_of(context, workspace)
-        return monitor.stage(workspace, self.span["first"], self.span["last"], attempt)
+        workspace, span = self.workspace(), self.take(Span, self.span)
+        return self.give(monitor.stage(workspace, span, self.attempt_of(context, workspace)))
 
 
-class RequestTrainingOperator(SpanOperator):
+class RequestTrainingOperator(LifecycleOperator):
     """Trigger the training DAG if the newest windows violate; skip otherwise, and always in a backfill.
 
     An asset would not do: Airflow 3.3 lets the events of a run with a partition key wake partitioned DAGs only,
-    and a training is about no partition. Its run is named by the partition that asked, so that asking again,
-    after a kill for example, starts no second one.
+    and a training belongs to no partition. The training's DAG run is named by the partition that requested it, so
+    that a repeated request, after a kill for example, starts no second training.
 
+    :param published: what ``PublishOperator`` returned about the verdicts.
     :param training_dag: the DAG to trigger.
     """
 
+    template_fields: Sequence[str] = ("published",)
     operator_extra_links = (TrainingRunLink(),)
 
-    def __init__(self, *, training_dag: str, **kwargs: Any) -> None:
+    def __init__(self, *, published: Any, training_dag: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.published = published
         self.training_dag = training_dag
 
-    def execute(self, context: Any) -> None:
+    def execute(self, context: Context) -> None:
         from include.steps import monitor
+        from include.steps.handover import Published
         from lifecycle.context import origin_of
 
-        workspace, key = self.workspace(), self.span["last"]
+        workspace, key = self.workspace(), self.take(Published, self.published).span.last
         attempt = self.attempt_of(context, workspace)
         requested, reason = monitor.training_requested(workspace, key, origin_of(context), attempt)
         if not requested:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.sdk import DAG
 
 from include.core.errors import ConfError
-from include.steps.promote.promotion import Proposal
+from include.steps.handover import Promoted, Proposal
 from include.steps.workspace import Workspace
-from lifecycle.operators.promotion import JudgeOperator, PromoteOperator
+from lifecycle.operators.promote import JudgeOperator, PromoteOperator
 from tests.operators.task_case import context, event
 
 YES = Proposal(kind="promotion", version=3, entries=1, change=True, reason="better")
@@ -27,8 +26,8 @@ def judged(monkeypatch: pytest.MonkeyPatch, workspace: Workspace) -> list[Any]:
         asked.append(arguments)
         return YES
 
-    monkeypatch.setattr("include.steps.promote.promotion.judge", lambda opened, version, run: judge(opened, version))
-    monkeypatch.setattr("include.steps.promote.promotion.judge_rollback", judge)
+    monkeypatch.setattr("include.steps.promote.deciding.propose", lambda opened, version, run: judge(opened, version))
+    monkeypatch.setattr("include.steps.promote.deciding.propose_rollback", judge)
     return asked
 
 
@@ -54,7 +53,7 @@ def test_the_version_that_is_judged(judged: list[Any], run: dict[str, Any], argu
 def test_a_no_skips_what_follows_and_keeps_its_evidence(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     skipped: list[Any] = []
     kept: dict[str, Any] = {}
-    monkeypatch.setattr("include.steps.promote.promotion.judge", lambda *_: NO)
+    monkeypatch.setattr("include.steps.promote.deciding.propose", lambda *_: NO)
     monkeypatch.setattr(JudgeOperator, "skip", lambda self, ti, tasks: skipped.append(list(tasks)))
     with DAG(dag_id="flights_test"):
         decides = judge()
@@ -73,11 +72,11 @@ def promoted(monkeypatch: pytest.MonkeyPatch, workspace: Workspace) -> list[Any]
     """The proposals that were carried out, and who decided."""
     done: list[Any] = []
 
-    def promote(opened: Workspace, proposal: Proposal, decided_by: str, run: Any) -> dict[str, Any]:
+    def promote(opened: Workspace, proposal: Proposal, decided_by: str, run: Any) -> Promoted:
         done.append((proposal, decided_by))
-        return {"version": proposal.version}
+        return Promoted(version=proposal.version, reason=proposal.reason)
 
-    monkeypatch.setattr("include.steps.promote.promotion.promote", promote)
+    monkeypatch.setattr("include.steps.promote.deciding.promote", promote)
     return done
 
 
@@ -86,7 +85,7 @@ def promote(approval: Any = None, proposal: Proposal = YES) -> PromoteOperator:
 
 
 def test_the_gates_decide_where_the_spec_says_auto(promoted: list[Any]) -> None:
-    assert promote().execute(context()) == {"version": 3}
+    assert promote().execute(context()) == {"schema_version": 1, "version": 3, "reason": "better"}
     assert promoted == [(YES, "auto")]
 
 
@@ -101,7 +100,7 @@ def test_a_rollback_names_who_asked_for_it(promoted: list[Any]) -> None:
 @pytest.fixture
 def by_approval(monkeypatch: pytest.MonkeyPatch, workspace: Workspace) -> None:
     case = workspace.case.model_copy(update={"promotion": "approve"})
-    monkeypatch.setattr(Workspace, "open", lambda name: SimpleNamespace(case=case, settings=workspace.settings))
+    monkeypatch.setattr(Workspace, "open", lambda name: Workspace(workspace.settings, case))
 
 
 @pytest.mark.usefixtures("by_approval")

@@ -1,10 +1,10 @@
-"""Promotion: judge a challenger or a rollback, ask a person where the spec says so, change the champion."""
+"""Promote: judge a challenger or a rollback, ask a person where the spec says so, change the champion."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk.bases.skipmixin import SkipMixin
@@ -12,11 +12,14 @@ from airflow.sdk.bases.skipmixin import SkipMixin
 from include.spec.use_case import UseCase
 from lifecycle.operators.base import LifecycleOperator
 
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
 
 def approval(use_case: UseCase) -> list[ApprovalOperator]:
-    """The task that asks a person, with the evidence in view; none where the spec leaves it to the gates.
+    """Return the task that asks a person, with the evidence in view; no task where the gates decide.
 
-    No answer in time is a no. Airflow lets nobody answer who may not also trigger the DAG.
+    No answer in time is a no. Airflow accepts an answer only from people who may also trigger the DAG.
     """
     if use_case.promotion == "auto":
         return []
@@ -31,36 +34,38 @@ def approval(use_case: UseCase) -> list[ApprovalOperator]:
 
 
 def runs_at_once(use_case: UseCase) -> int:
-    """One where the gates decide: a challenger meets the champion that the decision before it made.
+    """Return one where the gates decide, so that a challenger meets the champion of the decision before.
 
-    A question that waits for a person holds nothing up, least of all a rollback; compare-and-swap keeps order.
+    A question that waits for a person must not hold up other DAG runs, least of all a rollback. Compare-and-swap
+    keeps their changes in order.
     """
     return 1 if use_case.promotion == "auto" else 16
 
 
 class JudgeOperator(LifecycleOperator, SkipMixin):
-    """Propose a new champion, with the evidence; without a reason to change it, what follows is skipped.
+    """Propose a new champion, with the evidence; without a reason to change it, skip the tasks that follow.
 
-    The challenger is the one the asset event names, else the form's ``version``, else the newest registered.
+    The challenger is the one that the asset event names, else the form's ``version``, else the newest registered.
     The form's ``rollback_to`` proposes to return to an earlier champion instead.
     """
 
-    def execute(self, context: Any) -> dict[str, Any]:
-        from include.steps.promote import promotion
+    def execute(self, context: Context) -> dict[str, Any]:
+        from include.steps.promote import deciding
         from lifecycle.context import challenger_version
 
         workspace, params = self.workspace(), context["params"]
         if params.get("rollback_to"):
-            proposal = promotion.judge_rollback(workspace, params["rollback_to"], params.get("rollback_from"))
+            proposal = deciding.propose_rollback(workspace, params["rollback_to"], params.get("rollback_from"))
         else:
             version = challenger_version(context) or params.get("version")
-            proposal = promotion.judge(workspace, version, self.attempt_of(context, workspace))
+            proposal = deciding.propose(workspace, version, self.attempt_of(context, workspace))
+        given = self.give(proposal)
         if not proposal.change:
             self.log.info("The champion stays: %s", proposal.reason)
-            # skipping ends the task on the spot, and its evidence would be lost with what it returns
-            context["ti"].xcom_push(key="return_value", value=proposal.model_dump())
+            # skipping ends the task on the spot, and a value that is returned afterwards is lost
+            context["ti"].xcom_push(key="return_value", value=given)
             self.skip(ti=context["ti"], tasks=self.get_direct_relatives(upstream=False))
-        return proposal.model_dump()
+        return given
 
 
 class PromoteOperator(LifecycleOperator):
@@ -79,13 +84,13 @@ class PromoteOperator(LifecycleOperator):
         self.proposal = proposal
         self.approval = approval
 
-    def execute(self, context: Any) -> dict[str, Any]:
-        from include.steps.promote import promotion
+    def execute(self, context: Context) -> dict[str, Any]:
+        from include.steps.handover import Proposal
+        from include.steps.promote import deciding
 
-        workspace = self.workspace()
-        proposal = promotion.Proposal.model_validate(self.proposal)
+        workspace, proposal = self.workspace(), self.take(Proposal, self.proposal)
         decided_by = self._approved_by() if workspace.case.promotion == "approve" else _asked_by(context, proposal.kind)
-        return promotion.promote(workspace, proposal, decided_by, self.attempt_of(context, workspace))
+        return self.give(deciding.promote(workspace, proposal, decided_by, self.attempt_of(context, workspace)))
 
     def _approved_by(self) -> str:
         from include.core.errors import ConfError
@@ -98,8 +103,8 @@ class PromoteOperator(LifecycleOperator):
         return str(person.get("name") or person["id"])
 
 
-def _asked_by(context: Any, kind: str) -> str:
-    """Who decided where no approval is asked for: the gates, or whoever triggered a rollback."""
+def _asked_by(context: Context, kind: str) -> str:
+    """Return who decided where no approval is asked for: the gates, or the person who triggered a rollback."""
     if kind == "promotion":
         return "auto"
     return context["dag_run"].triggering_user_name or "unknown"

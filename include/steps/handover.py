@@ -1,0 +1,150 @@
+"""The values that one task hands to the next: immutable, checked when they are read, plain JSON in an XCom."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from include.core.partitions import Span
+
+
+class Handover(BaseModel):
+    """A value that one task hands to the next.
+
+    A cleared task may read an XCom that an earlier release wrote: ``schema_version`` says which form it has, and a
+    form that this release does not know is refused.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
+
+    schema_version: Literal[1] = 1
+
+
+# ---- ingest, features, score, monitor ---------------------------------------------------------------
+
+
+class Stages(Handover):
+    """The stages that one task wrote: the folder of each, by the name of its table."""
+
+    folders: dict[str, str]
+
+
+class Published(Handover):
+    """The partitions that one task published, and by table how many of them have new content."""
+
+    span: Span
+    changed: dict[str, int]
+
+
+class Materialized(Handover):
+    """The partitions that one task brought online, for so many feature views."""
+
+    span: Span
+    views: int
+
+
+# ---- train ------------------------------------------------------------------------------------------
+
+
+class FrozenTrainingSet(Handover):
+    """One version of a training set in the lake.
+
+    Attributes:
+        as_of: partition at whose clock the set was frozen.
+        table, uri, version: name, address and Delta version of the table.
+        rows: number of rows.
+        trained_through: last day of which the rows may know anything.
+    """
+
+    as_of: str
+    table: str
+    uri: str
+    version: int
+    rows: int
+    trained_through: str
+
+
+class StudyProgress(Handover):
+    """The state of a study; ``include.training.study.study.Progress`` says what each number counts."""
+
+    study: str
+    metric: str
+    total: int
+    done: int
+    pruned: int
+    failed: int
+    running: int
+    lost: int
+    best_value: float | None
+    best_trial: int | None
+    best_family: str | None
+    resumed: int = 0
+    exhausted: str | None = None
+
+
+class WorkerUsage(Handover):
+    """The resources that one worker used; ``include.accelerators.usage.Usage`` says in which units."""
+
+    place: str
+    device: str
+    seconds: float
+    gpu_seconds: float
+    cpu_seconds: float
+    peak_rss_gb: float
+    peak_vram_gb: float | None
+    utilisation: float | None
+    cost_usd: float | None
+
+
+class WorkerDone(Handover):
+    """The result of one worker: its usage, None if it recorded none, and the state of its study if it has one."""
+
+    usage: WorkerUsage | None
+    progress: StudyProgress | None = None
+
+
+class Fitted(Handover):
+    """A fitted model: its folder, the sha256 over its files, and the training set that it was fitted on."""
+
+    model_dir: str
+    digest: str
+    training_set: FrozenTrainingSet
+
+
+class Registered(Handover):
+    """A registered model version, and the last day of which its training set may know anything."""
+
+    version: str
+    trained_through: str
+
+
+# ---- promote ----------------------------------------------------------------------------------------
+
+
+class Proposal(Handover):
+    """A change of the champion that may be made while the ledger has ``entries`` entries.
+
+    Attributes:
+        kind: ``promotion`` or ``rollback``.
+        change: whether the champion should change; ``reason`` says why or why not.
+        since: first partition of a rollback; None for a promotion.
+        evidence: the verdict as JSON, for the ledger.
+        body: the evidence as Markdown, for a person.
+    """
+
+    kind: Literal["promotion", "rollback"]
+    version: int
+    entries: int
+    change: bool
+    reason: str
+    since: str | None = None
+    evidence: str = "{}"
+    body: str = ""
+
+
+class Promoted(Handover):
+    """The model version that became champion, and why."""
+
+    version: int
+    reason: str
