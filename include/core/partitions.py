@@ -17,7 +17,7 @@ from include.core.errors import UnknownPartition
 
 
 def parse(key: str) -> date:
-    """The calendar day that ``key`` names.
+    """Return the calendar day that ``key`` names.
 
     Raises:
         UnknownPartition: ``key`` is not a day written as ``YYYY-MM-DD``.
@@ -33,12 +33,12 @@ def parse(key: str) -> date:
 
 
 def shift(key: str, days: int) -> str:
-    """The key that lies ``days`` calendar days after ``key`` (before, when negative)."""
+    """Return the key that lies ``days`` calendar days after ``key`` (before, when negative)."""
     return (parse(key) + timedelta(days=days)).isoformat()
 
 
 def key_range(first: str, last: str) -> tuple[str, ...]:
-    """Every key from ``first`` to ``last``, both included, in order.
+    """List every key from ``first`` to ``last``, both included, in order.
 
     Raises:
         UnknownPartition: a key is malformed, or ``last`` lies before ``first``.
@@ -50,23 +50,23 @@ def key_range(first: str, last: str) -> tuple[str, ...]:
 
 
 def clock(key: str, time_zone: str) -> datetime:
-    """The instant at which ``key`` begins in ``time_zone``, as an aware UTC datetime."""
+    """Return the instant at which ``key`` begins in ``time_zone``, as an aware UTC datetime."""
     day = parse(key)
     midnight = datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(time_zone))
     return midnight.astimezone(UTC)
 
 
 def key_at(instant: datetime, time_zone: str) -> str:
-    """The key of the day that contains ``instant`` (aware) in ``time_zone``."""
+    """Return the key of the day that contains ``instant`` (aware) in ``time_zone``."""
     if instant.tzinfo is None:
         raise ValueError(f"{instant} has no time zone")
     return instant.astimezone(ZoneInfo(time_zone)).date().isoformat()
 
 
-def runs(rows: Mapping[str, int], limit: int) -> list[tuple[str, ...]]:
-    """The days of ``rows``, which says how many rows each has, in runs that keep their order.
+def chunks(rows: Mapping[str, int], limit: int) -> list[tuple[str, ...]]:
+    """Split the keys of ``rows``, the row count of each partition in order, into chunks of at most ``limit`` rows.
 
-    A run has at most ``limit`` rows, unless it is a single day with more and empty days beside it.
+    A partition with more rows is a chunk alone, or with empty partitions beside it.
     """
     found: list[tuple[str, ...]] = []
     held = 0

@@ -65,11 +65,12 @@ def bare(lake: str, first: str, last: str, daily: bool = False) -> Work:
     """Set up the same SQL as plain copies to Parquet; with ``daily``, one file a day."""
     import duckdb
 
+    from include.core.partitions import Span
     from include.feature_store import feature_sql
     from include.spec.loading import load_use_case
 
     case = load_use_case("flights")
-    keys = case.lookback(first, last)
+    keys = case.lookback(Span(first=first, last=last)).keys
     # write beside the lake: the cost of creating a file differs a lot between folders of one disk
     out = Path(tempfile.mkdtemp(prefix="bench-transform-", dir=data.CACHE))
     atexit.register(shutil.rmtree, out, ignore_errors=True)

@@ -22,7 +22,7 @@ DAGS = REPOSITORY / "dags"
 
 @functools.cache
 def environ() -> dict[str, str]:
-    """What Airflow must find in its environment before it is imported."""
+    """Return the environment variables that Airflow needs before it is imported."""
     home = tempfile.mkdtemp(prefix="airflow-")
     atexit.register(shutil.rmtree, home, ignore_errors=True)
     return {
@@ -52,14 +52,14 @@ def dagbag() -> DagBag:
 
 @functools.cache
 def scheduled(dag_id: str) -> Any:
-    """A DAG as the scheduler and the API have it: serialized by the DAG processor and read back."""
+    """Return a DAG as the scheduler and the API have it: serialized by the DAG processor and read back."""
     from airflow.serialization.serialized_objects import DagSerialization
 
     return DagSerialization.from_dict(DagSerialization.to_dict(dagbag().dags[dag_id]))
 
 
 def parse_elsewhere(**more: str) -> dict[str, Any]:
-    """What a fresh process finds when it parses the DAG files; see ``parse_dags.py``."""
+    """Parse the DAG files in a fresh process and return its findings; see ``parse_dags.py``."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "LIFECYCLE"))}
     done = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("parse_dags.py"))],

@@ -57,7 +57,7 @@ FIELDS = [(dag_id, name) for dag_id in IDS for name in FORMS[dag_id.rsplit("_", 
 
 
 def trigger(dag_id: str, conf: dict[str, Any]) -> None:
-    """What the REST API and the backfill CLI do with ``conf`` before they create a run."""
+    """Check ``conf`` as the REST API and the backfill CLI do before they create a DAG run."""
     scheduled(dag_id).params.deep_merge(conf).validate()
 
 

@@ -115,7 +115,7 @@ def test_the_key_of_the_asset_is_the_key_of_the_run() -> None:
 
 
 def next_run(monkeypatch: pytest.MonkeyPatch, dag_id: str, now: datetime, last: DagRunInfo | None) -> DagRunInfo | None:
-    """What the scheduler would create next if it were ``now``."""
+    """Return the DAG run that the scheduler would create next if it were ``now``."""
     dag = scheduled(dag_id)
     monkeypatch.setattr("airflow.timetables.trigger.utcnow", lambda: pendulum.instance(now))
     found: DagRunInfo | None = dag.next_dagrun_info(last_automated_run_info=last)

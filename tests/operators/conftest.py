@@ -16,7 +16,7 @@ from tests.operators.task_case import SETTINGS  # noqa: E402
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """The flights use case in a deployment whose every part lies in a temporary folder."""
+    """Open the flights use case in a deployment whose every part lies in a temporary folder."""
     for name, path in SETTINGS.items():
         monkeypatch.setenv(name, str(tmp_path / path))
     return Workspace.open("flights")

@@ -29,7 +29,7 @@ SETTINGS = {
 
 
 def event(extra: dict[str, Any], minute: int = 0) -> Any:
-    """An asset event that woke a run, published so many minutes after noon."""
+    """Make an asset event that woke a DAG run, published so many minutes after noon."""
     return SimpleNamespace(extra=extra, timestamp=datetime(2013, 11, 2, 12, tzinfo=UTC) + timedelta(minutes=minute))
 
 
@@ -41,7 +41,7 @@ def context(
     events: Iterable[Any] = (),
     attempt: int = 1,
 ) -> dict[str, Any]:
-    """The context of a task of ``flights_test``; ``conf`` is also what its form got."""
+    """Make the context of a task of ``flights_test``; ``conf`` is also the content of its form."""
     woken_by = {Asset(name="upstream", uri="lifecycle://flights/upstream"): list(events)}
     return {
         "dag_run": SimpleNamespace(partition_key=key, run_type=run_type, conf=conf),

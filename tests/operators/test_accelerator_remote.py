@@ -92,7 +92,7 @@ def deployment(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def requests(deployment: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-    """What AWS is asked, by operation, answered by moto."""
+    """Collect the requests to AWS, by operation; moto answers them."""
     asked: dict[str, Any] = {}
     call = botocore.client.BaseClient._make_api_call
 

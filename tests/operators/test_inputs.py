@@ -104,7 +104,7 @@ def span(first: str, last: str | None = None) -> dict[str, str]:
 
 
 def fired(key: str, step: str = "features", grace: float = 0.05) -> dict[str, Any]:
-    """The payload of the first event."""
+    """Return the payload of the first event."""
 
     async def first() -> Any:
         async for found in InputsTrigger("flights", step, span(key), grace).run():

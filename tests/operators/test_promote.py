@@ -19,7 +19,7 @@ NO = YES.model_copy(update={"change": False, "reason": "the interval holds zero"
 
 @pytest.fixture
 def judged(monkeypatch: pytest.MonkeyPatch, workspace: Workspace) -> list[Any]:
-    """What was asked of the judge, who says yes."""
+    """Collect the questions to a judge that always says yes."""
     asked: list[Any] = []
 
     def judge(opened: Workspace, *arguments: Any) -> Proposal:
@@ -69,7 +69,7 @@ def test_a_no_skips_what_follows_and_keeps_its_evidence(workspace: Workspace, mo
 
 @pytest.fixture
 def promoted(monkeypatch: pytest.MonkeyPatch, workspace: Workspace) -> list[Any]:
-    """The proposals that were carried out, and who decided."""
+    """Collect the proposals that were carried out, and who decided."""
     done: list[Any] = []
 
     def promote(opened: Workspace, proposal: Proposal, decided_by: str, run: Any) -> Promoted:

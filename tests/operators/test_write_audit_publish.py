@@ -107,7 +107,7 @@ def test_a_stage_that_was_not_audited_is_not_published(workspace: Workspace) -> 
 
 @pytest.fixture
 def landed(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The ranges that were asked of the source, which delivers nothing."""
+    """Collect the spans that were asked of a source that delivers nothing."""
     asked: list[Any] = []
 
     def note(workspace: Workspace, span: Span, by: Attempt) -> Stages:

@@ -59,13 +59,13 @@ def attempt(name: str = "first", dag: str = "autumn_ingest", number: int = 1) ->
 
 
 def span(first: str, last: str | None = None) -> Span:
-    """The partitions ``first``..``last``; of one only, without ``last``."""
+    """Return the span ``first``..``last``; without ``last``, the span of one partition."""
     return Span(first=first, last=last or first)
 
 
 @functools.cache
 def temporary() -> Path:
-    """A folder that the processes of one test run share; whoever leaves last removes it."""
+    """Return a folder that the processes of one test run share; the last one to end removes it."""
     test_run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or f"{os.getpid()}-{time.time_ns()}"
     root = Path(tempfile.gettempdir())
     for left in root.glob("chain-*"):
@@ -92,7 +92,7 @@ def _remove_unused(folder: Path) -> None:
 
 
 def once(name: str, build: Callable[[Path], None]) -> Path:
-    """The folder that ``build`` fills, by the first process that needs it."""
+    """Return a folder that ``build`` filled; the first process that needs it builds it."""
     folder, done = temporary() / name, temporary() / f"{name}.done"
     with (temporary() / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -104,7 +104,7 @@ def once(name: str, build: Callable[[Path], None]) -> Path:
 
 
 def use_case(name: str, **values: Any) -> UseCase:
-    """A use case ``name`` like flights, of which ``values`` differ."""
+    """Load a use case ``name`` that is like flights except for ``values``."""
     folder = temporary() / "use_cases"
     (folder / name).mkdir(parents=True, exist_ok=True)
     own = {"name": name, "like": "flights", "features": {"service": f"{name}_v1"}, **values}
@@ -130,7 +130,7 @@ def autumn() -> UseCase:
 
 
 def settings_in(folder: Path) -> Settings:
-    """Settings whose every part lies in ``folder``; the unpacked source is shared."""
+    """Return settings whose every part lies in ``folder``; the unpacked source is shared."""
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "sources").is_symlink():
         (folder / "sources").symlink_to(source_cache())
@@ -240,7 +240,7 @@ def rows_of(workspace: Workspace, table: str, key: str) -> pa.Table:
 
 
 def until(workspace: Workspace, folder: Path, key: str) -> Workspace:
-    """A lake with nothing but the raw rows that were known at the clock of ``key``."""
+    """Make a lake that holds only the raw rows that were known at the clock of ``key``."""
     case = workspace.case
     settings = settings_in(folder).model_copy(update={"mlflow_tracking_uri": workspace.settings.mlflow_tracking_uri})
     known = Workspace(settings, case)

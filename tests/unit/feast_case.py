@@ -23,12 +23,12 @@ ORIGIN = Entity(name="origin", join_keys=["origin"], value_type=ValueType.STRING
 
 
 def clock(day: int) -> datetime:
-    """The instant ``day`` days after the first clock."""
+    """Return the instant ``day`` days after the first clock."""
     return CLOCK + timedelta(days=day)
 
 
 def deployment(folder: Path, registry: str | None = None) -> Settings:
-    """Settings whose every part lies in ``folder``."""
+    """Return settings whose every part lies in ``folder``."""
     return Settings(
         lake_root=str(folder / "lake"),
         reports_root=str(folder / "reports"),

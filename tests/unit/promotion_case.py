@@ -32,7 +32,7 @@ ZONE = "America/New_York"
 
 
 def case(training: dict[str, Any] | None = None, **values: Any) -> UseCase:
-    """The flights use case, trained on the invented rows."""
+    """Return the flights use case, trained on the invented rows."""
     defaults = {
         "day_column": "day",
         "ignore": ["delay", "label_known_at", "ds"],
@@ -47,7 +47,7 @@ def case(training: dict[str, Any] | None = None, **values: Any) -> UseCase:
 
 
 def workspace(folder: Path, **values: Any) -> Workspace:
-    """An empty lake and an empty MLflow store in ``folder``."""
+    """Make an empty lake and an empty MLflow store in ``folder``."""
     settings = Settings(
         lake_root=str(folder / "lake"),
         reports_root=str(folder / "reports"),

@@ -38,7 +38,7 @@ OUTCOMES = "autumn/raw/outcomes"
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    """An empty lake."""
+    """Open an empty lake."""
     return Workspace(chain.settings_in(tmp_path), chain.autumn())
 
 

@@ -18,7 +18,7 @@ SPRING = ("2013-03-04", "2013-03-13")
 
 @functools.cache
 def spring() -> Workspace:
-    """The days around 2013-03-10, which has 23 hours; windows are cut off where the history begins."""
+    """Publish the days around 2013-03-10, which has 23 hours; windows are cut off where history begins."""
     case = chain.use_case("spring", history={"first": SPRING[0], "last": SPRING[1]}, training=chain.TRAINING)
     workspace = Workspace(chain.settings_in(chain.temporary() / "spring"), case)
     chain.publish(workspace, chain.ingest.land(workspace, chain.span(*SPRING), chain.attempt()), chain.attempt())
@@ -69,7 +69,7 @@ def test_the_test_above_can_fail(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def known(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """What was known at the clock of ``AS_OF``, with the features of all days that a training looks at."""
+    """Make a lake as known at the clock of ``AS_OF``, with the features of all days that a training reads."""
     workspace = chain.until(chain.trained(), tmp_path_factory.mktemp("known"), chain.AS_OF)
     first = training_sets.label_days(workspace, chain.AS_OF).first
     chain.compute_features(workspace, first, chain.AS_OF, chain.attempt(dag="features"))

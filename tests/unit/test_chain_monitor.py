@@ -25,7 +25,7 @@ NEWEST = chain.LAST
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """The first scored day, and one by which the outcomes of the first have arrived."""
+    """Monitor the first scored day, and a day by which the outcomes of the first have arrived."""
     workspace = chain.copy(chain.trained(), tmp_path_factory.mktemp("monitor"))
     for day in (chain.AS_OF, "2013-11-08"):
         by = chain.attempt(day, "autumn_monitor")
@@ -103,7 +103,7 @@ def test_an_offset_that_scoring_added_is_no_drift_of_the_model(
 
 @pytest.fixture
 def asking(tmp_path: Path) -> Workspace:
-    """A champion that has seen no day of the last fortnight, and no verdict yet."""
+    """Set up a champion that has seen no day of the last fortnight, without a verdict."""
     workspace = chain.copy(chain.trained(), tmp_path)
     rule = workspace.case.monitoring.retraining.model_copy(update={"cooldown_days": 3})
     relaxed = workspace.case.monitoring.model_copy(update={"retraining": rule})

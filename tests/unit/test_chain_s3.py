@@ -39,7 +39,7 @@ sys.stdin.read()
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
-    """The address of an empty bucket, to which the environment leads as it does in production."""
+    """Start a server with an empty bucket and return its address; the environment leads to it as in production."""
     server = subprocess.Popen(
         [sys.executable, "-c", SERVER],
         stdin=subprocess.PIPE,
@@ -64,7 +64,7 @@ def bucket() -> Iterator[str]:
 
 @pytest.fixture
 def empty(bucket: str, tmp_path: Path) -> Workspace:
-    """A deployment whose lake is a folder of the bucket that holds nothing."""
+    """Open a deployment whose lake is an empty folder of the bucket."""
     return Workspace(
         chain.settings_in(tmp_path).model_copy(update={"lake_root": f"{bucket}/{tmp_path.name}"}), chain.autumn()
     )
@@ -72,7 +72,7 @@ def empty(bucket: str, tmp_path: Path) -> Workspace:
 
 @pytest.fixture(scope="module")
 def moved(bucket: str, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """The trained lake, its files copied to the bucket one by one."""
+    """Copy the files of the trained lake to the bucket one by one."""
     folder = tmp_path_factory.mktemp("moved")
     local = chain.copy(chain.trained(), folder)
     there, base = Lake(f"{bucket}/moved").files()

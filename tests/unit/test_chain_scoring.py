@@ -99,7 +99,7 @@ def test_as_of_its_clock_each_day_has_its_own_champion_and_current_is_the_newest
 
 
 def versions_of(files: list[str]) -> list[int]:
-    """The only model version in each file."""
+    """Return the only model version in each file."""
     found = [pq.read_table(path, partitioning=None)["model_version"].unique().to_pylist() for path in files]
     assert all(len(versions) == 1 for versions in found)
     return [versions[0] for versions in found]

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from include.core import partitions
+from include.core.partitions import Span
 from include.feature_store import feature_sql
 from include.spec.loading import load_use_case
 from tests.unit.flights_case import SQL, TIME_ZONE, connection, land, source
@@ -63,8 +64,8 @@ def changed(con: duckdb.DuckDBPyConnection, first: str, last: str) -> set[str]:
 @given(days)
 @settings(max_examples=5, deadline=None)
 def test_a_day_alone_equals_the_day_within_a_range(weeks: duckdb.DuckDBPyConnection, day: str) -> None:
-    read = load_use_case("flights").lookback(day, day)
-    see(weeks, read[0], read[-1])
+    read = load_use_case("flights").lookback(Span.one(day))
+    see(weeks, read.first, read.last)
     assert changed(weeks, day, day) == set()
 
 
@@ -117,6 +118,7 @@ def test_every_flight_finds_its_row_in_every_view(weeks: duckdb.DuckDBPyConnecti
 
 def test_the_look_back_is_clipped_at_the_start_of_history() -> None:
     case = load_use_case("flights")
-    assert case.lookback("2013-11-02", "2013-11-05") == partitions.key_range("2013-10-06", "2013-11-05")
-    assert case.lookback("2013-01-03", "2013-01-03") == partitions.key_range(HISTORY, "2013-01-03")
+    asked = Span(first="2013-11-02", last="2013-11-05")
+    assert case.lookback(asked) == Span(first="2013-10-06", last="2013-11-05")
+    assert case.lookback(Span.one("2013-01-03")) == Span(first=HISTORY, last="2013-01-03")
     assert feature_sql.first_label_day(HISTORY) == "2013-01-29"

@@ -76,4 +76,4 @@ def test_an_instant_without_a_zone_has_no_key() -> None:
     ],
 )
 def test_days_go_into_runs_of_so_many_rows(rows: dict[str, int], runs: list[tuple[str, ...]]) -> None:
-    assert partitions.runs(rows, limit=5) == runs
+    assert partitions.chunks(rows, limit=5) == runs

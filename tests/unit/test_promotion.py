@@ -50,7 +50,7 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 @pytest.fixture
 def two(origin: Workspace, tmp_path: Path) -> Workspace:
-    """The two versions, with an empty ledger and a store of MLflow that the test may change."""
+    """Return the two versions, with an empty ledger and a store of MLflow that the test may change."""
     folder = Path(origin.settings.lake_root).parent
     for name in ("lake", "artifacts", "work"):
         if (folder / name).exists():

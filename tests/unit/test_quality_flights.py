@@ -41,7 +41,7 @@ def year(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyCo
 
 
 def audited(con: duckdb.DuckDBPyConnection, suite: Suite, tmp_path: Path, rows: str | None = None) -> AuditReport:
-    """The report on ``rows`` (all that was delivered, when not given) without what is quarantined."""
+    """Audit ``rows`` (by default all delivered rows) without the quarantined ones."""
     if rows is None:
         rows, _ = split_quarantine(con, f"SELECT * FROM {suite.table}", suite)
     keys = ("reference",) if suite.table in REFERENCE else partitions.key_range(FIRST, LAST)

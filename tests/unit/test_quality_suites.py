@@ -22,7 +22,7 @@ GOOD: dict[str, Any] = {
 
 
 def faults(tmp_path: Path, **changes: Any) -> list[str]:
-    """What loading the good suite with some changes complains about."""
+    """Return the faults that loading the good suite with some changes reports."""
     path = tmp_path / "suites" / "tiny.yaml"
     path.parent.mkdir(exist_ok=True)
     path.write_text(yaml.safe_dump(GOOD | changes))

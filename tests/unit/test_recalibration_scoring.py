@@ -26,7 +26,7 @@ LEARNT_FROM = partitions.key_range("2013-11-01", "2013-11-07")
 
 
 def asking(workspace: Workspace) -> Workspace:
-    """The workspace of a use case whose spec asks for the offset."""
+    """Return the workspace of a use case whose spec asks for the offset."""
     return Workspace(workspace.settings, workspace.case.model_copy(update={"scoring": ScoringSpec(recalibration=SPEC)}))
 
 

@@ -105,7 +105,7 @@ def test_another_model_is_another_version(store: str, challenger: Challenger) ->
 
 
 def fail_once(monkeypatch: pytest.MonkeyPatch, method: str, *, after: bool) -> None:
-    """Makes one call of a client's method answer an error, before or after the server did its work."""
+    """Make one call of a client's method answer an error, before or after the server did its work."""
     original, failed = getattr(MlflowClient, method), []
 
     def flaky(self: MlflowClient, *args: Any, **kwargs: Any) -> Any:

@@ -15,7 +15,7 @@ from tests.unit.flights_case import connection, source
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """A folder of the real files, as links: a test replaces the one that it spoils."""
+    """Make a folder with links to the real files; a test replaces the one that it spoils."""
     folder = tmp_path / "data"
     folder.mkdir()
     for file in upstream.FILES.values():

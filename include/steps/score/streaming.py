@@ -27,7 +27,7 @@ def runs(workspace: WorkspaceReader, span: Span, query: Query) -> list[Span]:
     with workspace.connect() as con:
         counted = dict(con.sql(f"SELECT ds, count(*) FROM ({query(con, span)}) GROUP BY ds").fetchall())
     rows = {key: counted.get(key, 0) for key in span.keys}
-    return [Span.of(keys) for keys in partitions.runs(rows, ROWS_AT_ONCE)]
+    return [Span.of(keys) for keys in partitions.chunks(rows, ROWS_AT_ONCE)]
 
 
 def chunks(workspace: WorkspaceReader, span: Span, query: Query, order: Sequence[str]) -> Iterator[pa.Table]:
