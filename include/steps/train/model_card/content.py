@@ -192,8 +192,8 @@ def _again(workspace: Workspace, challenger: Challenger) -> Section:
     rebuild = f"python -m include.steps.train.rebuild --use-case {name} {frozen}"
     train = f"airflow dags trigger {name}_train --conf '{json.dumps({'as_of': as_of})}'"
     said = (
-        f"Trained by DAG run {challenger.dag_run_id} with the code of commit {challenger.code_version}. The first command "
-        "builds the training set again from the input versions above, and fails unless its rows have the same "
+        f"Trained by DAG run {challenger.dag_run_id} with the code of commit {challenger.code_version}. The first "
+        "command builds the training set again from the input versions above, and fails unless its rows have the same "
         "fingerprint; the second command trains on it. The same code, seed and one worker give the same winner."
     )
     return Section("How to rebuild it", (Text(said), Command(f"make shell\n{rebuild}\n{train}")))
