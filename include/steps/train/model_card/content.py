@@ -31,7 +31,7 @@ def sections(workspace: Workspace, challenger: Challenger) -> tuple[Section, ...
         _figures(evidence, shifted),
         Section("Calibration", _calibration(evidence, manifest)),
         _slices(evidence, manifest),
-        Section("What it looks at", (pictures.importance(evidence.importance),)),
+        Section("Features", (pictures.importance(evidence.importance),)),
         Section("Known limits", (Listing(tuple(limits(workspace, evidence, manifest))),)),
         _data(workspace, challenger, manifest),
         _search(workspace, challenger, manifest),
@@ -47,10 +47,10 @@ def _purpose(workspace: Workspace, challenger: Challenger) -> Section:
         ("predicts", f"{case.training.label} ({case.training.task})"),
         ("family", str(manifest["family"])),
         ("calibration", str(manifest["calibration"])),
-        ("trained through", f"{challenger.trained_through}: it may score the days after"),
+        ("trained through", f"{challenger.trained_through}; it may score later partitions only"),
         ("model digest", challenger.digest),
     )
-    return Section("What it is for", (Text(case.description), Table(facts)))
+    return Section("Purpose", (Text(case.description), Table(facts)))
 
 
 def _figures(evidence: Evidence, shifted: recalibration.Evaluation | None) -> Section:
@@ -58,13 +58,13 @@ def _figures(evidence: Evidence, shifted: recalibration.Evaluation | None) -> Se
     head = ("", *names, f"model minus it, {evidence.metric}")
     rows = [head, *(_candidate(evidence, name, names) for name in evidence.metrics)]
     said = (
-        f"On {evidence.days} test days that it never saw, {evidence.first_day} to {evidence.last_day} "
+        f"Measured on {evidence.days} test days that the model never saw, {evidence.first_day} to {evidence.last_day} "
         f"({evidence.rows:,} rows). Intervals are 95 %, from resampling whole days."
     )
     blocks: list[Block] = [Text(said), Table(tuple(rows))]
     if shifted is not None:
         blocks += [Text(shifted.sentence), Table(shifted.table)]
-    return Section("How good it is", tuple(blocks))
+    return Section("Performance", tuple(blocks))
 
 
 def _candidate(evidence: Evidence, name: str, metrics: Iterable[str]) -> tuple[str, ...]:
@@ -107,13 +107,13 @@ def limits(workspace: Workspace, evidence: Evidence, manifest: Manifest) -> list
     windows = manifest.training_set.windows
     found = list(workspace.case.limits)
     found.append(
-        f"It learnt from {windows['train']['first']} to {windows['train']['last']} and was judged on "
-        f"{evidence.first_day} to {evidence.last_day} only: about other seasons these figures say little."
+        f"The model learnt from {windows['train']['first']} to {windows['train']['last']} and was judged on "
+        f"{evidence.first_day} to {evidence.last_day} only: these figures say little about other seasons."
     )
     for name, metrics in evidence.differences.items():
         difference = metrics[evidence.metric]
         if not difference.better:
-            found.append(f"That it betters {name} in {evidence.metric} is not shown: {interval(difference)}.")
+            found.append(f"Not shown to be better than {name} in {evidence.metric}: {interval(difference)}.")
     predicted, observed = _means(evidence)
     if abs(predicted - observed) > _WIDE_GAP:
         found.append(f"The base rate moved: it predicted {predicted:.3f} on average where {observed:.3f} was observed.")
@@ -192,8 +192,8 @@ def _again(workspace: Workspace, challenger: Challenger) -> Section:
     rebuild = f"python -m include.steps.train.rebuild --use-case {name} {frozen}"
     train = f"airflow dags trigger {name}_train --conf '{json.dumps({'as_of': as_of})}'"
     said = (
-        f"Made by run {challenger.dag_run_id} with the code of commit {challenger.code_version}. The first command "
-        "makes the training set again from the input versions above and fails unless its rows have the same "
-        "fingerprint; the second trains on it. The same code, seed and one worker give the same winner."
+        f"Trained by DAG run {challenger.dag_run_id} with the code of commit {challenger.code_version}. The first "
+        "command builds the training set again from the input versions above, and fails unless its rows have the same "
+        "fingerprint; the second command trains on it. The same code, seed and one worker give the same winner."
     )
-    return Section("How to make it again", (Text(said), Command(f"make shell\n{rebuild}\n{train}")))
+    return Section("How to rebuild it", (Text(said), Command(f"make shell\n{rebuild}\n{train}")))

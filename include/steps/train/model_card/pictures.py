@@ -10,7 +10,7 @@ from include.steps.train.model_card.drawing import COLOURS, INK, MUTED, RULE, pl
 from include.training.judging.evidence import Bin, Slice
 
 _SHOWN_FEATURES, _SHOWN_SLICES = 15, 14
-_NAMES, _ROW = 2.0, 0.27  # inches for the names of rows, and for one row
+_NAMES, _ROW = 2.3, 0.27  # inches for the names of rows, and for one row
 
 
 def reliability(bins: Sequence[Bin], label: str = "label", task: str = "binary") -> Picture:
@@ -35,7 +35,7 @@ def reliability(bins: Sequence[Bin], label: str = "label", task: str = "binary")
 def importance(found: Mapping[str, float]) -> Picture:
     """Draw the most important features as bars."""
     top = list(found.items())[:_SHOWN_FEATURES]
-    with plot("importance", "Feature importance", 6.0, _height(len(top)), left=_NAMES, top=0.4) as drawn:
+    with plot("importance", "Feature importance", 5.7, _height(len(top)), left=_NAMES, top=0.4) as drawn:
         axes = drawn.axes
         for row, (name, value) in enumerate(top):
             bar = axes.barh(row, value, height=0.62, color=COLOURS[0]).patches[0]
@@ -58,7 +58,7 @@ def importance(found: Mapping[str, float]) -> Picture:
 def slices(found: Sequence[Slice], label: str = "label", task: str = "binary") -> Picture:
     """Draw predicted and observed mean of the largest slices."""
     shown = sorted(found, key=lambda one: (-one.rows, one.column, str(one.value)))[:_SHOWN_SLICES]
-    with plot("slices", "Largest slices of the test days", 5.15, _height(len(shown)), left=_NAMES, right=1.0) as drawn:
+    with plot("slices", "Largest slices of the test days", 4.85, _height(len(shown)), left=_NAMES, right=1.0) as drawn:
         axes = drawn.axes
         for row, one in enumerate(shown):
             name = f"{one.column}={one.value}"
