@@ -13,8 +13,7 @@ from include.core.partitions import Span
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from include.lake.records import Attempt
-    from include.steps.workspace import Workspace
+    from include.steps.workspace import Attempt, Workspace
 
 ORIGIN = "origin"
 

@@ -11,8 +11,7 @@ from pydantic import BaseModel, ValidationError
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from include.lake.records import Attempt
-    from include.steps.workspace import Workspace
+    from include.steps.workspace import Attempt, Workspace
 
 Value = TypeVar("Value", bound=BaseModel)
 
