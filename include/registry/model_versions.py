@@ -50,7 +50,7 @@ class Version:
 def register(tracking_uri: str, challenger: Challenger) -> Version:
     """Record a challenger with its evidence and make it a version; continue an unfinished attempt.
 
-    Two callers at once would register two versions. The registering step holds a lock.
+    Two callers at once would register two versions: ``registering.register`` lets callers take turns by a lock.
 
     Raises:
         DigestMismatch: the model's files do not have its digest.

@@ -26,6 +26,9 @@ from include.sources.adapter import REFERENCE, SourceAdapter
 from include.spec.loading import load_use_case
 from include.spec.use_case import UseCase
 
+# operators know an attempt through its workspace, and import nothing of the lake
+__all__ = ["BATCH_ROWS", "Attempt", "Workspace", "WorkspaceReader"]
+
 BATCH_ROWS = 100_000
 
 
