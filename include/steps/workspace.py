@@ -20,8 +20,7 @@ from include.core.partitions import Span
 from include.core.settings import Settings
 from include.lake.lake import Lake
 from include.lake.reader import LakeReader
-from include.lake.records import Attempt as Attempt  # operators know only steps, core and spec
-from include.lake.records import Input
+from include.lake.records import Attempt, Input
 from include.sources.adapter import REFERENCE, SourceAdapter
 from include.spec.loading import load_use_case
 from include.spec.use_case import UseCase
