@@ -49,7 +49,8 @@ class Version:
 def register(tracking_uri: str, challenger: Challenger) -> Version:
     """Record a challenger with its evidence and make it a version; complete what an attempt left undone.
 
-    Not for two callers at once: each would find that there is no version yet. ``registering.register`` lets callers take turns.
+    Not for two callers at once: each would find that there is no version yet. ``registering.register`` lets its
+    callers take turns.
 
     Raises:
         DigestMismatch: the model's folder is not what its digest says.
