@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,13 +118,6 @@ class LoadedModel:
     def predict_encoded(self, x: Matrix, threads: int = 1) -> Floats:
         """Predict encoded rows without calibration."""
         return corrected(self.model.predict(x, threads), self.manifest.odds)
-
-    def predict_batches(
-        self, batches: Iterable[pa.RecordBatch], threads: int = 1
-    ) -> Iterator[tuple[pa.RecordBatch, Floats]]:
-        """Yield each batch with its predictions, one at a time, so that memory stays flat."""
-        for batch in batches:
-            yield batch, self.predict(batch, threads)
 
     def importance(self) -> dict[str, float]:
         """Return each feature's importance in the family's unit, largest first."""

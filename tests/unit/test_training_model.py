@@ -78,7 +78,7 @@ def test_batches_and_column_order_do_not_change_predictions(fitted: FittedModel)
     model = load_model(fitted.directory)
     rows = ROWS.table.slice(0, 100)
     turned = rows.select(rows.column_names[::-1])
-    streamed = [predicted for _, predicted in model.predict_batches(turned.to_batches(max_chunksize=33))]
+    streamed = [model.predict(batch) for batch in turned.to_batches(max_chunksize=33)]
     np.testing.assert_array_equal(np.concatenate(streamed), model.predict(rows))
 
 
