@@ -157,7 +157,7 @@ def test_fewer_do_not_ask(asking: Workspace, violated: dict[str, bool]) -> None:
 
 def test_a_backfill_never_asks(asking: Workspace) -> None:
     say(asking, d08=True, d09=True, d10=True)
-    assert ask(asking, "backfill") == (False, "a backfill looks at the past and never asks for a training")
+    assert ask(asking, "backfill") == (False, "a backfill monitors the past and never asks for a training")
     assert requests(asking) == []
 
 
