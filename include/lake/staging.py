@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 import pyarrow.fs as pafs
 
-from include.core.errors import LifecycleError
-from include.lake import file_statistics, fingerprint
+from include.core.errors import LifecycleError, RowsRefused
+from include.lake import column_types, file_statistics, fingerprint
 
 MANIFEST = "_stage.json"
 AUDIT = "_audit.json"
@@ -149,14 +149,24 @@ class StageWriter:
         """Write every partition, then the manifest; a folder without a manifest is not a stage.
 
         Raises:
-            ValueError: a row's ``ds`` is unknown or out of order, or a column's type cannot be stored.
+            RowsRefused: a row's ``ds`` is unknown or out of order, or a type or value cannot be stored.
         """
-        _refuse_types(self.table, batches.schema)
+        self._clear()
+        try:
+            return self._write(batches, order)
+        except BaseException:
+            # each further attempt has a folder of its own: on a full disk no one of them would find room
+            self._clear()
+            raise
+
+    def _clear(self) -> None:
         if self.filesystem.get_file_info(self.folder).type == pafs.FileType.Directory:
             self.filesystem.delete_dir(self.folder)
+
+    def _write(self, batches: pa.RecordBatchReader, order: tuple[str, ...]) -> Stage:
+        columns = pa.schema([f for f in column_types.stored(self.table, batches.schema) if f.name != "ds"])
         make_folder(self.filesystem, self.folder)
-        columns = pa.schema([f for f in batches.schema if f.name != "ds"])
-        partitions = self._write_partitions(batches, order)
+        partitions = self._write_partitions(batches, order, columns)
         empty = columns.empty_table()
         for key in self.keys:
             if key not in partitions:
@@ -165,15 +175,17 @@ class StageWriter:
         stage.save()
         return stage
 
-    def _write_partitions(self, batches: pa.RecordBatchReader, order: tuple[str, ...]) -> dict[str, StagedPartition]:
+    def _write_partitions(
+        self, batches: pa.RecordBatchReader, order: tuple[str, ...], columns: pa.Schema
+    ) -> dict[str, StagedPartition]:
         found: dict[str, StagedPartition] = {}
         held: dict[str, pa.Table] = {}
         rows_held = 0
-        for key, rows in _by_partition(batches):
+        for key, rows in _by_partition(self.table, batches):
             if key in found or key in held or key not in self.keys:
                 fault = "was not asked for" if key not in self.keys else "is not sorted by ds"
-                raise ValueError(f"{self.table}: partition {key} {fault}")
-            held[key] = rows
+                raise RowsRefused(f"{self.table}: partition {key} {fault}; correct the query that stages it")
+            held[key] = rows.cast(columns)
             rows_held += rows.num_rows
             if rows_held >= GROUP_ROWS:
                 found |= self._write_group(held, order)
@@ -191,6 +203,8 @@ class StageWriter:
         numbers = np.repeat(np.arange(len(group)), counts)
         together = pa.concat_tables(group.values()).append_column("ds", keys.take(pa.array(numbers)))
         together = together.sort_by([(name, "ascending") for name in ("ds", *order)]) if order else together
+        written = together.drop_columns(["ds"])
+        column_types.refuse_values(self.table, written)
         pads.write_dataset(
             together,
             self.folder,
@@ -207,7 +221,6 @@ class StageWriter:
             create_dir=has_folders(self.filesystem),
             file_visitor=lambda file: sizes.update({_key_of(file.path): file.size}),
         )
-        written = together.drop_columns(["ds"])
         fingerprints, statistics = fingerprint.of_parts(written, counts), file_statistics.of_parts(written, counts)
         return {
             key: StagedPartition(f"ds={key}/{_FILE.format(i=0)}", count, sizes[key], content, bounds)
@@ -230,12 +243,12 @@ def _key_of(path: str) -> str:
     return path.rsplit("/", 2)[1].removeprefix("ds=")
 
 
-def _by_partition(batches: pa.RecordBatchReader) -> Iterator[tuple[str, pa.Table]]:
+def _by_partition(table: str, batches: pa.RecordBatchReader) -> Iterator[tuple[str, pa.Table]]:
     """Yield the rows of each run of equal ``ds``, in the order of ``batches``."""
     key: str | None = None
     held: list[pa.RecordBatch] = []
     for batch in batches:
-        for value, piece in _runs(batch):
+        for value, piece in _runs(table, batch):
             if value != key and key is not None:
                 yield key, pa.Table.from_batches(held)
                 held = []
@@ -245,31 +258,22 @@ def _by_partition(batches: pa.RecordBatchReader) -> Iterator[tuple[str, pa.Table
         yield key, pa.Table.from_batches(held)
 
 
-def _runs(batch: pa.RecordBatch) -> Iterator[tuple[str, pa.RecordBatch]]:
+def _runs(table: str, batch: pa.RecordBatch) -> Iterator[tuple[str, pa.RecordBatch]]:
     if batch.num_rows == 0:
         return
-    encoded = pc.run_end_encode(batch.column("ds").cast(pa.string()))
+    keys = batch.column("ds").cast(pa.string())
+    if keys.null_count:
+        example = batch.filter(pc.is_null(keys)).slice(0, 1).to_pylist()[0]
+        raise RowsRefused(
+            f"{table}: rows have no partition: their ds is null, as in {example}; give each row a partition in the query "
+            "that stages them"
+        )
+    encoded = pc.run_end_encode(keys)
     rows = batch.drop_columns(["ds"])
     start = 0
     for end, value in zip(encoded.run_ends.to_pylist(), encoded.values.to_pylist(), strict=True):
         yield value, rows.slice(start, end - start)
         start = end
-
-
-def _refuse_types(table: str, schema: pa.Schema) -> None:
-    """Refuse column types that Delta would change on writing, or that a fingerprint does not cover."""
-    faults = [
-        f"{column.name} is {column.type}"
-        for column in schema
-        if pa.types.is_decimal(column.type)
-        or pa.types.is_unsigned_integer(column.type)
-        or pa.types.is_nested(column.type)
-        or (pa.types.is_timestamp(column.type) and str(column.type) != "timestamp[us, tz=UTC]")
-    ]
-    if faults:
-        raise ValueError(
-            f"{table}: {'; '.join(faults)}: cast to a signed integer, double, text, date or UTC timestamp in the SQL"
-        )
 
 
 def _write_json(filesystem: pafs.FileSystem, path: str, value: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pytest
 from deltalake import DeltaTable
 
-from include.core.errors import LateAttempt, MissingPartitions, PromotionConflict, SchemaMismatch
+from include.core.errors import LateAttempt, MissingPartitions, PromotionConflict, RowsRefused, SchemaMismatch
 from include.lake import file_statistics, reader
 from include.lake.appending import append, entries
 from include.lake.lake import Lake
@@ -189,7 +189,7 @@ def test_other_columns_are_refused_by_name(lake: Lake) -> None:
 
 
 def test_rows_of_a_partition_that_was_not_asked_for_are_refused(lake: Lake) -> None:
-    with pytest.raises(ValueError, match="2013-11-03 was not asked for"):
+    with pytest.raises(RowsRefused, match="2013-11-03 was not asked for"):
         lake.stage(TABLE, rows(d2013_11_03=[1]), [DAY], attempt(), order=())
 
 
@@ -245,7 +245,7 @@ def test_concurrent_publishers_do_not_fail_each_other(lake: Lake, keys: list[str
 
 def test_types_that_delta_would_change_are_refused_by_column(lake: Lake) -> None:
     unsigned = pa.table({"value": pa.array([1], pa.uint64()), "ds": [DAY]}).to_reader()
-    with pytest.raises(ValueError, match="value is uint64"):
+    with pytest.raises(RowsRefused, match="value is uint64"):
         lake.stage(TABLE, unsigned, [DAY], attempt(), order=())
 
 
