@@ -17,6 +17,7 @@ from include.quality.audit import audit as run_suite
 from include.quality.report import AuditReport
 from include.sources.adapter import REFERENCE
 from include.spec.suite import Suite
+from include.steps import row_counts
 from include.steps.handover import Published, Stages
 from include.steps.ingest import suite_of
 from include.steps.workspace import Workspace
@@ -68,11 +69,13 @@ def publish(workspace: Workspace, stages: Stages, attempt: Attempt) -> Published
 
     Raises:
         AuditFailed: a stage has no passed audit.
-        LateAttempt, PublishConflict, SchemaMismatch: see ``Lake.publish``.
+        RowsRefused: the stages do not hold every row that the source delivered.
+        LateAttempt, PublishConflict, SchemaMismatch, StaleStage: see ``Lake.publish``.
     """
     opened = {table: workspace.lake.open_stage(path) for table, path in stages.folders.items()}
     # check all verdicts before the first commit: a refused stage must not leave half of the tables published
     verdicts = {table: _passed(stage) for table, stage in opened.items()}
+    row_counts.refuse_unbalanced(opened.values())
     days: set[str] = set()
     changed: dict[str, int] = {}
     for table, stage in sorted(opened.items(), key=lambda item: REFERENCE not in item[1].keys):
