@@ -58,8 +58,8 @@ def refuse_values(table: str, rows: pa.Table) -> None:
         outside = [end.value for end in found.values() if end.is_valid and not first <= end.value <= last]
         if outside:
             raise RowsRefused(
-                f"{table}: column {field.name} has the value {_text(outside[0], field.type)}, and only years 1 to 9999 can "
-                "be stored; deliver NULL for an instant that is not known, or a date such as 9999-12-31 for never"
+                f"{table}: column {field.name} has the value {_text(outside[0], field.type)}, and only years 1 to 9999 "
+                "can be stored; deliver NULL for an instant that is not known, or a date such as 9999-12-31 for never"
             )
 
 

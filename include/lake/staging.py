@@ -48,6 +48,8 @@ class Stage:
         path: the folder that holds the files.
         partitions: the staged file of each key; a key without rows has none.
         columns: the staged columns, without ``ds``.
+        base: version of the table when the stage was begun; -1 before its first, None where an earlier release
+            has not written it down.
         filesystem: the filesystem of ``path``.
         inputs: fields of ``records.Input`` by the name of the table that was read.
         notes: figures about the stage for its publish record.
@@ -60,6 +62,7 @@ class Stage:
     filesystem: pafs.FileSystem
     inputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     notes: Mapping[str, Any] = field(default_factory=dict)
+    base: int | None = None
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -100,6 +103,7 @@ class Stage:
             "columns": base64.b64encode(self.columns.serialize()).decode(),
             "inputs": dict(self.inputs),
             "notes": dict(self.notes),
+            "base": self.base,
         }
         _write_json(self.filesystem, f"{self.path}/{MANIFEST}", manifest)
 
@@ -127,7 +131,16 @@ class Stage:
         manifest = _read_json(filesystem, f"{path}/{MANIFEST}")
         partitions = {key: StagedPartition(**part) for key, part in manifest["partitions"].items()}
         columns = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(manifest["columns"])))
-        return cls(manifest["table"], path, partitions, columns, filesystem, manifest["inputs"], manifest["notes"])
+        return cls(
+            manifest["table"],
+            path,
+            partitions,
+            columns,
+            filesystem,
+            manifest["inputs"],
+            manifest["notes"],
+            manifest.get("base"),
+        )
 
 
 @dataclass(frozen=True)
@@ -144,6 +157,7 @@ class StageWriter:
     inputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     notes: Mapping[str, Any] = field(default_factory=dict)
     threads: int = 1
+    base: int | None = None
 
     def write(self, batches: pa.RecordBatchReader, order: tuple[str, ...]) -> Stage:
         """Write every partition, then the manifest; a folder without a manifest is not a stage.
@@ -171,7 +185,7 @@ class StageWriter:
         for key in self.keys:
             if key not in partitions:
                 partitions[key] = StagedPartition("", 0, 0, fingerprint.of_table(empty))
-        stage = Stage(self.table, self.folder, partitions, columns, self.filesystem, self.inputs, self.notes)
+        stage = Stage(self.table, self.folder, partitions, columns, self.filesystem, self.inputs, self.notes, self.base)
         stage.save()
         return stage
 
@@ -265,8 +279,8 @@ def _runs(table: str, batch: pa.RecordBatch) -> Iterator[tuple[str, pa.RecordBat
     if keys.null_count:
         example = batch.filter(pc.is_null(keys)).slice(0, 1).to_pylist()[0]
         raise RowsRefused(
-            f"{table}: rows have no partition: their ds is null, as in {example}; give each row a partition in the query "
-            "that stages them"
+            f"{table}: rows have no partition: their ds is null, as in {example}; give each row a partition in the "
+            "query that stages them"
         )
     encoded = pc.run_end_encode(keys)
     rows = batch.drop_columns(["ds"])

@@ -27,8 +27,8 @@ def of_delivery(con: duckdb.DuckDBPyConnection, table: str, query: str, keys: Se
     counts: dict[str | None, int] = dict(found)
     if None in counts:
         raise RowsRefused(
-            f"{table}: {counts[None]} of {sum(counts.values())} delivered rows have no partition: their ds is null, as in "
-            f"{_without_partition(con, query)}. {_NOTHING}; give such rows a partition in the source's query, or "
+            f"{table}: {counts[None]} of {sum(counts.values())} delivered rows have no partition: their ds is null, "
+            f"as in {_without_partition(con, query)}. {_NOTHING}; give such rows a partition in the source's query, or "
             "leave them out there"
         )
     stray = {str(key): count for key, count in counts.items() if key not in set(keys)}
@@ -63,7 +63,7 @@ def of_quarantine(con: duckdb.DuckDBPyConnection, stage: Stage) -> dict[str, Cou
 
 
 def refuse_loss(stage: Stage, delivered: Mapping[str, int], quarantined: Mapping[str, int]) -> None:
-    """Raise ``RowsRefused`` unless each partition of ``stage`` has every delivered row, but for the quarantined ones."""
+    """Raise ``RowsRefused`` unless each partition of ``stage`` has every delivered row but the quarantined ones."""
     for key, part in stage.partitions.items():
         expected, rejected = delivered.get(key, 0), quarantined.get(key, 0)
         if part.rows + rejected != expected:

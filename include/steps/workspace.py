@@ -161,9 +161,9 @@ class Workspace(WorkspaceReader):
         """
         return WorkspaceReader(self.settings, self.case)
 
-    def attempt(self, dag_id: str, run_id: str, number: int) -> Attempt:
+    def attempt(self, dag_id: str, run_id: str, number: int, try_id: str = "") -> Attempt:
         """Return one try of a task of a DAG run as the lake records it."""
-        return Attempt(self.case.name, dag_id, run_id, number, self.settings.code_version)
+        return Attempt(self.case.name, dag_id, run_id, number, self.settings.code_version, try_id)
 
     @cached_property
     def source(self) -> SourceAdapter:

@@ -115,7 +115,9 @@ def merge_asof(entities: str, histories: str, memory: str) -> Work:
     from deltalake import DeltaTable
 
     def run() -> Facts:
-        left = pd.read_parquet(f"{entities}/entities.parquet", partitioning=None).sort_values("event_timestamp", kind="stable")
+        left = pd.read_parquet(f"{entities}/entities.parquet", partitioning=None).sort_values(
+            "event_timestamp", kind="stable"
+        )
         for name, (_, keys) in HISTORIES.items():
             wanted = [*keys, "event_timestamp", *VALUES]
             right = DeltaTable(f"{histories}/{name}").to_pyarrow_dataset().to_table(wanted).to_pandas()
