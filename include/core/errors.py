@@ -49,6 +49,14 @@ class PublishConflict(LifecycleError):
     """Another writer kept changing the same partitions until the retries ran out."""
 
 
+class StaleStage(LifecycleError):
+    """A partition changed after rows were staged for it, so publishing them would undo that change."""
+
+
+class RowsRefused(LifecycleError):
+    """Rows cannot be stored: they have no partition that was asked for, or a type or value that no table can hold."""
+
+
 class SchemaMismatch(LifecycleError):
     """Staged rows do not have the columns of the table they are meant for."""
 

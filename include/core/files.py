@@ -9,5 +9,9 @@ from pathlib import Path
 def replace_text(path: Path, text: str) -> None:
     """Write ``text`` beside ``path`` and rename it, so that a reader sees the old file or the new one."""
     draft = path.with_name(f"{path.name}.{os.getpid()}")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
+    try:
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise

@@ -154,13 +154,13 @@ def _text(value: str) -> str:
 
 def _bounds_of(event: pa.Field, since: datetime | None, until: datetime | None) -> Bounds | None:
     """Return the bounds to compare with file statistics, if a bound is given and the column has statistics."""
-    if not pa.types.is_timestamp(event.type):
+    # deltalake 1.6 cannot compare a column without a zone to any instant; without bounds all files are opened
+    if not pa.types.is_timestamp(event.type) or event.type.tz is None:
         return None
-    zone = "Z" if event.type.tz else ""
-    bounds = [(event.name, ">=", _instant(since - STATISTICS_GRAIN, zone))] if since else []
-    bounds += [(event.name, "<=", _instant(until, zone))] if until else []
+    bounds = [(event.name, ">=", _instant(since - STATISTICS_GRAIN))] if since else []
+    bounds += [(event.name, "<=", _instant(until))] if until else []
     return bounds or None
 
 
-def _instant(instant: datetime, zone: str) -> str:
-    return instant.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + zone
+def _instant(instant: datetime) -> str:
+    return instant.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-_PART = "_part"
+from include.core import sql
+
 _GRAIN = timedelta(milliseconds=1)
+_LAST = datetime.max.replace(tzinfo=UTC) - _GRAIN
 
 
 def of(rows: pa.Table) -> dict[str, Any]:
@@ -31,15 +33,19 @@ def of_parts(rows: pa.Table, counts: Sequence[int]) -> list[dict[str, Any]]:
     for part in found:
         part |= {"minValues": {}, "maxValues": {}, "nullCount": dict.fromkeys(names, 0)}
     instants = {name: rows.column(name).cast(pa.timestamp("us", "UTC")) for name in names}
-    numbered = pa.table({**instants, _PART: np.repeat(np.arange(len(counts)), counts)})
-    bounds = numbered.group_by(_PART).aggregate([(name, how) for name in names for how in ("min", "max", "count")])
+    number = sql.unused("part", names)
+    numbered = pa.table({**instants, number: np.repeat(np.arange(len(counts)), counts)})
+    bounds = numbered.group_by(number).aggregate([(name, how) for name in names for how in ("min", "max", "count")])
     for bound in bounds.to_pylist():
-        part = found[bound[_PART]]
+        part = found[bound[number]]
         for name in names:
             part["nullCount"][name] = part["numRecords"] - bound[f"{name}_count"]
             if bound[f"{name}_count"]:
                 part["minValues"][name] = _text(bound[f"{name}_min"])
-                part["maxValues"][name] = _text(bound[f"{name}_max"], up=True)
+                last = bound[f"{name}_max"]
+                # the last millisecond of the year 9999 has no later one: without a bound readers open the file
+                if last < _LAST:
+                    part["maxValues"][name] = _text(last, up=True)
     return found
 
 
@@ -47,4 +53,5 @@ def _text(instant: datetime, up: bool = False) -> str:
     cut = instant.astimezone(UTC).replace(microsecond=instant.microsecond // 1000 * 1000)
     if up and cut != instant:
         cut += _GRAIN
-    return cut.strftime("%Y-%m-%dT%H:%M:%S.") + f"{cut.microsecond // 1000:03d}Z"
+    # strftime would write the year 44 without zeros
+    return cut.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"

@@ -24,7 +24,7 @@ import pyarrow.fs as pafs
 from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError
 
-from include.core.errors import LateAttempt, PublishConflict, SchemaMismatch
+from include.core.errors import LateAttempt, PublishConflict, SchemaMismatch, StaleStage
 from include.lake import delta_log, records, table_files
 from include.lake.reader import LakeReader, listed
 from include.lake.records import Attempt, Input, Publication
@@ -75,13 +75,15 @@ class Lake(LakeReader):
             notes: figures for the publish record.
 
         Raises:
-            ValueError: the ``ds`` of a row is not among ``keys``, or the rows are not sorted by ``ds``.
+            RowsRefused: the ``ds`` of a row is not among ``keys``, the rows are not sorted by ``ds``, or a type or
+                value cannot be stored.
         """
-        self.uri(table)
-        filesystem, base = self.files()
-        folder = f"{base}/_stages/{table}/{_slug(attempt)}-{attempt.number}"
+        version = self.version(table)
+        filesystem, root = self.files()
+        folder = f"{root}/_stages/{table}/{_slug(attempt)}-{attempt.number}"
         read = {name: asdict(value) for name, value in (inputs or {}).items()}
-        writer = StageWriter(filesystem, folder, table, tuple(keys), read, dict(notes or {}), self.threads)
+        base = -1 if version is None else version
+        writer = StageWriter(filesystem, folder, table, tuple(keys), read, dict(notes or {}), self.threads, base)
         return writer.write(batches, tuple(order))
 
     def open_stage(self, path: str) -> Stage:
@@ -120,6 +122,7 @@ class Lake(LakeReader):
             LateAttempt: a later attempt of this task has claimed or published the table.
             PublishConflict: other writers of the same partitions won every retry.
             SchemaMismatch: the staged columns are not the table's.
+            StaleStage: a partition was published with other content after the stage was made.
         """
         self._claim(stage.table, attempt)
         meta = records.meta_of(attempt, stage.inputs, report, {**stage.notes, **(notes or {})})
@@ -142,9 +145,7 @@ class Lake(LakeReader):
         """Try to publish; return ``None`` if another commit came between and the try must be repeated."""
         attempt_id = f"run/{attempt.dag_id}/{attempt.run_id}"
         self._refuse_late(delta, stage.table, attempt, attempt_id)
-        before = delta_log.published(delta, stage.keys)
-        current = {record.key: record.fingerprint for record in records.newest(delta, stage.table, before)}
-        changed = [key for key in stage.keys if current.get(key) != stage.partitions[key].fingerprint]
+        changed = _changed(delta, stage)
         unchanged = tuple(key for key in stage.keys if key not in set(changed))
         rows = sum(stage.partitions[key].rows for key in stage.keys)
         if not changed:
@@ -173,6 +174,12 @@ class Lake(LakeReader):
         delta.update_incremental()
         return Publication(stage.table, delta.version(), tuple(changed), unchanged, rows)
 
+    def refuse_stale(self, stage: Stage) -> None:
+        """Raise ``StaleStage`` if a partition was published with other content after the stage was made."""
+        delta = self.find(stage.table)
+        if delta is not None and stage.base is not None and delta.version() > stage.base:
+            _changed(delta, stage)
+
     # ---- fence ------------------------------------------------------------------------------
 
     def _claims(self, table: str, attempt: Attempt) -> str:
@@ -182,14 +189,17 @@ class Lake(LakeReader):
         filesystem, _ = self.files()
         folder = self._claims(table, attempt)
         make_folder(filesystem, folder)
-        with filesystem.open_output_stream(f"{folder}/{attempt.number}"):
+        with filesystem.open_output_stream(f"{folder}/{_claim_name(attempt)}"):
             pass
 
     def _refuse_late(self, delta: DeltaTable, table: str, attempt: Attempt, attempt_id: str) -> None:
         filesystem, _ = self.files()
         claimed = filesystem.get_file_info(pafs.FileSelector(self._claims(table, attempt), allow_not_found=True))
-        latest = max([int(info.base_name) for info in claimed] + [delta.transaction_version(attempt_id) or 0])
-        if latest > attempt.number:
+        tries = [_claimed(info.base_name) for info in claimed]
+        if (logged := delta.transaction_version(attempt_id) or 0) > attempt.number:
+            tries.append((logged, _try_that_published(delta, table, attempt)))
+        latest = max((number for number, try_id in tries if _overtakes(number, try_id, attempt)), default=0)
+        if latest:
             raise LateAttempt(
                 f"{table}: attempt {attempt.number} of {attempt.dag_id} {attempt.run_id} was overtaken by attempt "
                 f"{latest}; nothing was published and nothing needs to be done"
@@ -199,6 +209,61 @@ class Lake(LakeReader):
 def _slug(attempt: Attempt) -> str:
     """Return a short folder name for the DAG run: run ids hold characters that paths should not."""
     return hashlib.sha256(f"{attempt.dag_id}/{attempt.run_id}".encode()).hexdigest()[:20]
+
+
+def _claim_name(attempt: Attempt) -> str:
+    return f"{attempt.number}-{attempt.try_id}" if attempt.try_id else str(attempt.number)
+
+
+def _claimed(name: str) -> tuple[int, str]:
+    """Return the number and the id of the try whose claim has the file name ``name``."""
+    number, _, try_id = name.partition("-")
+    return int(number), try_id
+
+
+def _overtakes(number: int, try_id: str, attempt: Attempt) -> bool:
+    """Tell whether a try comes after ``attempt``: by its number, unless its id is one from before ``attempt``.
+
+    Ids alone would not do: a scheduler whose clock is behind gives a retry an id before that of the try before it.
+    """
+    if number < attempt.number or (number, try_id) == (attempt.number, attempt.try_id):
+        return False
+    if not try_id or not attempt.try_id:
+        return number > attempt.number
+    return try_id >= attempt.try_id
+
+
+def _try_that_published(delta: DeltaTable, table: str, attempt: Attempt) -> str:
+    """Return the id of the last try of the DAG run of ``attempt`` that published; empty if it is not known."""
+    for commit in delta_log.commits(delta):
+        for record in records.of_commit(table, commit):
+            if (record.attempt.dag_id, record.attempt.run_id) == (attempt.dag_id, attempt.run_id):
+                return record.attempt.try_id
+    return ""
+
+
+def _changed(delta: DeltaTable, stage: Stage) -> list[str]:
+    """Return the staged keys whose content is not the published one.
+
+    Raises:
+        StaleStage: one of them was published after the stage was made.
+    """
+    before = delta_log.published(delta, stage.keys)
+    current = {record.key: record for record in records.newest(delta, stage.table, before)}
+    changed = [
+        key for key in stage.keys if key not in current or current[key].fingerprint != stage.partitions[key].fingerprint
+    ]
+    if stage.base is None:
+        return changed
+    newer = {key: current[key] for key in changed if key in current and current[key].version > stage.base}
+    if newer:
+        by = next(iter(newer.values())).attempt
+        raise StaleStage(
+            f"{stage.table}: {listed(list(newer))} changed since this stage was made: {by.dag_id} {by.run_id} "
+            "published other rows, and these would put older ones back. Nothing was published. If the published rows are right, "
+            "nothing needs to be done; else clear the task that staged these, with the tasks after it"
+        )
+    return changed
 
 
 def _refuse_other_columns(delta: DeltaTable, stage: Stage) -> None:

@@ -23,6 +23,8 @@ class Attempt:
         use_case: name of the use case.
         dag_id, run_id: the DAG run.
         number: number of the try, from 1; a publish by any but the newest try is refused.
+        try_id: id of the try, greater than those of all tries before it. A DAG run that was deleted and made anew
+            under its old id counts its tries from 1 again, but their ids are greater.
         code_version: commit of the running code.
     """
 
@@ -31,6 +33,7 @@ class Attempt:
     run_id: str
     number: int = 1
     code_version: str = "unknown"
+    try_id: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Return the attempt as publish records hold it."""

@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 import pyarrow.fs as pafs
 
-from include.core.errors import LifecycleError
-from include.lake import file_statistics, fingerprint
+from include.core.errors import LifecycleError, RowsRefused
+from include.lake import column_types, file_statistics, fingerprint
 
 MANIFEST = "_stage.json"
 AUDIT = "_audit.json"
@@ -48,6 +48,8 @@ class Stage:
         path: the folder that holds the files.
         partitions: the staged file of each key; a key without rows has none.
         columns: the staged columns, without ``ds``.
+        base: version of the table when the stage was begun; -1 before its first, None where an earlier release
+            has not written it down.
         filesystem: the filesystem of ``path``.
         inputs: fields of ``records.Input`` by the name of the table that was read.
         notes: figures about the stage for its publish record.
@@ -60,6 +62,7 @@ class Stage:
     filesystem: pafs.FileSystem
     inputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     notes: Mapping[str, Any] = field(default_factory=dict)
+    base: int | None = None
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -100,6 +103,7 @@ class Stage:
             "columns": base64.b64encode(self.columns.serialize()).decode(),
             "inputs": dict(self.inputs),
             "notes": dict(self.notes),
+            "base": self.base,
         }
         _write_json(self.filesystem, f"{self.path}/{MANIFEST}", manifest)
 
@@ -127,7 +131,16 @@ class Stage:
         manifest = _read_json(filesystem, f"{path}/{MANIFEST}")
         partitions = {key: StagedPartition(**part) for key, part in manifest["partitions"].items()}
         columns = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(manifest["columns"])))
-        return cls(manifest["table"], path, partitions, columns, filesystem, manifest["inputs"], manifest["notes"])
+        return cls(
+            manifest["table"],
+            path,
+            partitions,
+            columns,
+            filesystem,
+            manifest["inputs"],
+            manifest["notes"],
+            manifest.get("base"),
+        )
 
 
 @dataclass(frozen=True)
@@ -144,36 +157,49 @@ class StageWriter:
     inputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     notes: Mapping[str, Any] = field(default_factory=dict)
     threads: int = 1
+    base: int | None = None
 
     def write(self, batches: pa.RecordBatchReader, order: tuple[str, ...]) -> Stage:
         """Write every partition, then the manifest; a folder without a manifest is not a stage.
 
         Raises:
-            ValueError: a row's ``ds`` is unknown or out of order, or a column's type cannot be stored.
+            RowsRefused: a row's ``ds`` is unknown or out of order, or a type or value cannot be stored.
         """
-        _refuse_types(self.table, batches.schema)
+        self._clear()
+        try:
+            return self._write(batches, order)
+        except BaseException:
+            # each further attempt has a folder of its own: on a full disk no one of them would find room
+            self._clear()
+            raise
+
+    def _clear(self) -> None:
         if self.filesystem.get_file_info(self.folder).type == pafs.FileType.Directory:
             self.filesystem.delete_dir(self.folder)
+
+    def _write(self, batches: pa.RecordBatchReader, order: tuple[str, ...]) -> Stage:
+        columns = pa.schema([f for f in column_types.stored(self.table, batches.schema) if f.name != "ds"])
         make_folder(self.filesystem, self.folder)
-        columns = pa.schema([f for f in batches.schema if f.name != "ds"])
-        partitions = self._write_partitions(batches, order)
+        partitions = self._write_partitions(batches, order, columns)
         empty = columns.empty_table()
         for key in self.keys:
             if key not in partitions:
                 partitions[key] = StagedPartition("", 0, 0, fingerprint.of_table(empty))
-        stage = Stage(self.table, self.folder, partitions, columns, self.filesystem, self.inputs, self.notes)
+        stage = Stage(self.table, self.folder, partitions, columns, self.filesystem, self.inputs, self.notes, self.base)
         stage.save()
         return stage
 
-    def _write_partitions(self, batches: pa.RecordBatchReader, order: tuple[str, ...]) -> dict[str, StagedPartition]:
+    def _write_partitions(
+        self, batches: pa.RecordBatchReader, order: tuple[str, ...], columns: pa.Schema
+    ) -> dict[str, StagedPartition]:
         found: dict[str, StagedPartition] = {}
         held: dict[str, pa.Table] = {}
         rows_held = 0
-        for key, rows in _by_partition(batches):
+        for key, rows in _by_partition(self.table, batches):
             if key in found or key in held or key not in self.keys:
                 fault = "was not asked for" if key not in self.keys else "is not sorted by ds"
-                raise ValueError(f"{self.table}: partition {key} {fault}")
-            held[key] = rows
+                raise RowsRefused(f"{self.table}: partition {key} {fault}; correct the query that stages it")
+            held[key] = rows.cast(columns)
             rows_held += rows.num_rows
             if rows_held >= GROUP_ROWS:
                 found |= self._write_group(held, order)
@@ -191,6 +217,8 @@ class StageWriter:
         numbers = np.repeat(np.arange(len(group)), counts)
         together = pa.concat_tables(group.values()).append_column("ds", keys.take(pa.array(numbers)))
         together = together.sort_by([(name, "ascending") for name in ("ds", *order)]) if order else together
+        written = together.drop_columns(["ds"])
+        column_types.refuse_values(self.table, written)
         pads.write_dataset(
             together,
             self.folder,
@@ -207,7 +235,6 @@ class StageWriter:
             create_dir=has_folders(self.filesystem),
             file_visitor=lambda file: sizes.update({_key_of(file.path): file.size}),
         )
-        written = together.drop_columns(["ds"])
         fingerprints, statistics = fingerprint.of_parts(written, counts), file_statistics.of_parts(written, counts)
         return {
             key: StagedPartition(f"ds={key}/{_FILE.format(i=0)}", count, sizes[key], content, bounds)
@@ -230,12 +257,12 @@ def _key_of(path: str) -> str:
     return path.rsplit("/", 2)[1].removeprefix("ds=")
 
 
-def _by_partition(batches: pa.RecordBatchReader) -> Iterator[tuple[str, pa.Table]]:
+def _by_partition(table: str, batches: pa.RecordBatchReader) -> Iterator[tuple[str, pa.Table]]:
     """Yield the rows of each run of equal ``ds``, in the order of ``batches``."""
     key: str | None = None
     held: list[pa.RecordBatch] = []
     for batch in batches:
-        for value, piece in _runs(batch):
+        for value, piece in _runs(table, batch):
             if value != key and key is not None:
                 yield key, pa.Table.from_batches(held)
                 held = []
@@ -245,31 +272,22 @@ def _by_partition(batches: pa.RecordBatchReader) -> Iterator[tuple[str, pa.Table
         yield key, pa.Table.from_batches(held)
 
 
-def _runs(batch: pa.RecordBatch) -> Iterator[tuple[str, pa.RecordBatch]]:
+def _runs(table: str, batch: pa.RecordBatch) -> Iterator[tuple[str, pa.RecordBatch]]:
     if batch.num_rows == 0:
         return
-    encoded = pc.run_end_encode(batch.column("ds").cast(pa.string()))
+    keys = batch.column("ds").cast(pa.string())
+    if keys.null_count:
+        example = batch.filter(pc.is_null(keys)).slice(0, 1).to_pylist()[0]
+        raise RowsRefused(
+            f"{table}: rows have no partition: their ds is null, as in {example}; give each row a partition in the "
+            "query that stages them"
+        )
+    encoded = pc.run_end_encode(keys)
     rows = batch.drop_columns(["ds"])
     start = 0
     for end, value in zip(encoded.run_ends.to_pylist(), encoded.values.to_pylist(), strict=True):
         yield value, rows.slice(start, end - start)
         start = end
-
-
-def _refuse_types(table: str, schema: pa.Schema) -> None:
-    """Refuse column types that Delta would change on writing, or that a fingerprint does not cover."""
-    faults = [
-        f"{column.name} is {column.type}"
-        for column in schema
-        if pa.types.is_decimal(column.type)
-        or pa.types.is_unsigned_integer(column.type)
-        or pa.types.is_nested(column.type)
-        or (pa.types.is_timestamp(column.type) and str(column.type) != "timestamp[us, tz=UTC]")
-    ]
-    if faults:
-        raise ValueError(
-            f"{table}: {'; '.join(faults)}: cast to a signed integer, double, text, date or UTC timestamp in the SQL"
-        )
 
 
 def _write_json(filesystem: pafs.FileSystem, path: str, value: Mapping[str, Any]) -> None:

@@ -61,7 +61,7 @@ def read_reference(folder: Path) -> Reference:
     """
     try:
         made = ReferenceProfile.model_validate_json((folder / _PROFILE).read_text(encoding="utf-8"))
-        return Reference(made, pq.read_table(folder / _SAMPLE, use_threads=False))
+        return Reference(made, pq.read_table(folder / _SAMPLE, use_threads=False, partitioning=None))
     except (OSError, ValidationError, pa.ArrowInvalid) as error:
         raise LifecycleError(
             f"model directory {folder} has no readable reference ({error}); train the model again: "

@@ -12,6 +12,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.dataset as pads
 
+from include.core import sql
 from include.core.engine import engine
 from include.quality import columns, docs, expectations, validation
 from include.quality.report import AuditReport
@@ -50,7 +51,7 @@ def audit(
     """Check staged rows and write an HTML report.
 
     Args:
-        rows: local Parquet files, with ``ds`` in their paths as Hive writes it or as a column (no files
+        rows: local Parquet files, each in a folder ``ds=<key>`` or with ``ds`` as a column (no files
             mean no rows); a pyarrow dataset or table; or SQL that may stand after FROM on ``connection``.
         partitions: the keys that are to be published; each must have rows unless the suite excuses it.
         views: the other tables that the suite ``reads``, by name.
@@ -71,7 +72,7 @@ def audit(
             return _audit(session, suite, tuple(partitions), place)
         finally:
             for name in relations:
-                session.execute(f'DROP VIEW IF EXISTS temp."{name}"')
+                session.execute(f"DROP VIEW IF EXISTS temp.{sql.identifier(name)}")
                 session.unregister(f"_{name}")
 
 
@@ -110,12 +111,10 @@ def _view(session: duckdb.DuckDBPyConnection, name: str, rows: Rows, suite: Suit
         query = f"FROM {rows}"
     elif isinstance(rows, pads.Dataset | pa.Table):
         session.register(f"_{name}", rows)
-        query = f'FROM "_{name}"'
+        query = f"FROM {sql.identifier(f'_{name}')}"
     elif rows:
-        files = ", ".join("'" + str(path).replace("'", "''") + "'" for path in rows)
-        # without a given type DuckDB would read a day in a path as a date
-        hive = "true, hive_types = {'ds': VARCHAR}" if all("/ds=" in str(path) for path in rows) else "false"
-        query = f"FROM read_parquet([{files}], hive_partitioning = {hive})"
+        in_folders = all(Path(path).parent.name.startswith("ds=") for path in rows)
+        query = f"FROM {sql.partitioned_parquet(rows) if in_folders else sql.parquet(rows)}"
     else:
         query = expectations.empty_rows(suite)
-    session.execute(f'CREATE OR REPLACE TEMP VIEW "{name}" AS {query}')
+    session.execute(f"CREATE OR REPLACE TEMP VIEW {sql.identifier(name)} AS {query}")

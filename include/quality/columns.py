@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import duckdb
 
+from include.core import sql
 from include.spec.suite import Suite
 
 
@@ -39,7 +40,7 @@ def check(connection: duckdb.DuckDBPyConnection, relation: str, suite: Suite) ->
     Both sides are named as DuckDB names them, so ``INT`` and ``INTEGER`` are the same type.
     """
     found = _described(connection, f"SELECT * FROM {relation}")
-    casts = ", ".join(f'CAST(NULL AS {kind}) AS "{name}"' for name, kind in suite.columns.items())
+    casts = ", ".join(f"CAST(NULL AS {kind}) AS {sql.identifier(name)}" for name, kind in suite.columns.items())
     expected = _described(connection, f"SELECT {casts}")
     checks = [ColumnCheck(name, kind, found.get(name)) for name, kind in expected.items()]
     if suite.other_columns == "refused":

@@ -11,6 +11,7 @@ from great_expectations.expectations.expectation import Expectation
 from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 from great_expectations.expectations.metadata_types import FailureSeverity
 
+from include.core import sql
 from include.core.words import nearest
 from include.quality import gx_private
 from include.spec.suite import ExpectationRule, PartitionRows, Suite
@@ -79,7 +80,7 @@ def _built_in(suite: Suite, first_partition: str | None) -> Iterator[Expectation
         )
     # the library's expectation for several columns joins the table with itself and returns no examples
     others = "" if "ds" in suite.key else "min(ds) AS ds, "
-    columns = ", ".join(f'"{column}"' for column in suite.key)
+    columns = ", ".join(sql.identifier(column) for column in suite.key)
     yield _rows_rule(
         f"SELECT {others}{columns}, count(*) AS copies FROM {{batch}} GROUP BY {columns} HAVING count(*) > 1",
         "critical",
@@ -211,5 +212,5 @@ def _bind(connection: duckdb.DuckDBPyConnection, where: str, query: str, reads: 
 
 def empty_rows(suite: Suite) -> str:
     """Return a query with a suite's columns and no rows."""
-    columns = ", ".join(f'CAST(NULL AS {kind}) AS "{name}"' for name, kind in suite.columns.items())
+    columns = ", ".join(f"CAST(NULL AS {kind}) AS {sql.identifier(name)}" for name, kind in suite.columns.items())
     return f"SELECT {columns} WHERE false"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import duckdb
 
+from include.core import sql
 from include.core.errors import AuditFailed
 from include.quality import columns
 from include.spec.suite import Suite
@@ -25,7 +26,10 @@ def split_quarantine(connection: duckdb.DuckDBPyConnection, relation: str, suite
         raise AuditFailed(f"{suite.table}: {faults}. Nothing was published; correct the source or its adapter")
     rule, reason = _cases(suite)
     # in a select list, not in WHERE: there a rule may use window functions
-    judged = f"SELECT t AS kept, {rule} AS rule FROM ({relation}) AS t"
+    whole = sql.identifier(
+        sql.unused("delivered", [name for name, *_ in connection.execute(f"DESCRIBE {relation}").fetchall()])
+    )
+    judged = f"SELECT {whole} AS kept, {rule} AS rule FROM ({relation}) AS {whole}"
     clean = f"SELECT unnest(kept) FROM ({judged}) WHERE rule IS NULL" if suite.quarantine else relation
     rejected = (
         f"SELECT kept.ds AS ds, rule, {reason} AS reason, to_json(kept)::VARCHAR AS row "

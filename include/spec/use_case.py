@@ -27,6 +27,9 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 Column = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Key = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
 
+TAKEN_NAMES = ("audited_partitions", "entity_rows", "history_rows", "partitions", "staged")
+"""Tables and views that steps make on the connection on which raw tables are views of their own name."""
+
 
 class History(Values):
     """The partitions that the source can deliver; without ``last`` the source goes on."""
@@ -131,6 +134,14 @@ class UseCase(Values):
     scoring: ScoringSpec = ScoringSpec()
     monitoring: MonitoringSpec = MonitoringSpec()
     bootstrap: BootstrapSpec = BootstrapSpec()
+
+    @field_validator("raw")
+    @classmethod
+    def _free_names(cls, value: dict[str, RawTable]) -> dict[str, RawTable]:
+        taken = [name for name in value if name in TAKEN_NAMES]
+        if taken:
+            raise ValueError(f"{', '.join(taken)}: SQL and suites know another table by that name; call it otherwise")
+        return value
 
     @field_validator("time_zone")
     @classmethod

@@ -37,7 +37,8 @@ def stage(workspace: Workspace, span: Span, attempt: Attempt) -> Stages:
         queries = feature_sql.compute(con, case.assets_folder / "sql", span.first, span.last, case.time_zone)
         for view, query in queries.items():
             table = case.table("features", view)
-            folders[table] = workspace.stage(con, table, query, keys, attempt, case.features.views[view], read)
+            staged = workspace.stage(con, table, query, keys, attempt, case.features.views[view], read)
+            folders[table] = staged.path
     return Stages(folders=folders)
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import duckdb
 
 from include.core.partitions import Span
 from include.lake.records import Attempt
+from include.lake.staging import Stage
 from include.quality.quarantine import split_quarantine
 from include.quality.suites import load_suite
 from include.sources.adapter import REFERENCE
 from include.spec.suite import Suite
+from include.steps import row_counts
 from include.steps.handover import Stages
 from include.steps.workspace import Workspace
 
@@ -22,23 +25,31 @@ def land(workspace: Workspace, span: Span, attempt: Attempt) -> Stages:
     Rows that match a quarantine rule of their suite are staged for the quarantine table instead, with the rule,
     its reason and the whole row.
 
+    Every delivered row is staged on one side or the other, and the counts are compared.
+
     Raises:
         SourceError: an upstream file is missing, truncated or not of the promised shape.
+        RowsRefused: a row has no partition, or a type or value that cannot be stored; or rows got lost.
         UnknownPartition: a partition is outside the source's history.
         AuditFailed: a column that a suite names is missing or of another type.
     """
     case, keys = workspace.case, span.keys
-    folders: dict[str, str] = {}
+    stages: dict[str, Stage] = {}
+    delivered: dict[str, Counter[str]] = {}
     rejected: list[str] = []
     with workspace.connect() as con:
         for name, query in workspace.source.deliver(con, span.first, span.last).items():
+            table, parts = case.table("raw", name), [REFERENCE] if case.raw[name].reference else keys
+            delivered[name] = row_counts.of_delivery(con, table, query, parts)
             clean, refused = split_quarantine(con, query, suite_of(workspace, name))
             rejected.append(f"SELECT '{name}' AS \"table\", * FROM ({refused})")
-            parts = [REFERENCE] if case.raw[name].reference else keys
-            table = case.table("raw", name)
-            folders[table] = workspace.stage(con, table, clean, parts, attempt, case.raw[name].key)
-        folders[case.table("quarantine", "rows")] = _stage_rejected(workspace, con, rejected, keys, attempt)
-    return Stages(folders=folders)
+            notes = {row_counts.DELIVERED: delivered[name].total()}
+            stages[name] = workspace.stage(con, table, clean, parts, attempt, case.raw[name].key, notes=notes)
+        quarantine = _stage_rejected(workspace, con, rejected, keys, attempt)
+        quarantined = row_counts.of_quarantine(con, quarantine)
+    for name, stage in stages.items():
+        row_counts.refuse_loss(stage, delivered[name], quarantined.get(name, {}))
+    return Stages(folders={stage.table: stage.path for stage in (*stages.values(), quarantine)})
 
 
 def suite_of(workspace: Workspace, name: str) -> Suite:
@@ -52,7 +63,7 @@ def _stage_rejected(
     queries: Sequence[str],
     keys: Sequence[str],
     attempt: Attempt,
-) -> str:
+) -> Stage:
     # Rejected reference rows go to partition `reference`, so that a span and its days store them in the same place.
     parts = [*keys, REFERENCE] if workspace.case.reference_raw else list(keys)
     table = workspace.case.table("quarantine", "rows")

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import duckdb
 
-from include.core.errors import AuditFailed
+from include.core import partitions
+from include.core.errors import AuditFailed, StaleStage
 from include.core.partitions import Span
-from include.lake.records import Attempt
+from include.lake.records import Attempt, Input
 from include.lake.staging import Stage
 from include.quality.audit import AuditPlace, Rows
 from include.quality.audit import audit as run_suite
 from include.quality.report import AuditReport
 from include.sources.adapter import REFERENCE
 from include.spec.suite import Suite
+from include.steps import row_counts
 from include.steps.handover import Published, Stages
 from include.steps.ingest import suite_of
 from include.steps.workspace import Workspace
@@ -68,11 +70,15 @@ def publish(workspace: Workspace, stages: Stages, attempt: Attempt) -> Published
 
     Raises:
         AuditFailed: a stage has no passed audit.
+        RowsRefused: the stages do not hold every row that the source delivered.
+        StaleStage: a partition, or one that its rows were computed from, was published again meanwhile.
         LateAttempt, PublishConflict, SchemaMismatch: see ``Lake.publish``.
     """
     opened = {table: workspace.lake.open_stage(path) for table, path in stages.folders.items()}
     # check all verdicts before the first commit: a refused stage must not leave half of the tables published
     verdicts = {table: _passed(stage) for table, stage in opened.items()}
+    row_counts.refuse_unbalanced(opened.values())
+    _refuse_stale(workspace, opened.values())
     days: set[str] = set()
     changed: dict[str, int] = {}
     for table, stage in sorted(opened.items(), key=lambda item: REFERENCE not in item[1].keys):
@@ -87,6 +93,24 @@ def publish(workspace: Workspace, stages: Stages, attempt: Attempt) -> Published
     for stage in opened.values():
         workspace.lake.discard(stage)
     return Published(span=Span(first=min(days), last=max(days)), changed=changed)
+
+
+def _refuse_stale(workspace: Workspace, stages: Iterable[Stage]) -> None:
+    """Raise ``StaleStage`` unless the tables are as the stages found them: those that change, and those they read."""
+    read: dict[str, Input] = {}
+    for stage in stages:
+        workspace.lake.refuse_stale(stage)
+        read |= {table: Input(**value) for table, value in stage.inputs.items()}
+    now = workspace.at_one_moment().lake
+    for table, then in read.items():
+        if now.version(table) == then.version:
+            continue
+        keys = [REFERENCE] if then.first == REFERENCE else partitions.key_range(then.first, then.last)
+        if now.inputs(table, keys).fingerprint != then.fingerprint:
+            raise StaleStage(
+                f"{table}: {Span(first=then.first, last=then.last)} was published again after the rows that are to be "
+                "published were computed from it. Nothing was published; clear the task that stages them"
+            )
 
 
 def _passed(stage: Stage) -> dict[str, Any]:

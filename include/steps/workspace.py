@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
-from include.core import partitions
+from include.core import partitions, sql
 from include.core.engine import engine
 from include.core.errors import ConfError, MissingPartitions
 from include.core.partitions import Span
@@ -21,6 +22,7 @@ from include.core.settings import Settings
 from include.lake.lake import Lake
 from include.lake.reader import LakeReader
 from include.lake.records import Attempt, Input
+from include.lake.staging import Stage
 from include.sources.adapter import REFERENCE, SourceAdapter
 from include.spec.loading import load_use_case
 from include.spec.use_case import UseCase
@@ -63,11 +65,7 @@ class WorkspaceReader:
             con.register(view, self.lake.dataset(table, keys, version))
             return
         # DuckDB's own reader reads many small files in a fraction of the time of a scan through Arrow
-        listed = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
-        con.execute(
-            f'CREATE OR REPLACE TEMP VIEW "{view}" AS FROM read_parquet([{listed}], hive_partitioning = true, '
-            "hive_types = {'ds': VARCHAR})"
-        )
+        con.execute(f"CREATE OR REPLACE TEMP VIEW {sql.identifier(view)} AS FROM {sql.partitioned_parquet(paths)}")
 
     def attach_raw(self, con: duckdb.DuckDBPyConnection, read: Mapping[str, Input]) -> None:
         """Let ``con`` read the raw tables that ``read`` names, under their own names, at the recorded versions.
@@ -165,9 +163,9 @@ class Workspace(WorkspaceReader):
         """
         return WorkspaceReader(self.settings, self.case)
 
-    def attempt(self, dag_id: str, run_id: str, number: int) -> Attempt:
+    def attempt(self, dag_id: str, run_id: str, number: int, try_id: str = "") -> Attempt:
         """Return one try of a task of a DAG run as the lake records it."""
-        return Attempt(self.case.name, dag_id, run_id, number, self.settings.code_version)
+        return Attempt(self.case.name, dag_id, run_id, number, self.settings.code_version, try_id)
 
     @cached_property
     def source(self) -> SourceAdapter:
@@ -187,10 +185,11 @@ class Workspace(WorkspaceReader):
         attempt: Attempt,
         order: Sequence[str],
         inputs: Mapping[str, Input] | None = None,
-    ) -> str:
-        """Stage the rows of ``query``, which has a column ``ds``, and return the stage's folder."""
+        notes: Mapping[str, Any] | None = None,
+    ) -> Stage:
+        """Stage the rows of ``query``, which has a column ``ds``."""
         reader = con.sql(f"SELECT * FROM ({query}) ORDER BY ds").to_arrow_reader(BATCH_ROWS)
-        return self.lake.stage(table, reader, keys, attempt, order, inputs).path
+        return self.lake.stage(table, reader, keys, attempt, order, inputs, notes)
 
 
 def _folder_name(run_id: str) -> str:

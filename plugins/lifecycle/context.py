@@ -24,7 +24,8 @@ CLOCK_LEEWAY = timedelta(minutes=10)
 def attempt_of(context: Context, workspace: Workspace) -> Attempt:
     """Return this attempt of the task as the lake records it."""
     ti = context["ti"]
-    return workspace.attempt(ti.dag_id, ti.run_id, ti.try_number)
+    # Airflow gives each try an id that begins with its time
+    return workspace.attempt(ti.dag_id, ti.run_id, ti.try_number, str(ti.id))
 
 
 def span_of(context: Context, workspace: Workspace, layer: str) -> Span:

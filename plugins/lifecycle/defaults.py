@@ -21,9 +21,11 @@ LASTING = [
     errors.LateAttempt,
     errors.MissingPartitions,  # raised after the task has waited for them
     errors.NoChampion,
+    errors.RowsRefused,
     errors.SchemaMismatch,
     errors.SettingsError,
     errors.SpecError,
+    errors.StaleStage,
     errors.UnknownPartition,
 ]
 RETRIES = {

@@ -108,6 +108,8 @@ def by_hand(outcomes: str) -> Work:
     import duckdb
     import pyarrow as pa
 
+    from include.core import sql
+
     staged = files(outcomes)
     keys = pa.table({"ds": pa.array(_keys(staged))})
     asked = [f'count(*) FILTER ("{name}" IS NULL)' for name in (*KEY, *FILLED, "tailnum")]
@@ -124,10 +126,7 @@ def by_hand(outcomes: str) -> Work:
     def run() -> Facts:
         with duckdb.connect(config={"threads": threads(), "memory_limit": "4GB"}) as con:
             con.register("keys", keys)
-            con.execute(
-                f"CREATE TEMP VIEW staged AS FROM read_parquet({staged}, hive_partitioning = true, "
-                "hive_types = {'ds': VARCHAR})"
-            )
+            con.execute(f"CREATE TEMP VIEW staged AS FROM {sql.partitioned_parquet(staged)}")
             found = con.execute(f"SELECT {', '.join(asked)}, ({repeated}), ({empty}) FROM staged").fetchall()[0]
         return {"expectations": len(found)}
 

@@ -134,7 +134,7 @@ def _evidently_verdicts(reference: str, current: str, rows: int | None = None) -
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     definition = DataDefinition(numerical_columns=list(NUMBERS), categorical_columns=list(TEXTS))
-    frames = (pd.read_parquet(f"{folder}/rows.parquet")[:rows] for folder in (reference, current))
+    frames = (pd.read_parquet(f"{folder}/rows.parquet", partitioning=None)[:rows] for folder in (reference, current))
     old, new = (Dataset.from_pandas(frame, definition) for frame in frames)
     with threadpool_limits(threads()):
         snapshot = Report([DataDriftPreset()], include_tests=True).run(new, old).dict()
@@ -154,7 +154,7 @@ def report(reference: str, current: str) -> Work:
     from include.monitoring import drift_report
     from include.spec.monitoring import DriftSpec
 
-    before, now = (pd.read_parquet(f"{folder}/rows.parquet") for folder in (reference, current))
+    before, now = (pd.read_parquet(f"{folder}/rows.parquet", partitioning=None) for folder in (reference, current))
     decided = _decision(reference, current)()
     folder = tempfile.TemporaryDirectory()
 

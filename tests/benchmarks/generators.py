@@ -230,7 +230,7 @@ def _copy_schedule(workspace: Workspace, rows: int, real: int) -> None:
             f"range({-(-rows // real)}) AS copies (copy) ORDER BY {', '.join(order)} LIMIT {rows}"
         )
         query = f"SELECT * EXCLUDE (copy) FROM ({copied})"
-        stage = workspace.lake.open_stage(workspace.stage(con, table, query, [SCORED_DAY], attempt, order))
+        stage = workspace.stage(con, table, query, [SCORED_DAY], attempt, order)
     workspace.lake.publish(stage, attempt)
     workspace.lake.discard(stage)
 

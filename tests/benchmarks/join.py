@@ -85,7 +85,7 @@ def plain_asof(entities: str, histories: str, memory: str, late: int) -> Work:
         on = " AND ".join(
             [*(f"e.{key} = {name}.{key}" for key in keys), f"e.event_timestamp >= {name}.event_timestamp"]
         )
-        files = f"read_parquet('{histories}/{name}/*/*.parquet')"
+        files = f"read_parquet('{histories}/{name}/*/*.parquet', hive_partitioning = false)"
         columns = ", ".join((*keys, "event_timestamp", *VALUES))
         joins.append(f"ASOF LEFT JOIN (SELECT {columns} FROM {files}) {name} ON {on}")
         values += [f"{name}.{value} AS {name}__{value}" for value in VALUES]
@@ -96,7 +96,7 @@ def plain_asof(entities: str, histories: str, memory: str, late: int) -> Work:
                 config={"threads": threads(), "memory_limit": memory, "temp_directory": spill},
             )
             con.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
-            asked = f"SELECT *, row_number() OVER () AS position FROM read_parquet('{entities}/entities.parquet')"
+            asked = f"SELECT *, row_number() OVER () AS position FROM read_parquet('{entities}/entities.parquet', hive_partitioning = false)"
             table = con.sql(
                 f"SELECT e.* EXCLUDE (position), {', '.join(values)} FROM ({asked}) e {' '.join(joins)} "
                 "ORDER BY e.position"
@@ -115,7 +115,9 @@ def merge_asof(entities: str, histories: str, memory: str) -> Work:
     from deltalake import DeltaTable
 
     def run() -> Facts:
-        left = pd.read_parquet(f"{entities}/entities.parquet").sort_values("event_timestamp", kind="stable")
+        left = pd.read_parquet(f"{entities}/entities.parquet", partitioning=None).sort_values(
+            "event_timestamp", kind="stable"
+        )
         for name, (_, keys) in HISTORIES.items():
             wanted = [*keys, "event_timestamp", *VALUES]
             right = DeltaTable(f"{histories}/{name}").to_pyarrow_dataset().to_table(wanted).to_pandas()
@@ -181,7 +183,7 @@ def _feast(entities: str, histories: str, store_type: str, options: dict[str, An
     home_kept = home  # the folder is deleted with this closure
 
     def run() -> Facts:
-        asked = pq.read_table(f"{entities}/entities.parquet")
+        asked = pq.read_table(f"{entities}/entities.parquet", partitioning=None)
         given = asked if "include" in store_type else asked.to_pandas()
         table = store.get_historical_features(given, wanted, full_feature_names=True).to_arrow()
         assert Path(home_kept.name).exists()

@@ -77,7 +77,7 @@ def bare(day: str, size: int) -> Work:
     from include.training.model import load_model
 
     model = load_model(Path(day) / "model")
-    once = model.encoding.encode(pq.read_table(Path(day) / "real.parquet"))
+    once = model.encoding.encode(pq.read_table(Path(day) / "real.parquet", partitioning=None))
     # the partition consists of copies of these rows in this order
     matrix = np.resize(once, (min(size, MATRIX_ROWS), once.shape[1]))
     assert isinstance(model.model, Trees)

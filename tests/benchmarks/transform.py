@@ -65,6 +65,7 @@ def bare(lake: str, first: str, last: str, daily: bool = False) -> Work:
     """Set up the same SQL as plain copies to Parquet; with ``daily``, one file a day."""
     import duckdb
 
+    from include.core import sql
     from include.core.partitions import Span
     from include.feature_store import feature_sql
     from include.spec.loading import load_use_case
@@ -82,10 +83,7 @@ def bare(lake: str, first: str, last: str, daily: bool = False) -> Work:
                 folder = Path(lake) / "lake" / case.table("raw", name)
                 wanted = keys if name in case.partitioned_raw else ("reference",)
                 files = [str(path) for key in wanted for path in folder.glob(f"ds={key}/*.parquet")]
-                con.execute(
-                    f"CREATE VIEW {name} AS FROM read_parquet({files}, hive_partitioning = true, "
-                    "hive_types = {'ds': VARCHAR})"
-                )
+                con.execute(f"CREATE VIEW {name} AS FROM {sql.partitioned_parquet(files)}")
             queries = feature_sql.compute(con, case.assets_folder / "sql", first, last, case.time_zone)
             for view, query in queries.items():
                 target = f"{out / view}' (PARTITION_BY (ds)," if daily else f"{out / view}.parquet' ("

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import pyarrow as pa
 from airflow.sdk import Asset
@@ -47,7 +48,11 @@ def context(
         "dag_run": SimpleNamespace(partition_key=key, run_type=run_type, conf=conf),
         "params": dict(conf or {}),
         "ti": SimpleNamespace(
-            dag_id="flights_test", run_id=f"{run_type}__1", try_number=attempt, xcom_push=lambda key, value: None
+            id=UUID(int=attempt),
+            dag_id="flights_test",
+            run_id=f"{run_type}__1",
+            try_number=attempt,
+            xcom_push=lambda key, value: None,
         ),
         "outlet_events": OutletEventAccessors(),
         "triggering_asset_events": woken_by if woken_by[next(iter(woken_by))] else {},

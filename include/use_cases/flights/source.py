@@ -24,7 +24,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from include.core import partitions
+from include.core import partitions, sql
 from include.core.errors import UnknownPartition
 from include.sources.adapter import REFERENCE
 from include.use_cases.flights import upstream
@@ -148,5 +148,4 @@ def _moved(instant: str) -> str:
 
 
 def _parquet(folder: Path, table: str) -> str:
-    path = str(folder / f"{table}.parquet").replace("'", "''")
-    return f"read_parquet('{path}')"
+    return sql.parquet([folder / f"{table}.parquet"])

@@ -189,7 +189,7 @@ def _read(path: Path, file: UpstreamFile) -> str:
     columns = ", ".join(f"'{name}': '{kind}'" for name, kind in file.columns.items())
     return (
         f"SELECT * FROM read_csv('{_quoted(path)}', header = true, auto_detect = false, delim = ',', "
-        f"quote = '\"', escape = '\"', nullstr = 'NA', columns = {{{columns}}})"
+        f"quote = '\"', escape = '\"', nullstr = 'NA', hive_partitioning = false, columns = {{{columns}}})"
     )
 
 
