@@ -19,7 +19,7 @@ _UNCLEAR = "!unclear"
 _PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class _Loader(_PARSER):
+class _Loader(_PARSER):  # type: ignore[misc]
     """The safe loader, which makes no objects, with the scalars of YAML 1.2's core schema and with unique keys."""
 
     # PyYAML adds to a copy of its base's table of scalars, and that of YAML 1.1 is not wanted here
