@@ -3,6 +3,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
+# text, file names and output are UTF-8 in every locale
+export PYTHONUTF8 := 1
 
 PYTHON ?= python3.11
 VENV ?= .venv

@@ -274,7 +274,7 @@ def dag_forms(use_case: str = "flights") -> dict[str, Any]:
         }
         command = [sys.executable, "-c", _FORMS, str(REPOSITORY / "dags")]
         done = subprocess.run(
-            command, env=clean | environ, cwd=home, capture_output=True, text=True, timeout=300, check=False
+            command, env=clean | environ, cwd=home, capture_output=True, encoding="utf-8", timeout=300, check=False
         )
     if done.returncode:
         raise RuntimeError(f"the DAG files could not be read for the reference: {done.stderr[-2000:]}")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from airflow.plugins_manager import AirflowPlugin
 
-from lifecycle.timetables import PartitionedAssets
+from lifecycle.timetables import ByClock, PartitionedAssets
 
 
 class LifecyclePlugin(AirflowPlugin):
     """The plugin that Airflow loads."""
 
     name = "lifecycle"
-    timetables = [PartitionedAssets]  # noqa: RUF012 - Airflow's own declaration
+    timetables = [ByClock, PartitionedAssets]  # noqa: RUF012 - Airflow's own declaration

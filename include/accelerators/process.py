@@ -172,8 +172,8 @@ def _forget_the_parent(environ: Mapping[str, str], keep: int, writes: int) -> No
         os.dup2(nothing, descriptor)
     # keep references: a finalizer could close the descriptors, which belong to the worker now
     _PARENTS.extend([sys.stdin, sys.stdout, sys.stderr])
-    sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115 - open as long as the process
-    sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", buffering=1, closefd=False, encoding="utf-8")  # noqa: SIM115 - open as long as the process
+    sys.stderr = open(2, "w", buffering=1, closefd=False, encoding="utf-8")  # noqa: SIM115
     logging.root.handlers.clear()
     os.environ.clear()
     os.environ.update(environ)

@@ -49,7 +49,7 @@ def open_store(settings: Settings, use_case: str, tables: Mapping[str, DeltaTabl
         "LIFECYCLE_THREADS": str(settings.threads),
         "LIFECYCLE_MEMORY_LIMIT": settings.memory_limit,
     }
-    configuration = _filled(yaml_file.parse(CONFIGURATION.read_text()), values)
+    configuration = _filled(yaml_file.parse(CONFIGURATION.read_text(encoding="utf-8")), values)
     configuration["offline_store"]["tables"] = dict(tables or {})
     store = FeatureStore(config=RepoConfig(**configuration))
     # Feast creates the tables of the registry when it first opens it, and fails if two processes do so at once

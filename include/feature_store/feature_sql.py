@@ -64,8 +64,8 @@ def compute(con: duckdb.DuckDBPyConnection, sql: Path, first: str, last: str, ti
     asked_partitions(con, first, last, time_zone)
     folder = sql / "features"
     for path in sorted(folder.glob("_*.sql")):
-        con.execute(f"CREATE OR REPLACE TEMP TABLE {path.stem} AS {path.read_text()}").fetchall()
-    return {view: (folder / f"{view}.sql").read_text() for view in views(sql)}
+        con.execute(f"CREATE OR REPLACE TEMP TABLE {path.stem} AS {path.read_text(encoding='utf-8')}").fetchall()
+    return {view: (folder / f"{view}.sql").read_text(encoding="utf-8") for view in views(sql)}
 
 
 def scoring_rows(con: duckdb.DuckDBPyConnection, sql: Path, first: str, last: str, time_zone: str) -> str:
@@ -74,7 +74,7 @@ def scoring_rows(con: duckdb.DuckDBPyConnection, sql: Path, first: str, last: st
     Needs ``schedule`` as a view of ``con``; creates ``partitions``, as ``compute`` does.
     """
     asked_partitions(con, first, last, time_zone)
-    return (sql / "training" / "entities.sql").read_text()
+    return (sql / "training" / "entities.sql").read_text(encoding="utf-8")
 
 
 def training_rows(con: duckdb.DuckDBPyConnection, sql: Path, first: str, as_of: str, time_zone: str) -> str:
@@ -91,8 +91,8 @@ def training_rows(con: duckdb.DuckDBPyConnection, sql: Path, first: str, as_of: 
     folder = sql / "training"
     clock = partitions.clock(as_of, time_zone).isoformat()
     return (
-        f"SELECT * FROM ({(folder / 'entities.sql').read_text()})\n"
-        f"INNER JOIN ({(folder / 'labels.sql').read_text()})\n"
+        f"SELECT * FROM ({(folder / 'entities.sql').read_text(encoding='utf-8')})\n"
+        f"INNER JOIN ({(folder / 'labels.sql').read_text(encoding='utf-8')})\n"
         f"USING (flight_date, carrier, flight, origin) WHERE label_known_at < TIMESTAMPTZ '{clock}'"
     )
 

@@ -39,7 +39,7 @@ def write_reference(folder: Path, rows: pa.Table, predicted: Floats) -> None:
 
     The model's manifest names features and label. The same rows give the same bytes.
     """
-    manifest = Manifest.model_validate_json((folder / MANIFEST).read_text())
+    manifest = Manifest.model_validate_json((folder / MANIFEST).read_text(encoding="utf-8"))
     numeric, categorical = columns_by_kind(manifest.features)
     watched = rows.select([*numeric, *categorical, manifest.label])
     watched = watched.append_column(PREDICTION, pa.array(predicted, pa.float64()))

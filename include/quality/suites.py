@@ -62,7 +62,7 @@ def _read(path: Path) -> tuple[Suite | None, list[str]]:
         there = [other.stem for other in path.parent.glob("*.yaml")]
         return None, [f"{where}: no such suite{nearest(path.stem, there)}"]
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        return None, [f"{where}: is not YAML: {' '.join(str(error).split())}"]
+        return None, [f"{where}: not readable as YAML: {' '.join(str(error).split())}"]
     if not isinstance(values, dict):
         return None, [f"{where}: holds no fields; start with `table:`, `key:` and `columns:`"]
     try:

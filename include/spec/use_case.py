@@ -146,10 +146,10 @@ class UseCase(Values):
     @field_validator("time_zone")
     @classmethod
     def _known_zone(cls, value: str) -> str:
-        from zoneinfo import ZoneInfo, available_timezones
+        from zoneinfo import available_timezones
 
         try:
-            ZoneInfo(value)
+            partitions.zone(value)
         except (KeyError, ValueError, OSError):  # OSError: the name of a folder of zones, such as America
             raise ValueError(f"no such time zone{nearest(value, available_timezones())}") from None
         return value

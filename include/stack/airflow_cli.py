@@ -23,7 +23,14 @@ def airflow_command(layout: Layout, *arguments: str, timeout_s: float = 300.0) -
     command = [*LAUNCH, "airflow", *arguments]
     # run in the repository: `python -m` looks for modules in the current folder first
     done = subprocess.run(
-        command, env=environ, cwd=REPOSITORY, capture_output=True, text=True, timeout=timeout_s, check=False
+        command,
+        env=environ,
+        cwd=REPOSITORY,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        timeout=timeout_s,
+        check=False,
     )
     if done.returncode != 0:
         output = (done.stderr + done.stdout).strip()[-2000:]

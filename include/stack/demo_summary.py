@@ -132,7 +132,7 @@ def _observed(workspace: Workspace, keys: list[str], scores: pa.Table) -> dict[s
             workspace.attach(con, name, case.table("raw", name), landed)
         con.execute("CREATE TEMP TABLE partitions (ds VARCHAR, day DATE)").fetchall()
         con.executemany("INSERT INTO partitions VALUES (?, ?)", [(key, key) for key in keys])
-        labels = (case.assets_folder / "sql" / "training" / "labels.sql").read_text()
+        labels = (case.assets_folder / "sql" / "training" / "labels.sql").read_text(encoding="utf-8")
         on = ", ".join(case.predictions.key)
         found = con.sql(
             f'SELECT ds, avg("{case.training.label}") AS share, count("{case.training.label}") / count(*) AS known '

@@ -18,9 +18,11 @@ def parse_env(text: str, source: str, values: Mapping[str, str] | None = None) -
     no line continuation, ``#`` comments only on their own lines. Without ``values`` references stay as they are.
 
     Raises:
-        SettingsError: names all lines that are not ``KEY=VALUE`` and all references to undefined names.
+        SettingsError: names all lines that are not ``KEY=VALUE``, all settings given twice and all references to
+            undefined names.
     """
     found: dict[str, str] = {}
+    lines: dict[str, int] = {}
     faults: list[str] = []
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip() or line.lstrip().startswith("#"):
@@ -34,7 +36,9 @@ def parse_env(text: str, source: str, values: Mapping[str, str] | None = None) -
             unknown = [ref for ref in _REFERENCE.findall(value) if ref not in values]
             faults.extend(f"{source}:{number}: ${{{ref}}} is not defined" for ref in unknown)
             value = _REFERENCE.sub(lambda ref: values.get(ref.group(1), ""), value)
-        found[name] = value
+        if name in found:
+            faults.append(f"{source}:{number}: {name} is given in line {lines[name]} already; delete one of the two")
+        found[name], lines[name] = value, number
     if faults:
         raise SettingsError("; ".join(faults))
     return found

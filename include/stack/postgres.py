@@ -12,6 +12,7 @@ all users can write to; started by root, it opens all parent folders for listing
 
 from __future__ import annotations
 
+import functools
 import os
 import pwd
 import shutil
@@ -140,7 +141,8 @@ class Postgres:
 
     def _run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         # write to files: the server inherits stdout and stderr, and would keep the reader of a pipe waiting
-        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        kept = functools.partial(tempfile.TemporaryFile, "w+", encoding="utf-8", errors="replace")
+        with kept() as out, kept() as err:
             command = [str(_binaries() / program), *arguments]
             # run in `/`: the server's user may have no access to the caller's folder
             done = subprocess.run(

@@ -167,7 +167,8 @@ class Stack:
             env=environ,
             cwd=REPOSITORY,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             check=False,
         )
         if done.returncode != 0:

@@ -46,10 +46,12 @@ class Isotonic:
 
     def save(self, path: Path) -> None:
         """Write both arrays as JSON."""
-        path.write_text(json.dumps({"raw": self.raw.tolist(), "calibrated": self.calibrated.tolist()}))
+        path.write_text(
+            json.dumps({"raw": self.raw.tolist(), "calibrated": self.calibrated.tolist()}), encoding="utf-8"
+        )
 
     @classmethod
     def load(cls, path: Path) -> Isotonic:
         """Read what :meth:`save` wrote."""
-        arrays = json.loads(path.read_text())
+        arrays = json.loads(path.read_text(encoding="utf-8"))
         return cls(np.asarray(arrays["raw"]), np.asarray(arrays["calibrated"]))

@@ -93,7 +93,7 @@ def fit_best(
     save_model(fitted, directory)
     loaded = load_model(directory)
     evidence = evaluate(loaded, windows, settings, threads)
-    (directory / EVIDENCE).write_text(evidence.model_dump_json(indent=2) + "\n")
+    (directory / EVIDENCE).write_text(evidence.model_dump_json(indent=2) + "\n", encoding="utf-8")
     if write_reference is not None:
         write_reference(directory, windows.test.table, loaded.predict(windows.test.table, threads))
     _log.info("%s of %s written to %s", fitted.manifest.family, study, directory)

@@ -167,7 +167,7 @@ class Blend:
         """Write each member as a model directory of its own, and the weights."""
         for i, member in enumerate(self.members):
             save_model(member, folder / f"member-{i}")
-        (folder / _WEIGHTS).write_text(json.dumps(self.weights))
+        (folder / _WEIGHTS).write_text(json.dumps(self.weights), encoding="utf-8")
 
 
 def save_model(model: LoadedModel, folder: Path) -> None:
@@ -178,7 +178,7 @@ def save_model(model: LoadedModel, folder: Path) -> None:
     model.model.save(folder / _MODEL)
     if model.calibrator is not None:
         model.calibrator.save(folder / _CALIBRATION)
-    (folder / MANIFEST).write_text(model.manifest.model_dump_json(indent=2) + "\n")
+    (folder / MANIFEST).write_text(model.manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def load_model(folder: Path | str, expected_digest: str | None = None) -> LoadedModel:
@@ -203,7 +203,7 @@ def load_model(folder: Path | str, expected_digest: str | None = None) -> Loaded
 
 def load_blend(folder: Path, encoding: Encoding) -> Blend:
     """Read what :meth:`Blend.save` wrote."""
-    weights = tuple(float(weight) for weight in json.loads((folder / _WEIGHTS).read_text()))
+    weights = tuple(float(weight) for weight in json.loads((folder / _WEIGHTS).read_text(encoding="utf-8")))
     return Blend(tuple(load_model(folder / f"member-{i}") for i in range(len(weights))), weights)
 
 
@@ -212,7 +212,7 @@ def _read_manifest(folder: Path) -> Manifest:
     if not path.is_file():
         raise TrainingError(f"{folder} holds no {MANIFEST}; it is not a model directory")
     try:
-        manifest = Manifest.model_validate_json(path.read_text())
+        manifest = Manifest.model_validate_json(path.read_text(encoding="utf-8"))
     except ValidationError as error:
         raise TrainingError(f"{path} is not a manifest of this version: {error}") from error
     if manifest.family not in {BLEND, *FAMILIES}:

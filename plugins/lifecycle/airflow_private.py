@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import BaseOperator
     from airflow.timetables.trigger import CronPartitionTimetable
+    from pendulum import DateTime
 
 CHECKED_AGAINST = {"apache-airflow-core": "3.3.2", "apache-airflow-task-sdk": "1.3.2"}
 
@@ -80,3 +81,38 @@ class PartitionDates:
 
     def _decode_partition_date(self, partition_key: str) -> datetime | None:
         return self.calendar.resolve_partition_date(partition_key)
+
+
+class Ticks:
+    """Mixin that gives a cron timetable the ticks of :meth:`following` and :meth:`preceding`.
+
+    ``CronPartitionTimetable`` finds its ticks, and the key of a tick, by these private methods.
+    """
+
+    def following(self, instant: datetime) -> DateTime:
+        """Return the first tick after ``instant``."""
+        raise NotImplementedError
+
+    def preceding(self, instant: datetime) -> DateTime:
+        """Return the last tick before ``instant``."""
+        raise NotImplementedError
+
+    def key_of(self, tick: datetime) -> str:
+        """Return the partition key of a tick."""
+        raise NotImplementedError
+
+    def tick_of(self, key: str) -> DateTime:
+        """Return the tick of a partition key."""
+        raise NotImplementedError
+
+    def _get_next(self, current: datetime) -> DateTime:
+        return self.following(current)
+
+    def _get_prev(self, current: datetime) -> DateTime:
+        return self.preceding(current)
+
+    def _format_key(self, partition_date: datetime) -> str:
+        return self.key_of(partition_date)
+
+    def _decode_partition_date(self, partition_key: str) -> DateTime:
+        return self.tick_of(partition_key)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule, get_parsing_context
 
-from include.core import errors
+from include.core import errors, partitions
 from include.spec.loading import load_use_case, load_use_cases
 from include.spec.use_case import UseCase
 
@@ -61,8 +60,8 @@ def dag_defaults(use_case: UseCase, step: str, doc: str | None) -> dict[str, Any
         "description": (doc or "").split("\n", 1)[0],
         "doc_md": doc,
         "tags": [use_case.name, step, *use_case.tags],
-        "start_date": _midnight(use_case.history.first, use_case),
-        "end_date": _midnight(use_case.history.last, use_case),
+        "start_date": _beginning(use_case.history.first, use_case),
+        "end_date": _beginning(use_case.history.last, use_case),
         "catchup": False,
         "default_args": {"owner": use_case.owner, **RETRIES},
         "is_paused_upon_creation": use_case.paused,
@@ -70,5 +69,7 @@ def dag_defaults(use_case: UseCase, step: str, doc: str | None) -> dict[str, Any
     }
 
 
-def _midnight(key: str | None, use_case: UseCase) -> datetime | None:
-    return None if key is None else datetime.fromisoformat(key).replace(tzinfo=ZoneInfo(use_case.time_zone))
+def _beginning(key: str | None, use_case: UseCase) -> datetime | None:
+    if key is None:
+        return None
+    return partitions.clock(key, use_case.time_zone).astimezone(partitions.zone(use_case.time_zone))

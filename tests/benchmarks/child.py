@@ -26,7 +26,7 @@ def main(module: str, function: str, arguments: str, answers: str) -> None:
     """Set up ``function`` of a benchmark's ``module`` with JSON ``arguments``, and answer on descriptor ``answers``."""
     # exit on SIGTERM, so that `atexit` stops the processes that a call has started, also after a timeout
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    with os.fdopen(int(answers), "w", buffering=1) as out:
+    with os.fdopen(int(answers), "w", buffering=1, encoding="utf-8") as out:
         try:
             # imported objects stay: collecting garbage among them would take a quarter of the time
             gc.disable()
@@ -66,11 +66,11 @@ def _cpu() -> float:
 
 def _forget_peak() -> None:
     # writing 5 resets the peak of resident memory; ru_maxrss cannot be reset and starts with the parent's peak
-    Path("/proc/self/clear_refs").write_text("5")
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
 
 def _status(name: str) -> float:
-    for line in Path("/proc/self/status").read_text().splitlines():
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024 / MB
     return 0.0

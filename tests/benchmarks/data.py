@@ -40,7 +40,7 @@ def made(name: str, *sizes: int) -> Path:
             cwd=REPOSITORY,
             env={**os.environ, **thread_environ(), "PYTHONPATH": str(REPOSITORY), "RUST_LOG": "error"},
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=False,
         )
         if done.returncode:

@@ -42,7 +42,7 @@ def parsed(cases: int) -> Work:
 
     def run() -> Facts:
         command = [sys.executable, str(SCRIPT), "--no-serialized"]
-        done = subprocess.run(command, env=environ, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+        done = subprocess.run(command, env=environ, cwd=REPOSITORY, capture_output=True, encoding="utf-8", check=True)
         found = json.loads(done.stdout.splitlines()[-1])
         assert not found["import_errors"], found["import_errors"]
         return {

@@ -78,7 +78,7 @@ class Prepared:
     def make(self) -> None:
         """Prepare the folder; prepare it again when few unused days are left."""
         ready = self.home / "next_day"
-        if ready.exists() and ready.read_text() <= partitions.shift(LAST, 1 - DAYS_AHEAD):
+        if ready.exists() and ready.read_text(encoding="utf-8") <= partitions.shift(LAST, 1 - DAYS_AHEAD):
             return
         self.forget()
         if self.case == SMALL:
@@ -101,7 +101,9 @@ class Prepared:
             "LIFECYCLE_AIRFLOW_PORT": str(airflow), "LIFECYCLE_MLFLOW_PORT": str(mlflow),
         }  # fmt: skip
         command = [sys.executable, "-m", "include.stack", "demo"]
-        played = subprocess.run(command, env=environ, cwd=REPOSITORY, check=True, stdout=subprocess.PIPE, text=True)
+        played = subprocess.run(
+            command, env=environ, cwd=REPOSITORY, check=True, stdout=subprocess.PIPE, encoding="utf-8"
+        )
         return played.stdout
 
     def go_on_from_demo(self) -> None:
@@ -141,8 +143,8 @@ class Prepared:
     def take(self, days: int) -> tuple[str, ...]:
         """Take the next unused days."""
         file = self.home / "next_day"
-        first = file.read_text()
-        file.write_text(partitions.shift(first, days))
+        first = file.read_text(encoding="utf-8")
+        file.write_text(partitions.shift(first, days), encoding="utf-8")
         return partitions.key_range(first, partitions.shift(first, days - 1))
 
     def start(self, overrides: str = "") -> Stack:

@@ -97,7 +97,7 @@ def _sweep(settings: Any, size: int, simulated: float) -> Work:
     storage = storage.replace("postgresql://", "postgresql+psycopg2://")
     # create the tables, as the first search of a deployment does
     open_store(storage, settings.heartbeat_seconds, settings.grace_seconds).storage.engine.dispose()
-    (folder / "settings.json").write_text(settings.model_dump_json())
+    (folder / "settings.json").write_text(settings.model_dump_json(), encoding="utf-8")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOAD)
     _ended(context.Process(target=time.time))  # makes the parent import everything before the clock starts
@@ -177,7 +177,7 @@ class _Guess:
         return np.full(len(x), self._rate)
 
     def save(self, folder: Path) -> None:
-        (folder / "guess.txt").write_text(str(self._rate))
+        (folder / "guess.txt").write_text(str(self._rate), encoding="utf-8")
 
 
 def _settings(**values: Any) -> Any:

@@ -65,7 +65,7 @@ def parse_elsewhere(**more: str) -> dict[str, Any]:
         [sys.executable, str(Path(__file__).with_name("parse_dags.py"))],
         env=inherited | environ() | {"PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'plugins'}"} | more,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=120,
         check=False,
     )

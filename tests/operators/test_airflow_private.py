@@ -13,7 +13,7 @@ from airflow.timetables.base import Timetable
 from airflow.timetables.trigger import CronPartitionTimetable
 
 from lifecycle import airflow_private
-from lifecycle.timetables import KEY_FORMAT, PartitionedAssets
+from lifecycle.timetables import KEY_FORMAT, ByClock, PartitionedAssets
 
 ASSET = Asset(name="flights.raw", uri="lifecycle://flights/raw", group="flights")
 
@@ -82,3 +82,14 @@ def test_airflow_asks_for_the_date_of_a_partition_by_the_private_method() -> Non
     found = Timetable.resolve_partition_date(schedule, "2013-11-02")
     assert found is not None
     assert found == calendar.resolve_partition_date("2013-11-02")
+
+
+def test_a_cron_timetable_finds_its_ticks_by_the_private_methods() -> None:
+    ours = ByClock("0 0 * * *", timezone="America/New_York", key_format=KEY_FORMAT)
+    airflows = CronPartitionTimetable("0 0 * * *", timezone="America/New_York", key_format=KEY_FORMAT)
+    overridden = [name for name in vars(airflow_private.Ticks) if name.startswith("_") and not name.startswith("__")]
+    assert len(overridden) == 4
+    assert all(getattr(CronPartitionTimetable, name) for name in overridden)
+    for instant in (ours.tick_of("2013-11-03"), ours.tick_of("2013-11-03").add(hours=1)):
+        for name in ("_get_next", "_get_prev", "_align_to_next", "_align_to_prev", "_format_key"):
+            assert getattr(ours, name)(instant) == getattr(airflows, name)(instant)

@@ -12,8 +12,8 @@ from typing import Any
 
 import duckdb
 import pytest
-import yaml
 
+from include.core import yaml_file
 from include.feature_store import feature_sql
 from tests.unit.flights_case import SQL, TIME_ZONE, connection, source
 
@@ -28,7 +28,7 @@ def cases() -> list[Any]:
     return [
         pytest.param(view_of(path), case, id=f"{view_of(path)}: {case['case']}")
         for path in sorted(HERE.glob("test_*.yaml"))
-        for case in yaml.safe_load(path.read_text())
+        for case in yaml_file.parse(path.read_text(encoding="utf-8"))
     ]
 
 

@@ -74,7 +74,7 @@ def temporary() -> Path:
             _remove_unused(left)
     folder = root / f"chain-{test_run}"
     folder.mkdir(exist_ok=True)
-    users = (folder / USERS).open("w")
+    users = (folder / USERS).open("w", encoding="utf-8")
     fcntl.flock(users, fcntl.LOCK_SH)
 
     def leave() -> None:
@@ -86,7 +86,7 @@ def temporary() -> Path:
 
 
 def _remove_unused(folder: Path) -> None:
-    with contextlib.suppress(OSError), (folder / USERS).open("r+") as users:
+    with contextlib.suppress(OSError), (folder / USERS).open("r+", encoding="utf-8") as users:
         fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -94,7 +94,7 @@ def _remove_unused(folder: Path) -> None:
 def once(name: str, build: Callable[[Path], None]) -> Path:
     """Return a folder that ``build`` filled; the first process that needs it builds it."""
     folder, done = temporary() / name, temporary() / f"{name}.done"
-    with (temporary() / f"{name}.lock").open("w") as lock:
+    with (temporary() / f"{name}.lock").open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not done.exists():
             shutil.rmtree(folder, ignore_errors=True)

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+import os
+import subprocess
+import sys
+import zoneinfo
+from datetime import UTC, date, datetime, timedelta
+from importlib import resources
+from itertools import pairwise
+from pathlib import Path
 
+import duckdb
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from include.core import partitions
 from include.core.errors import UnknownPartition
+from include.core.repository import REPOSITORY
+from tests.zones import changed_midnights
 
 NEW_YORK = "America/New_York"
 
@@ -39,6 +49,95 @@ def test_the_clock_is_the_first_instant_of_its_day(day: object) -> None:
     clock = partitions.clock(key, NEW_YORK)
     assert partitions.key_at(clock, NEW_YORK) == key
     assert partitions.key_at(clock - timedelta(microseconds=1), NEW_YORK) == partitions.shift(key, -1)
+
+
+@pytest.mark.parametrize(
+    ("zone", "key", "clock"),
+    [
+        ("America/Havana", "2013-11-03", "2013-11-03T04:00:00"),
+        ("Atlantic/Azores", "2024-10-27", "2024-10-27T00:00:00"),
+        # put back at one minute past midnight: the evening before comes once more, after the day has begun
+        ("America/St_Johns", "2006-10-29", "2006-10-29T02:30:00"),
+        # the clocks jumped from 23:30 to 00:30
+        ("America/Toronto", "1919-03-31", "1919-03-31T04:30:00"),
+        ("Asia/Beirut", "2024-03-31", "2024-03-30T22:00:00"),
+        # Samoa left this day out
+        ("Pacific/Apia", "2011-12-30", "2011-12-30T10:00:00"),
+        ("Pacific/Apia", "2011-12-31", "2011-12-30T10:00:00"),
+    ],
+)
+def test_of_two_midnights_the_first_counts_and_of_none_the_jump(zone: str, key: str, clock: str) -> None:
+    """C06: the clock is the first instant of its day."""
+    assert partitions.clock(key, zone) == datetime.fromisoformat(clock).replace(tzinfo=UTC)
+
+
+def test_every_instant_has_one_key_in_every_zone() -> None:
+    """C06: periods follow one another without gap and overlap, at every odd midnight of every zone."""
+    seen = 0
+    for zone, day in changed_midnights(2010, 2014) + changed_midnights(2022, 2027):
+        keys = [(day + timedelta(days=n)).isoformat() for n in (-1, 0, 1, 2)]
+        clocks = [partitions.clock(key, zone) for key in keys]
+        for key, (begin, end) in zip(keys, pairwise(clocks), strict=False):
+            if begin == end:  # a day that was left out
+                continue
+            seen += 1
+            assert begin < end
+            for instant in (begin, end - timedelta(microseconds=1), begin + (end - begin) / 2):
+                assert partitions.key_at(instant, zone) == key
+            local = (
+                begin.astimezone(partitions.zone(zone)),
+                (begin - timedelta(seconds=1)).astimezone(partitions.zone(zone)),
+            )
+            assert local[0].date().isoformat() == key > local[1].date().isoformat()
+    assert seen > 500
+
+
+def test_the_rules_are_those_of_the_pinned_package(tmp_path: Path) -> None:
+    """C06: the system's time-zone files are not read, however a process was started."""
+    wrong = tmp_path / "America"
+    wrong.mkdir()
+    wrong.joinpath("New_York").write_bytes(resources.files("tzdata.zoneinfo").joinpath("Asia", "Tokyo").read_bytes())
+    code = (
+        "from zoneinfo import ZoneInfo; early = ZoneInfo('America/New_York'); from include.core import partitions; "
+        "print(partitions.clock('2013-11-03', early.key), early.utcoffset(partitions.datetime.now()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONTZPATH": str(tmp_path)},
+        cwd=REPOSITORY,
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    )
+    assert done.stdout.split(" ") == ["2013-11-03", "04:00:00+00:00", "9:00:00\n"]
+
+
+def test_every_zone_has_the_rules_of_the_pinned_package() -> None:
+    """C06: Vancouver keeps summer time from 2026 on, which the system's older files may not know."""
+    assert partitions.clock("2026-12-01", "America/Vancouver") == datetime(2026, 12, 1, 7, tzinfo=UTC)
+    names = zoneinfo.available_timezones()
+    for name in names:
+        with resources.files("tzdata.zoneinfo").joinpath(*name.split("/")).open("rb") as file:
+            pinned = zoneinfo.ZoneInfo.from_file(file)
+        for moment in (datetime(2013, 7, 1), datetime(2026, 12, 1), datetime(2030, 7, 1)):
+            assert partitions.zone(name).utcoffset(moment) == pinned.utcoffset(moment)
+    assert len(names) > 400
+
+
+def test_duckdb_agrees_about_new_york() -> None:
+    """C06: SQL and suites of flights compute New York's midnight; nothing else leaves a clock to DuckDB."""
+    days = [date(2013, 1, 1) + timedelta(days=n) for n in range(25 * 365)]
+    with duckdb.connect() as con:
+        con.execute("SET TimeZone = 'UTC'").fetchall()
+        query = "SELECT epoch(unnest(?::DATE[])::TIMESTAMP AT TIME ZONE 'America/New_York')"
+        found = [row[0] for row in con.execute(query, [days]).fetchall()]
+    assert found == [partitions.clock(day.isoformat(), NEW_YORK).timestamp() for day in days]
+
+
+@pytest.mark.parametrize("key", ["0001-01-01", "9999-12-31"])
+def test_the_ends_of_the_calendar_are_refused(key: str) -> None:
+    with pytest.raises(UnknownPartition, match="years 2 to 9998"):
+        partitions.clock(key, NEW_YORK)
 
 
 @pytest.mark.parametrize(

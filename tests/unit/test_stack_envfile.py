@@ -25,3 +25,9 @@ def test_every_fault_is_named_with_its_line() -> None:
         "x.env:1: ${NOBODY} is not defined; x.env:2: 'not a setting' is not KEY=VALUE; "
         "x.env:3: ${NEITHER} is not defined"
     )
+
+
+def test_a_setting_given_twice_is_refused() -> None:
+    """C08: the first of two values under one name would be dropped without a word."""
+    with pytest.raises(SettingsError, match=r"x\.env:3: A is given in line 1 already; delete one of the two"):
+        parse_env("A=1\nB=2\nA=3", "x.env")

@@ -44,7 +44,8 @@ def reproduce(workspace: Workspace, version: int) -> reproduction.Reproduction:
             input=json.dumps(asked),
             cwd=REPOSITORY,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=_TIMEOUT_S,
             check=False,
         )

@@ -91,11 +91,11 @@ def frozen_set(workspace: Workspace, training_set: FrozenTrainingSet) -> Frozen:
     # a version of a Delta table never changes, so its fingerprint is computed once
     name = hashlib.sha256(f"{training_set.uri}@{training_set.version}".encode()).hexdigest()[:16]
     known = places(workspace).known.file(f"fingerprint-{name}", lambda path: _write(path, rows().fingerprint))
-    return Frozen(known.read_text(), rows)
+    return Frozen(known.read_text(encoding="utf-8"), rows)
 
 
 def _write(path: Path, text: str) -> None:
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
 
 
 def fit(workspace: Workspace, training_set: FrozenTrainingSet, attempt: Attempt) -> Fitted:

@@ -194,7 +194,7 @@ class _Watch:
         return self._at.round - self._at.best_round >= self._patience or self._at.round >= self._rounds
 
     def restore(self, folder: Path) -> None:
-        self._at = _Progress(**json.loads((folder / _WATCH).read_text()))
+        self._at = _Progress(**json.loads((folder / _WATCH).read_text(encoding="utf-8")))
 
     def __call__(self, env: lgb.callback.CallbackEnv) -> None:
         found, booster = env.evaluation_result_list, env.model
@@ -215,7 +215,7 @@ class _Watch:
     def _keep(self, folder: Path, booster: lgb.Booster) -> None:
         # all trees, not only those up to the best round
         booster.save_model(str(folder / _FILE), num_iteration=-1)
-        (folder / _WATCH).write_text(json.dumps(asdict(self._at)))
+        (folder / _WATCH).write_text(json.dumps(asdict(self._at)), encoding="utf-8")
 
 
 FAMILY = LightGbm()

@@ -149,12 +149,12 @@ class LinearModel:
             "intercept": self.intercept,
             "logit": self.logit,
         }
-        (folder / "linear.json").write_text(json.dumps(state))
+        (folder / "linear.json").write_text(json.dumps(state), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> LinearModel:
         """Read what :meth:`save` wrote."""
-        state = json.loads((folder / "linear.json").read_text())
+        state = json.loads((folder / "linear.json").read_text(encoding="utf-8"))
         return cls(Design.of_json(state), np.asarray(state["coefficients"]), state["intercept"], state["logit"])
 
 

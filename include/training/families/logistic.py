@@ -79,14 +79,14 @@ class _State:
     ended: bool = False
 
     def save(self, folder: Path) -> None:
-        (folder / _STATE).write_text(json.dumps(asdict(self)))
+        (folder / _STATE).write_text(json.dumps(asdict(self)), encoding="utf-8")
 
 
 def _resumed(fitting: Fitting, solver: LogisticRegression) -> _State:
     begin = fitting.checkpoints.resume()
     if begin is None:
         return _State()
-    state = _State(**json.loads((begin / _STATE).read_text()))
+    state = _State(**json.loads((begin / _STATE).read_text(encoding="utf-8")))
     # a warm start goes on from these
     solver.coef_, solver.intercept_ = np.asarray([state.now[:-1]]), np.asarray([state.now[-1]])
     solver.classes_ = np.asarray([0.0, 1.0])

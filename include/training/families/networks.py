@@ -105,7 +105,9 @@ class Fitted:
     def save(self, folder: Path) -> None:
         """Write weights as safetensors and the rest as JSON."""
         save_file(_contiguous(self.network.state_dict()), folder / _WEIGHTS)
-        (folder / _ABOUT).write_text(json.dumps({"inputs": self.inputs.as_json(), "about": dict(self.about)}))
+        (folder / _ABOUT).write_text(
+            json.dumps({"inputs": self.inputs.as_json(), "about": dict(self.about)}), encoding="utf-8"
+        )
 
 
 @dataclass
@@ -158,7 +160,7 @@ class NetworkFamily(Family[Tensors]):
 
     def load(self, folder: Path, encoding: Encoding) -> Fitted:
         """Read weights and description."""
-        state = json.loads((folder / _ABOUT).read_text())
+        state = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
         inputs = Inputs.of_json(state["inputs"])
         if len(inputs.numeric) + len(inputs.categorical) != len(encoding.features):
             raise TrainingError(f"{folder / _ABOUT} is of a model with other features than its manifest names")
@@ -267,7 +269,7 @@ class _Loop:
         for i, state in self._optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{i}.{name}": value for name, value in state.items()}
         save_file(_contiguous(tensors), folder / _STATE)
-        (folder / _WATCH).write_text(json.dumps(vars(self._at)))
+        (folder / _WATCH).write_text(json.dumps(vars(self._at)), encoding="utf-8")
 
     def _restore(self, folder: Path) -> None:
         tensors = load_file(folder / _STATE, device=str(self._prepared.device))
@@ -283,7 +285,7 @@ class _Loop:
             state.setdefault(int(i), {})[kind] = value
         groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({"state": state, "param_groups": groups})
-        self._at = _Watch(**json.loads((folder / _WATCH).read_text()))
+        self._at = _Watch(**json.loads((folder / _WATCH).read_text(encoding="utf-8")))
 
 
 @torch.no_grad()

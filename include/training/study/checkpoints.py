@@ -54,7 +54,7 @@ class SlotCheckpoints:
         """Return the newest checkpoint of the same slot with the same parameters, of any attempt."""
         for found in sorted(self._slot.glob("trial-*/step-*"), key=lambda path: path.name, reverse=True):
             try:
-                state = json.loads((found / _STATE).read_text())
+                state = json.loads((found / _STATE).read_text(encoding="utf-8"))
             except (OSError, ValueError) as error:
                 _log.warning("checkpoint %s cannot be read (%s); ignored", found, error)
                 continue
@@ -74,7 +74,7 @@ class SlotCheckpoints:
         written.mkdir(parents=True)
         write(written)
         state = {"identity": self._identity, "step": step, "history": self.history}
-        (written / _STATE).write_text(json.dumps(state))
+        (written / _STATE).write_text(json.dumps(state), encoding="utf-8")
         written.rename(place)
         # keep the previous one: another worker may be reading it
         for older in sorted(self._mine.glob("step-*"))[:-2]:

@@ -41,7 +41,9 @@ class KeptTrials:
         (written / "model").mkdir(parents=True)
         model.save(written / "model")
         np.save(written / "valid.npy", predicted)
-        (written / "kept.json").write_text(json.dumps({"value": value, "about": dict(about)}, sort_keys=True))
+        (written / "kept.json").write_text(
+            json.dumps({"value": value, "about": dict(about)}, sort_keys=True), encoding="utf-8"
+        )
         written.rename(place)
         for _, folder in self._ranked()[self._most :]:
             shutil.rmtree(folder, ignore_errors=True)
@@ -52,7 +54,7 @@ class KeptTrials:
         """Return a kept trial's model and validation predictions; None if they are missing or another trial's."""
         place = self._folder / f"trial-{trial:04d}"
         try:
-            kept = json.loads((place / "kept.json").read_text())
+            kept = json.loads((place / "kept.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
         if kept["value"] != value or kept["about"] != json.loads(json.dumps(dict(about))):
@@ -63,7 +65,7 @@ class KeptTrials:
         found = []
         for folder in self._folder.glob("trial-*"):
             try:
-                found.append((float(json.loads((folder / "kept.json").read_text())["value"]), folder))
+                found.append((float(json.loads((folder / "kept.json").read_text(encoding="utf-8"))["value"]), folder))
             except (OSError, ValueError):  # another worker removes it at this moment
                 continue
         sign = -1.0 if self._metric.info.maximize else 1.0

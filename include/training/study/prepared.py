@@ -93,7 +93,9 @@ def open_data(training_set: TrainingSet | Frozen, settings: ModelSettings, root:
     folder = root / f"{training_set.fingerprint[:16]}-{settings.data_digest()}-{_FORMAT}"
     shared = SharedFolder(folder)
     shared.file("complete", lambda path: _prepare(folder, path, training_set, settings))
-    encoding = Encoding(tuple(Feature(**one) for one in json.loads((folder / "features.json").read_text())))
+    encoding = Encoding(
+        tuple(Feature(**one) for one in json.loads((folder / "features.json").read_text(encoding="utf-8")))
+    )
     train, valid = (_mapped(folder, name, encoding) for name in ("train", "valid"))
     # bins and designs depend on the weights of the rows, besides the data
     treated = settings.imbalance.model_dump_json(), settings.seed
@@ -131,8 +133,8 @@ def _prepare(folder: Path, mark: Path, training_set: TrainingSet | Frozen, setti
         for name, values in (("x", window.x), ("y", window.y), ("days", window.days)):
             _save(folder / f"{window.name}-{name}.npy", values)
     features = [feature.model_dump() for feature in windows.encoding.features]
-    (folder / "features.json").write_text(json.dumps(features))
-    mark.write_text(training_set.fingerprint)
+    (folder / "features.json").write_text(json.dumps(features), encoding="utf-8")
+    mark.write_text(training_set.fingerprint, encoding="utf-8")
     _log.info("training set %s prepared in %s", training_set.fingerprint[:12], folder)
 
 

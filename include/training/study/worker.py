@@ -106,7 +106,7 @@ def _settings(options: argparse.Namespace) -> ModelSettings:
 
         settings = load_use_case(options.use_case).training
     else:
-        settings = parse_settings(options.settings.read_text())
+        settings = parse_settings(options.settings.read_text(encoding="utf-8"))
     given = {
         "seed": options.seed,
         "time_budget_seconds": options.time_budget,

