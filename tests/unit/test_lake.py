@@ -17,6 +17,7 @@ from include.lake.appending import append, entries
 from include.lake.lake import Lake
 from include.lake.reader import LakeReader
 from include.lake.records import Attempt
+from tests.waiting import HANGS_AFTER_S
 
 TABLE = "flights/raw/outcomes"
 DAY, NEXT = "2013-11-02", "2013-11-03"
@@ -237,7 +238,7 @@ def test_concurrent_publishers_do_not_fail_each_other(lake: Lake, keys: list[str
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(60)
+        worker.join(HANGS_AFTER_S)
     assert [worker.exitcode for worker in workers] == [0] * len(keys)
     table = lake.dataset(TABLE).to_table()
     assert table.num_rows == partitions + 1

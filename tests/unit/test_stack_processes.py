@@ -14,15 +14,21 @@ import psutil
 import pytest
 
 from include.stack.processes import Daemon, members, stop
+from tests.waiting import HANGS_AFTER_S, until
 
 # one child in its own process group, like Airflow's tasks, and one in its own session, like shell tasks
 FAMILY = """
 import subprocess, time
-subprocess.Popen(["sleep", "300"], process_group=0)
-subprocess.Popen(["sleep", "300"], start_new_session=True)
-time.sleep(300)
+subprocess.Popen(["sleep", "3600"], process_group=0)
+subprocess.Popen(["sleep", "3600"], start_new_session=True)
+time.sleep(3600)
 """
-STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(300)"
+STUBBORN = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("deaf", flush=True)
+time.sleep(3600)
+"""
 
 
 @pytest.fixture
@@ -41,10 +47,10 @@ def gone(process: psutil.Process) -> bool:
 
 
 def wait_for_members(leader: psutil.Process, count: int) -> list[psutil.Process]:
-    deadline = time.monotonic() + 10
-    while len(found := members(leader)) < count and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return found
+    def complete() -> list[psutil.Process] | None:
+        return found if len(found := members(leader)) >= count else None
+
+    return until(complete, f"a family of {count}")
 
 
 def test_a_stopped_service_leaves_nobody_behind(daemon: Daemon) -> None:
@@ -57,13 +63,13 @@ def test_a_stopped_service_leaves_nobody_behind(daemon: Daemon) -> None:
 
 def test_who_ignores_sigterm_is_killed(daemon: Daemon) -> None:
     process = start(daemon, STUBBORN)
-    time.sleep(0.3)
+    until(lambda: daemon.last_lines() == "deaf", "a process that ignores SIGTERM")
     stop([daemon], grace_s=0.3)
     assert gone(process)
 
 
 def test_a_reused_pid_is_not_ours(daemon: Daemon) -> None:
-    with subprocess.Popen(["sleep", "300"]) as stranger:
+    with subprocess.Popen(["sleep", "3600"]) as stranger:
         daemon.run_folder.mkdir()
         daemon.record_file.write_text(json.dumps({"pid": stranger.pid, "started": time.time() - 3600}))
         assert daemon.process() is None
@@ -82,5 +88,5 @@ def test_a_stale_or_broken_record_is_nobody(daemon: Daemon, record: str) -> None
 
 
 def test_output_goes_to_the_log(daemon: Daemon) -> None:
-    start(daemon, "print('one'); print('two')").wait(10)
+    start(daemon, "print('one'); print('two')").wait(HANGS_AFTER_S)
     assert daemon.last_lines(1) == "two"
