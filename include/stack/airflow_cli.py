@@ -12,7 +12,7 @@ from include.stack.layout import Layout
 from include.stack.secrets import load_or_create_secrets
 
 
-def airflow_command(layout: Layout, *arguments: str, timeout_s: float = 300.0) -> str:
+def airflow_command(layout: Layout, *arguments: str, timeout_s: float = 900.0) -> str:
     """Run ``airflow`` with ``arguments`` in a process of its own and return its standard output.
 
     Raises:

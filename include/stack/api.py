@@ -169,7 +169,7 @@ class AirflowApi:
                 raise RunTimeout(f"{dag_id} {run_id} is still {run['state']} after {timeout_s:.0f} s")
             time.sleep(poll_s)
 
-    def wait_for_dags(self, dag_ids: Sequence[str], timeout_s: float = 120.0) -> None:
+    def wait_for_dags(self, dag_ids: Sequence[str], timeout_s: float = 600.0) -> None:
         """Poll until the DAG processor has stored ``dag_ids``.
 
         Raises:

@@ -8,7 +8,7 @@ from typing import Any
 
 import duckdb
 
-from include.core import partitions
+from include.core import fault_points, partitions
 from include.core.errors import AuditFailed, StaleStage
 from include.core.partitions import Span
 from include.lake.records import Attempt, Input
@@ -82,6 +82,8 @@ def publish(workspace: Workspace, stages: Stages, attempt: Attempt) -> Published
     days: set[str] = set()
     changed: dict[str, int] = {}
     for table, stage in sorted(opened.items(), key=lambda item: REFERENCE not in item[1].keys):
+        if changed:
+            fault_points.reached("publish.between_tables", attempt.dag_id)
         verdict = verdicts[table]
         done = workspace.lake.publish(stage, attempt, report=verdict["docs"], notes={"audit": verdict})
         days |= set(stage.keys) - {REFERENCE}

@@ -13,6 +13,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.waiting import HANGS_AFTER_S
+
 if TYPE_CHECKING:
     from airflow.dag_processing.dagbag import DagBag
 
@@ -66,7 +68,7 @@ def parse_elsewhere(**more: str) -> dict[str, Any]:
         env=inherited | environ() | {"PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'plugins'}"} | more,
         capture_output=True,
         encoding="utf-8",
-        timeout=120,
+        timeout=HANGS_AFTER_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -11,13 +11,14 @@ import signal
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import psutil
 import pytest
 
-from include.core import partitions
+from include.core import fault_points, partitions
 from include.core.settings import Settings
 from include.lake.records import Attempt
 from include.spec.loading import load_use_case
@@ -27,13 +28,14 @@ from include.stack.stack import Stack
 from include.steps.handover import Proposal
 from include.steps.promote import deciding
 from include.steps.workspace import Workspace
-from tests.e2e.deployment import CASE, CHAIN, Deployment, dag, kill_when
+from tests.e2e.deployment import CASE, CHAIN, Deployment, dag
 from tests.ports import free_ports
 
 FIRST, LAST = "2013-01-01", "2013-02-09"
 LOADED = partitions.key_range(FIRST, LAST)
 DAYS = partitions.key_range("2013-02-10", "2013-02-11")
 TRIALS = 4
+MID_PUBLISH, MID_TRIAL = "publish.between_tables", "study.trial_running"
 
 
 @pytest.fixture(scope="package")
@@ -44,13 +46,33 @@ def environ() -> Iterator[pytest.MonkeyPatch]:
             if name.startswith(("LIFECYCLE_", "MLFLOW_", "AIRFLOW")):
                 patch.delenv(name)
         patch.setenv("LIFECYCLE_USE_CASES", str(Path(__file__).parent / "use_cases"))
-        # give up on missing inputs after 4 s: the tests' producers start at once or never
-        patch.setenv("LIFECYCLE_INPUTS_GRACE_SECONDS", "4")
         yield patch
 
 
+@dataclass(frozen=True)
+class Faults:
+    """The fault points of the stack's processes; each acts once after it was armed."""
+
+    folder: Path
+
+    def arm(self, point: str) -> None:
+        (self.folder / point).touch()
+
+    def acted(self, point: str) -> bool:
+        return not (self.folder / point).exists()
+
+
 @pytest.fixture(scope="package")
-def deployment(environ: pytest.MonkeyPatch) -> Iterator[Deployment]:
+def faults(environ: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Faults:
+    """Switch on the fault points at which the stack's processes will die or halt."""
+    found = Faults(tmp_path_factory.mktemp("faults"))
+    environ.setenv(fault_points.POINT, f"{MID_PUBLISH}:{dag('features')},{MID_TRIAL}=stop")
+    environ.setenv(fault_points.ONCE, str(found.folder))
+    return found
+
+
+@pytest.fixture(scope="package")
+def deployment(environ: pytest.MonkeyPatch, faults: Faults) -> Iterator[Deployment]:
     """Start a stack with its own PostgreSQL, ports and folder; stop and delete it at the end, also after a failure."""
     # PostgreSQL's socket needs a short path, and the server's user cannot enter pytest's folders
     parent = Path(tempfile.mkdtemp(prefix="e2e-", dir="/tmp"))
@@ -63,6 +85,8 @@ def deployment(environ: pytest.MonkeyPatch) -> Iterator[Deployment]:
         for name, value in stack.environ().items():
             if name.startswith(("LIFECYCLE_", "MLFLOW_", "FEAST_", "GX_")):
                 environ.setenv(name, value)
+        # they are for the stack's processes, not for this one
+        environ.delenv(fault_points.POINT)
         found = Deployment(layout, stack, Workspace(Settings.from_environ(), load_use_case(CASE)))
         found.api.wait_for_dags([dag(step) for step in ("bootstrap", "train", "promote", *CHAIN)])
         yield found
@@ -122,31 +146,23 @@ class Trained:
 
 
 @pytest.fixture(scope="package")
-def trained(bootstrapped: Deployment, refused: Refused) -> Trained:
+def trained(bootstrapped: Deployment, faults: Faults, refused: Refused) -> Trained:
     """Train and register a challenger while the workers of its search are killed in the middle of a trial."""
     began = time.time()
+    faults.arm(MID_TRIAL)
     run_id = bootstrapped.start("train", {"trials": TRIALS})
-    killed = _kill_workers_at_a_trial(bootstrapped, run_id)
+    killed = _kill_workers_at_a_trial(bootstrapped, faults, run_id)
     return Trained(bootstrapped.succeed("train", run_id), killed, began)
 
 
-def _kill_workers_at_a_trial(deployment: Deployment, run_id: str) -> int:
-    running = "SELECT 1 FROM trials WHERE state = 'RUNNING'"
-
-    def trial_runs() -> bool:
-        return bool(deployment.stack.postgres.query("optuna", running))
-
-    def working() -> Any:
-        # a running trial shows that its worker has finished starting
-        found = deployment.processes("train", run_id, "search")
-        return found if found and _has_trials(deployment) and trial_runs() else None
-
-    workers = deployment.until(working, "a worker that runs a trial", timeout_s=180, poll_s=0.05)
-    return len(workers) if kill_when(workers, trial_runs) else 0
-
-
-def _has_trials(deployment: Deployment) -> bool:
-    return deployment.stack.postgres.query("optuna", "SELECT to_regclass('trials') IS NOT NULL") == ["t"]
+def _kill_workers_at_a_trial(deployment: Deployment, faults: Faults, run_id: str) -> int:
+    deployment.until(lambda: faults.acted(MID_TRIAL) or None, "a worker that runs a trial")
+    # this worker is halted in its trial, so no other worker can end either: each waits for that trial
+    workers = deployment.processes("train", run_id, "search")
+    for worker in workers:
+        with suppress(psutil.NoSuchProcess):
+            worker.kill()
+    return len(workers)
 
 
 @pytest.fixture(scope="package")
@@ -166,38 +182,22 @@ class Backfilled:
 
     Attributes:
         runs: DAG runs by DAG id and partition key.
-        half_published: number of tables that were published at the kill; -1 if the task ended before the kill.
     """
 
     runs: dict[tuple[str, str], Json]
-    half_published: int
 
 
 @pytest.fixture(scope="package")
-def backfilled(bootstrapped: Deployment, refused: Refused, promoted: Json) -> Backfilled:
-    """Backfill the ingest of two days and wait until both are monitored."""
+def backfilled(bootstrapped: Deployment, faults: Faults, refused: Refused, promoted: Json) -> Backfilled:
+    """Backfill the ingest of two days and wait until both are monitored; kill one publish of features half-way."""
     for step, run_id in refused.runs.values():
         # an active ingest would keep one of these DAG runs waiting for it
         bootstrapped.finish(step, run_id)
+    faults.arm(MID_PUBLISH)
     since = bootstrapped.backfill("ingest", DAYS, "--max-active-runs", "2")
-    half_published = _kill_publish_half_way(bootstrapped, DAYS[0])
     runs = bootstrapped.flowed(CHAIN, DAYS, since)
-    return Backfilled({(str(run["dag_id"]), str(run["partition_key"])): run for run in runs}, half_published)
-
-
-def _kill_publish_half_way(deployment: Deployment, key: str) -> int:
-    """Kill the task that publishes the features of ``key`` between two tables; return how many were published."""
-
-    def publishing() -> Any:
-        runs = [run for run in deployment.api.runs(dag("features")) if run["partition_key"] == key]
-        return deployment.processes("features", str(runs[0]["dag_run_id"]), "publish") if runs else None
-
-    def published() -> int:
-        lake = deployment.workspace.lake
-        return sum(bool(lake.published(table, [key])) for table in deployment.feature_tables)
-
-    processes = deployment.until(lambda: publishing() or None, f"features of {key} being published", 300, 0.05)
-    return published() if kill_when(processes, lambda: published() > 0) else -1
+    assert faults.acted(MID_PUBLISH), "no publish of features came between two tables"
+    return Backfilled({(str(run["dag_id"]), str(run["partition_key"])): run for run in runs})
 
 
 @dataclass(frozen=True)

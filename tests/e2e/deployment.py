@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -18,6 +17,7 @@ from include.stack.failures import explain_failure
 from include.stack.layout import Layout
 from include.stack.stack import Stack
 from include.steps.workspace import Workspace
+from tests.waiting import HANGS_AFTER_S
 
 CASE = "flights_small"
 CHAIN = ("ingest", "features", "score", "monitor")
@@ -42,18 +42,20 @@ class Deployment:
         """Trigger a DAG run of a step, with ``conf`` or for partition ``key``, and return its run id."""
         return self.api.trigger(dag(step), conf, key)
 
-    def finish(self, step: str, run_id: str, timeout_s: float = 300) -> Json:
+    def finish(self, step: str, run_id: str, timeout_s: float = HANGS_AFTER_S) -> Json:
         """Wait until a DAG run has ended in any state, and return it."""
         self.api.wait(dag(step), run_id, timeout_s)
         return self.api.run(dag(step), run_id)
 
-    def succeed(self, step: str, run_id: str, timeout_s: float = 300) -> Json:
+    def succeed(self, step: str, run_id: str, timeout_s: float = HANGS_AFTER_S) -> Json:
         """Wait until a DAG run has succeeded, and return it; fail the test with the end of the failed task's log."""
         run = self.finish(step, run_id, timeout_s)
         assert run["state"] == "success", explain_failure(self.api, self.layout, run)
         return run
 
-    def run(self, step: str, conf: Json | None = None, key: str | None = None, timeout_s: float = 300) -> Json:
+    def run(
+        self, step: str, conf: Json | None = None, key: str | None = None, timeout_s: float = HANGS_AFTER_S
+    ) -> Json:
         """Trigger a DAG run and wait until it has succeeded."""
         return self.succeed(step, self.start(step, conf, key), timeout_s)
 
@@ -74,7 +76,9 @@ class Deployment:
         airflow_command(self.layout, "backfill", "create", "--dag-id", dag(step), *span, *options)
         return asked
 
-    def flowed(self, steps: Iterable[str], keys: Sequence[str], since: datetime, timeout_s: float = 300) -> list[Json]:
+    def flowed(
+        self, steps: Iterable[str], keys: Sequence[str], since: datetime, timeout_s: float = HANGS_AFTER_S
+    ) -> list[Json]:
         """Wait until each step has finished a DAG run for each key, queued after ``since``.
 
         Returns those DAG runs, one for each step and key. A failed one fails the test with the end of its log.
@@ -96,7 +100,9 @@ class Deployment:
 
         return self.until(all_done, f"{', '.join(steps)} of {', '.join(keys)}", timeout_s)
 
-    def until(self, ask: Callable[[], Answer | None], goal: str, timeout_s: float = 120, poll_s: float = 0.3) -> Answer:
+    def until(
+        self, ask: Callable[[], Answer | None], goal: str, timeout_s: float = HANGS_AFTER_S, poll_s: float = 0.3
+    ) -> Answer:
         """Poll ``ask`` until it returns a value; fail the test after ``timeout_s`` or when a service has ended."""
         deadline = time.monotonic() + timeout_s
         while (answer := ask()) is None:
@@ -158,24 +164,3 @@ def titled(titles: Sequence[str]) -> list[psutil.Process]:
         except psutil.Error:
             continue
     return found
-
-
-def kill_when(processes: Sequence[psutil.Process], reached: Callable[[], bool]) -> bool:
-    """Kill ``processes`` (SIGKILL) at a moment when ``reached`` is true.
-
-    SIGSTOP halts the processes while ``reached`` is evaluated, so that they cannot move on before the kill. They run
-    for 50 ms between two evaluations. Returns false if a process ended before that moment.
-    """
-    while True:
-        try:
-            for process in processes:
-                process.send_signal(signal.SIGSTOP)
-            if reached():
-                for process in processes:
-                    process.kill()
-                return True
-            for process in processes:
-                process.send_signal(signal.SIGCONT)
-        except psutil.NoSuchProcess:
-            return False
-        time.sleep(0.05)

@@ -17,6 +17,7 @@ from include.steps.promote import deciding
 from include.steps.workspace import Workspace
 from tests.e2e.deployment import Deployment
 from tests.unit import promotion_case as given
+from tests.waiting import HANGS_AFTER_S
 
 pytestmark = pytest.mark.e2e
 
@@ -88,7 +89,7 @@ def answer(api: AirflowApi, run_id: str, chosen: str) -> None:
 
 
 def ended(deployment: Deployment, run_id: str, dag_id: str = DAG) -> dict[str, Any]:
-    deployment.api.wait(dag_id, run_id, 120)
+    deployment.api.wait(dag_id, run_id, HANGS_AFTER_S)
     return tasks(deployment, run_id, dag_id)
 
 

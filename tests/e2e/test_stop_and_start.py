@@ -8,6 +8,7 @@ import pytest
 from include.registry import model_versions
 from tests.e2e.conftest import DAYS, Backfilled
 from tests.e2e.deployment import CASE, Deployment
+from tests.waiting import HANGS_AFTER_S
 
 pytestmark = pytest.mark.e2e
 
@@ -20,7 +21,7 @@ def test_down_and_up_lose_nothing(bootstrapped: Deployment, backfilled: Backfill
     processes = [psutil.Process(state.pid) for state in stack.status() if state.pid]
     assert len(processes) == 6
     stack.down()
-    _, alive = psutil.wait_procs(processes, timeout=5)
+    _, alive = psutil.wait_procs(processes, timeout=HANGS_AFTER_S)
     assert not alive
     assert all(state.pid is None for state in stack.status())
     assert stack.up() is False, "the secrets stay"

@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from include.accelerators.local import LocalRun
 from include.accelerators.settings import AcceleratorSettings
 from include.core.errors import AcceleratorError
 from include.spec.accelerator import AcceleratorSpec
+from tests.waiting import HANGS_AFTER_S, until
 
 WORKER = """
 import os, sys, time, subprocess
@@ -36,11 +36,11 @@ if act == "burn":
     end = time.process_time() + 0.3
     while time.process_time() < end: pass
 if act == "hang":
-    child = subprocess.Popen(["sleep", "60"])
+    child = subprocess.Popen(["sleep", "3600"])
     open(sys.argv[2], "w").write(f"{os.getpid()} {child.pid}")
-    time.sleep(60)
+    time.sleep(3600)
 if act == "leave":
-    child = subprocess.Popen(["sleep", "60"])
+    child = subprocess.Popen(["sleep", "3600"])
     open(sys.argv[2], "w").write(f"{os.getpid()} {child.pid}")
 """
 BIG = Gpu(0, "Small GPU", 16.0, 15.0), Gpu(1, "Large GPU", 80.0, 79.0)
@@ -69,23 +69,17 @@ def run_of(tmp_path: Path, module: str, *arguments: str, **more: Any) -> tuple[L
 
 
 def gone(pid: int) -> bool:
-    end = time.monotonic() + 5
-    while time.monotonic() < end:
+    def ended() -> bool:
         try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except FileNotFoundError:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        except (FileNotFoundError, ProcessLookupError):
             return True
-        if state == "Z":
-            return True
-        time.sleep(0.02)
-    return False
+
+    return until(ended, f"the end of process {pid}")
 
 
 def pids(file: Path) -> list[int]:
-    end = time.monotonic() + 10
-    while not (file.exists() and len(file.read_text().split()) == 2):
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    until(lambda: file.exists() and len(file.read_text().split()) == 2, f"{file.name} written")
     return [int(pid) for pid in file.read_text().split()]
 
 
@@ -154,7 +148,7 @@ def test_kill_of_the_task_ends_the_worker_and_frees_the_slot(tmp_path: Path, mod
     os.kill(task.pid, signal.SIGKILL)
     task.join()
     assert gone(worker)
-    with lease.acquire(tmp_path / "leases", [Slot("cpu", 0)], "next", wait_seconds=5):
+    with lease.acquire(tmp_path / "leases", [Slot("cpu", 0)], "next", wait_seconds=HANGS_AFTER_S):
         pass
 
 

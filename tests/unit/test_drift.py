@@ -104,21 +104,21 @@ def test_a_categorical_verdict_is_evidentlys(case: str) -> None:
 numbers = st.lists(st.floats(-1e6, 1e6) | st.none(), min_size=1, max_size=60)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(values=numbers, copies=st.integers(1, 80))
 def test_a_numeric_column_never_drifts_from_itself(values: list[float | None], copies: int) -> None:
     column = pa.array(values * copies, pa.float64())
     assert not verdict(column, column).drifted
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(values=st.lists(st.sampled_from("abcdefg") | st.none(), min_size=1), copies=st.integers(1, 80))
 def test_a_categorical_column_never_drifts_from_itself(values: list[str | None], copies: int) -> None:
     column = pa.array(values * copies, pa.string())
     assert not verdict(column, column, categorical=True).drifted
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     seed=st.integers(0, 10_000),
     scale=st.floats(1e-2, 1e6),
@@ -130,7 +130,7 @@ def test_a_planted_shift_always_drifts(seed: int, scale: float, shift: float, ro
     assert verdict(values, values + shift * values.std()).drifted
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     reference=st.lists(st.floats(-1e3, 1e3, width=32), min_size=2, max_size=50),
     current=st.lists(st.floats(-1e3, 1e3, width=32), min_size=1, max_size=50),

@@ -62,7 +62,7 @@ def changed(con: duckdb.DuckDBPyConnection, first: str, last: str) -> set[str]:
 
 
 @given(days)
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 def test_a_day_alone_equals_the_day_within_a_range(weeks: duckdb.DuckDBPyConnection, day: str) -> None:
     read = load_use_case("flights").lookback(Span.one(day))
     see(weeks, read.first, read.last)
@@ -70,7 +70,7 @@ def test_a_day_alone_equals_the_day_within_a_range(weeks: duckdb.DuckDBPyConnect
 
 
 @given(days)
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 def test_deleting_all_that_became_known_after_the_clock_changes_nothing(
     weeks: duckdb.DuckDBPyConnection, day: str
 ) -> None:

@@ -74,7 +74,7 @@ def test_a_broken_guardrail_stops_even_the_first_model() -> None:
     assert [(rail.name, rail.passed) for rail in verdict.guardrails] == [("auc", False), ("brier", True)]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 1_000), rows=st.integers(1, 30))
 def test_a_model_is_never_better_than_itself(seed: int, rows: int) -> None:
     rng = np.random.default_rng(seed)

@@ -25,6 +25,7 @@ from include.lake.appending import append, entries
 from include.lake.lake import Lake
 from include.lake.reader import LakeReader
 from include.lake.records import Attempt
+from tests.waiting import HANGS_AFTER_S
 
 TABLE = "flights/raw/outcomes"
 DAY, NEXT = "2013-11-02", "2013-11-03"
@@ -303,7 +304,7 @@ def test_concurrent_publishers_fail_each_other_only_over_one_partition(
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(60)
+        worker.join(HANGS_AFTER_S)
     assert sorted(worker.exitcode or 0 for worker in workers) == [0] * published + [1] * (len(keys) - published)
     table = lake.dataset(TABLE).to_table()
     assert table.num_rows == published + 1

@@ -13,6 +13,7 @@ import pytest
 from include.accelerators import lease
 from include.accelerators.lease import Slot
 from include.core.errors import AcceleratorError, LeaseLost
+from tests.waiting import HANGS_AFTER_S, until
 
 _FORK = multiprocessing.get_context("fork")
 GPU = Slot("gpu", 0)
@@ -21,22 +22,23 @@ GPU = Slot("gpu", 0)
 def hold(folder: Path, held: Path) -> None:
     taken = lease.acquire(folder, [GPU], "holder")
     held.write_text(taken.claim)
-    time.sleep(60)
+    signal.pause()
 
 
 def use(folder: Path, log: Path, number: int) -> None:
     slots = [Slot("gpu", 0), Slot("gpu", 1)]
-    with lease.acquire(folder, slots, f"task {number}", wait_seconds=30) as held, log.open("a", buffering=1) as file:
+    with (
+        lease.acquire(folder, slots, f"task {number}", wait_seconds=HANGS_AFTER_S) as held,
+        log.open("a", buffering=1) as file,
+    ):
         file.write(f"{held.slot} enter {number}\n")
+        # room for another task to enter, if the lease let it
         time.sleep(0.02)
         file.write(f"{held.slot} leave {number}\n")
 
 
 def wait_for(file: Path) -> None:
-    end = time.monotonic() + 10
-    while not (file.exists() and file.read_text()):
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    until(lambda: file.exists() and file.read_text(), f"{file.name} written")
 
 
 def test_a_taken_slot_is_refused_by_its_holders_name(tmp_path: Path) -> None:
@@ -57,7 +59,7 @@ def test_a_released_slot_is_free_again_with_a_new_token(tmp_path: Path) -> None:
 
 
 def test_kill_of_the_holder_frees_the_lease(tmp_path: Path) -> None:
-    holder = _FORK.Process(target=hold, args=(tmp_path, tmp_path / "held"))
+    holder = _FORK.Process(target=hold, args=(tmp_path, tmp_path / "held"), daemon=True)
     holder.start()
     wait_for(tmp_path / "held")
     with pytest.raises(AcceleratorError):
@@ -75,7 +77,7 @@ def test_eighteen_tasks_on_two_leases_never_overlap(tmp_path: Path) -> None:
     for task in tasks:
         task.start()
     for task in tasks:
-        task.join(30)
+        task.join(HANGS_AFTER_S)
     assert [task.exitcode for task in tasks] == [0] * 18
     inside: dict[str, str] = {}
     for line in log.read_text().splitlines():
@@ -88,7 +90,7 @@ def test_eighteen_tasks_on_two_leases_never_overlap(tmp_path: Path) -> None:
 
 
 def test_a_revived_holder_with_an_old_token_is_refused(tmp_path: Path) -> None:
-    old = _FORK.Process(target=hold, args=(tmp_path, tmp_path / "held"))
+    old = _FORK.Process(target=hold, args=(tmp_path, tmp_path / "held"), daemon=True)
     old.start()
     wait_for(tmp_path / "held")
     assert old.pid is not None

@@ -90,7 +90,7 @@ def test_of_promotions_that_race_one_wins(workspace: Workspace, before: int) -> 
     for racer in racers:
         racer.start()
     for racer in racers:
-        racer.join(30)
+        racer.join()
     winners = [version for version in outcomes if version is not None]
     assert (len(outcomes), len(winners)) == (4, 1)
     assert [one.version for one in ledger.promotions(workspace.lake, workspace.case)][before:] == winners

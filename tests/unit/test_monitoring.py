@@ -171,7 +171,7 @@ def test_the_reason_names_windows_and_violations() -> None:
     assert found.reason == ("2 of the last 5 windows violate: 2013-11-19, 2013-11-20; newest: data_drift drift_share")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     bad=st.sets(st.integers(0, 9)),
     run_type=st.sampled_from(["scheduled", "manual", "asset_triggered", "backfill"]),

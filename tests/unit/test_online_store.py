@@ -19,6 +19,7 @@ from include.core.repository import REPOSITORY
 from include.feature_store.feast_store import apply_definitions, online_features, open_store
 from include.feature_store.online_store import GuardedSqliteOnlineStore
 from tests.unit.feast_case import INSTANT, clock, deployment, project
+from tests.waiting import HANGS_AFTER_S
 
 
 @pytest.fixture
@@ -159,5 +160,5 @@ def test_two_processes_write_at_once_and_the_newest_stays(store: FeatureStore, t
         assert writer.stdin is not None
         writer.stdin.write("go\n")
         writer.stdin.flush()
-    assert [writer.wait(timeout=60) for writer in writers] == [0, 0]
+    assert [writer.wait(HANGS_AFTER_S) for writer in writers] == [0, 0]
     assert read(store, ["carrier 0", "carrier 299"]) == [(39, 19.5), (39, 19.5)]

@@ -115,7 +115,7 @@ histories = st.one_of(
 wishes = st.lists(st.tuples(carriers, flights, st.integers(0, 18)), max_size=20)
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(rows=histories, wanted=wishes, lifetime=st.sampled_from([None, 1, 4]), keys=st.sampled_from([0, 1, 2]))
 def test_agrees_with_brute_force(
     tmp_path: Path,

@@ -48,7 +48,7 @@ def test_the_offset_brings_the_mean_of_the_window_to_what_was_observed() -> None
     assert (state.predicted, state.observed) == (PREDICTED[chosen].mean(), Y[chosen].mean())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @drawn(day=st.integers(10, 31), seed=st.integers(0, 100))
 def test_what_became_known_after_the_clock_changes_nothing(day: int, seed: int) -> None:
     key = f"2013-10-{day:02}"

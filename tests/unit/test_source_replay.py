@@ -35,7 +35,7 @@ def test_weekdays_stay_and_days_follow_each_other(day: date) -> None:
 
 
 @given(live_days)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_a_live_day_delivers_the_flights_of_its_source_day(con: duckdb.DuckDBPyConnection, day: date) -> None:
     live = source(replay_weeks=52)
     columns = "carrier, flight, origin, dest, sched_dep_time, distance"
@@ -49,7 +49,7 @@ def test_a_live_day_delivers_the_flights_of_its_source_day(con: duckdb.DuckDBPyC
 
 
 @given(live_days)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_live_rows_are_known_within_the_live_window(con: duckdb.DuckDBPyConnection, day: date) -> None:
     key = str(day)
     opens, closes = (partitions.clock(partitions.shift(key, n), TIME_ZONE) for n in (-1, 0))

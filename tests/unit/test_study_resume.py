@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from include.training.study.searching import search, study_name
 from include.training.training_set import TrainingSet
 from tests.unit.test_training_families import few, point
 from tests.unit.training_rows import model_settings, training_rows
+from tests.waiting import until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -104,16 +104,17 @@ def test_checkpoints_come_no_more_often_than_asked_and_only_with_a_lease(tmp_pat
     assert not list(tmp_path.iterdir())
 
 
-# a worker that is slow after each step, so that it can be killed between two of them
-SLOW = """
+# a worker that stays between its fourth step and the next, so that it can be killed there
+STAYS = """
 import sys, time
 from include.training.study import checkpoints
 from include.training.study.worker import main
 keep = checkpoints.SlotCheckpoints.keep
-def slow(self, step, write):
+def stays(self, step, write):
     keep(self, step, write)
-    time.sleep(0.5 if step < 4 else 600)
-checkpoints.SlotCheckpoints.keep = slow
+    if step == 4:
+        time.sleep(3600)
+checkpoints.SlotCheckpoints.keep = stays
 main(sys.argv[1:])
 """
 
@@ -128,7 +129,7 @@ def test_trial_of_a_worker_killed_with_signal_9_resumes_within_the_budget(tmp_pa
     line += ["--settings", str(tmp_path / "settings.json"), "--fingerprint", rows.fingerprint]
     line += ["--prepared", str(tmp_path / "prepared"), "--checkpoints", str(tmp_path / "checkpoints")]
     worker = subprocess.Popen(
-        [sys.executable, "-c", SLOW, *line], cwd=REPOSITORY, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}
+        [sys.executable, "-c", STAYS, *line], cwd=REPOSITORY, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}
     )
     _wait_for(lambda: any(tmp_path.glob("checkpoints/*/slot-0000/trial-0000/step-04")), worker)
     worker.send_signal(signal.SIGKILL)
@@ -149,11 +150,11 @@ def test_trial_of_a_worker_killed_with_signal_9_resumes_within_the_budget(tmp_pa
 
 
 def _wait_for(there: Callable[[], bool], worker: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
-    while not there():
-        assert worker.poll() is None
-        assert time.monotonic() < deadline, "no checkpoint within a minute"
-        time.sleep(0.1)
+    def reached() -> bool:
+        assert worker.poll() is None, "the worker has ended"
+        return there()
+
+    until(reached, "a checkpoint")
 
 
 def test_worker_that_lost_its_lease_writes_nothing(tmp_path: Path) -> None:

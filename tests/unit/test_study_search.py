@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,20 @@ from include.training.families.base import Model
 from include.training.families.boosting import LightGbm
 from include.training.families.logistic import Logistic
 from include.training.study import searching
+from include.training.study.optuna_private import trial_id
 from include.training.study.results import best_trial, study_progress, trials_table
 from include.training.study.searching import search, study_name
 from include.training.study.shared_study import LateResult, SharedStudy, join_study
 from include.training.study.storage import open_store
 from include.training.study.worker import main
 from include.training.training_set import TrainingSet
+from tests.unit.silent_worker import heard, silence
 from tests.unit.training_rows import REGRESSION, model_settings, training_rows
+from tests.waiting import until
 
 ROWS = TrainingSet.of(training_rows())
+# no machine is so busy that a heartbeat comes an hour late
+GRACE_S = 3600
 
 
 def _name(settings: ModelSettings) -> str:
@@ -133,19 +137,20 @@ def test_stopped_worker_hands_its_trial_back(storage: str, monkeypatch: pytest.M
 @pytest.fixture
 def two_workers(storage: str) -> Iterator[tuple[SharedStudy, SharedStudy]]:
     settings = model_settings(trials=1)
-    stores = [open_store(storage, 1, 2) for _ in range(2)]
+    stores = [open_store(storage, 1, GRACE_S) for _ in range(2)]
     first, second = (join_study(store, _name(settings), ROWS.fingerprint, settings, 1) for store in stores)
     yield first, second
     for store in stores:
         store.storage.engine.dispose()
 
 
-def test_late_result_of_a_retried_trial_is_rejected(two_workers: tuple[SharedStudy, SharedStudy]) -> None:
+def test_late_result_of_a_retried_trial_is_rejected(storage: str, two_workers: tuple[SharedStudy, SharedStudy]) -> None:
     silent, lively = two_workers
     given_up = silent.claim()
     assert given_up is not None
     given_up.suggest_categorical("family", ["lightgbm", "logistic"])
-    retried = lively.claim()  # returns once the silence has outlasted the grace
+    silence(storage, trial_id(given_up))
+    retried = lively.claim()
     assert retried is not None
     assert retried.number == 1
     assert retried.params == given_up.params
@@ -156,12 +161,13 @@ def test_late_result_of_a_retried_trial_is_rejected(two_workers: tuple[SharedStu
     assert silent.study.best_value == 0.5
 
 
-def test_heartbeats_keep_a_slow_trial(two_workers: tuple[SharedStudy, SharedStudy]) -> None:
+def test_heartbeats_keep_a_slow_trial(storage: str, two_workers: tuple[SharedStudy, SharedStudy]) -> None:
     slow, waiting = two_workers
     trial = slow.claim()
     assert trial is not None
+    silence(storage, trial_id(trial))
     with slow.alive(trial):
-        time.sleep(4)
+        until(lambda: heard(storage, trial_id(trial)), "a heartbeat")
         waiting._next()
         slow.complete(trial, 0.4)
     assert waiting.claim() is None

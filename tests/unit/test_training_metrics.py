@@ -39,7 +39,7 @@ def test_one_class_or_nan_has_no_auc() -> None:
     assert np.isnan(metric("auc").value(np.array([0.0, 1]), np.array([np.nan, 0.3])))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(0, 3), min_size=10, max_size=10))
 def test_auc_of_a_resample_is_the_auc_of_the_repeated_rows(counts: list[int]) -> None:
     weights = np.array(counts, dtype=float)

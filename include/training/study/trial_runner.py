@@ -14,6 +14,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
+from include.core import fault_points
 from include.core.errors import LeaseLost, TrainingError
 from include.training.families import family
 from include.training.families.base import Fitting, NoCheckpoints, Pruned
@@ -103,6 +104,7 @@ class TrialRunner:
         kind, space = family(name), settings.space(name)
         params = kind.suggest(trial, space)
         trial.set_user_attr("params", params)
+        fault_points.reached("study.trial_running")
         about = {"family": name, "params": params}
         checkpoints = None if self._checkpoints is None else self._slot(trial, about)
 
