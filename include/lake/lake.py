@@ -260,8 +260,8 @@ def _changed(delta: DeltaTable, stage: Stage) -> list[str]:
         by = next(iter(newer.values())).attempt
         raise StaleStage(
             f"{stage.table}: {listed(list(newer))} changed since this stage was made: {by.dag_id} {by.run_id} "
-            "published other rows, and these would put older ones back. Nothing was published. If the published rows are right, "
-            "nothing needs to be done; else clear the task that staged these, with the tasks after it"
+            "published other rows, and these would put older ones back. Nothing was published. If the published rows "
+            "are right, nothing needs to be done; else clear the task that staged these, with the tasks after it"
         )
     return changed
 

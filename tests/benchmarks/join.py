@@ -96,7 +96,8 @@ def plain_asof(entities: str, histories: str, memory: str, late: int) -> Work:
                 config={"threads": threads(), "memory_limit": memory, "temp_directory": spill},
             )
             con.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
-            asked = f"SELECT *, row_number() OVER () AS position FROM read_parquet('{entities}/entities.parquet', hive_partitioning = false)"
+            rows = f"read_parquet('{entities}/entities.parquet', hive_partitioning = false)"
+            asked = f"SELECT *, row_number() OVER () AS position FROM {rows}"
             table = con.sql(
                 f"SELECT e.* EXCLUDE (position), {', '.join(values)} FROM ({asked}) e {' '.join(joins)} "
                 "ORDER BY e.position"
