@@ -24,7 +24,7 @@ FIND_LINKS = links="$${UV_FIND_LINKS:-$${PIP_FIND_LINKS:-$$($(BIN)/pip config ge
 UV_VERSION := $(shell sed -n 's/^uv==//p' requirements.txt)
 
 ##@ Use it
-.PHONY: demo up down status passwords shell rebuild
+.PHONY: demo up down status passwords shell rebuild verify
 demo: setup ## the whole chain on real flights, with progress and a summary; leaves the services up
 	@$(STACK) demo
 
@@ -47,6 +47,9 @@ rebuild: setup ## make a model's training set again and prove its hash (make reb
 	@: $(or $(CASE),$(error give the use case and the model version: make rebuild CASE=flights MODEL=1))
 	@: $(or $(MODEL),$(error give the model version too: make rebuild CASE=$(CASE) MODEL=1))
 	@$(STACK) shell python -m include.steps.train.rebuild --use-case $(CASE) --model $(MODEL)
+
+verify: setup ## compare every partition of the lake with its publish record (CASE=flights; all without CASE)
+	@$(STACK) shell python -m include.steps.verify $(if $(CASE),--use-case $(CASE))
 
 ##@ Change it
 .PHONY: test test-unit test-dags test-e2e lint format types arrows schema

@@ -61,6 +61,14 @@ class SchemaMismatch(LifecycleError):
     """Staged rows do not have the columns of the table they are meant for."""
 
 
+class ContentDiffers(LifecycleError):
+    """Partitions of the lake do not hold the rows that their publish records say; carries every difference."""
+
+    def __init__(self, differences: list[str]) -> None:
+        self.differences = list(differences)
+        super().__init__("\n".join(self.differences))
+
+
 class TrainingError(LifecycleError):
     """A model cannot be trained from this data or with these settings."""
 

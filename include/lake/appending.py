@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pyarrow as pa
-from deltalake import CommitProperties, Transaction
+from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError
 
 from include.core.errors import PromotionConflict
-from include.lake import records, table_files
+from include.lake import delta_log, records, table_files
 from include.lake.lake import Lake
 from include.lake.reader import LakeReader
-from include.lake.records import Attempt
+from include.lake.records import Attempt, Record
 
 _COUNTER = "ledger"
 """The app transaction that counts the entries: two commits that set it conflict."""
@@ -20,6 +22,17 @@ def entries(lake: LakeReader, table: str) -> int:
     """Return how many entries ``append`` has written to ``table``."""
     delta = lake.find(table)
     return 0 if delta is None else delta.transaction_version(_COUNTER) or 0
+
+
+def is_ledger(delta: DeltaTable) -> bool:
+    """Tell whether the rows of ``delta`` are entries that ``append`` has written."""
+    return bool(delta.transaction_version(_COUNTER))
+
+
+def records_of(delta: DeltaTable, table: str) -> Iterator[Record]:
+    """Yield the records of all entries of a ledger, newest first."""
+    for commit in delta_log.commits(delta):
+        yield from records.of_commit(table, commit)
 
 
 def append(lake: Lake, table: str, rows: pa.Table, key: str, attempt: Attempt, expected: int) -> int:

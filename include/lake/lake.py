@@ -189,7 +189,7 @@ class Lake(LakeReader):
         filesystem, _ = self.files()
         folder = self._claims(table, attempt)
         make_folder(filesystem, folder)
-        with filesystem.open_output_stream(f"{folder}/{_claim_name(attempt)}"):
+        with filesystem.open_output_stream(f"{folder}/{attempt.name}"):
             pass
 
     def _refuse_late(self, delta: DeltaTable, table: str, attempt: Attempt, attempt_id: str) -> None:
@@ -209,10 +209,6 @@ class Lake(LakeReader):
 def _slug(attempt: Attempt) -> str:
     """Return a short folder name for the DAG run: run ids hold characters that paths should not."""
     return hashlib.sha256(f"{attempt.dag_id}/{attempt.run_id}".encode()).hexdigest()[:20]
-
-
-def _claim_name(attempt: Attempt) -> str:
-    return f"{attempt.number}-{attempt.try_id}" if attempt.try_id else str(attempt.number)
 
 
 def _claimed(name: str) -> tuple[int, str]:

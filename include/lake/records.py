@@ -35,6 +35,11 @@ class Attempt:
     code_version: str = "unknown"
     try_id: str = ""
 
+    @property
+    def name(self) -> str:
+        """Return number and id as a name of files that no other try of the DAG run has."""
+        return f"{self.number}-{self.try_id}" if self.try_id else str(self.number)
+
     def as_json(self) -> dict[str, Any]:
         """Return the attempt as publish records hold it."""
         values = asdict(self)

@@ -55,6 +55,7 @@ class FrozenTrainingSet(Handover):
         table, uri, version: name, address and Delta version of the table.
         rows: number of rows.
         trained_through: last day of which the rows may know anything.
+        fingerprint: sha256 over the rows, which each reader checks; None from a release that did not record it.
     """
 
     as_of: str
@@ -63,6 +64,7 @@ class FrozenTrainingSet(Handover):
     version: int
     rows: int
     trained_through: str
+    fingerprint: str | None = None
 
 
 class StudyProgress(Handover):

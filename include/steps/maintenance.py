@@ -46,7 +46,7 @@ def vacuum(workspace: Workspace, retention_hours: int, dry_run: bool) -> dict[st
     deleted: dict[str, int] = {}
     for table, delta in _tables(workspace):
         if table.split("/")[1] in KEPT_WHOLE:
-            orphans = [path for path, modified in _unnamed(workspace, table) if modified < limit]
+            orphans = [path for path, modified in unnamed(workspace, table) if modified < limit]
             deleted[table] = len(orphans)
             if not dry_run:
                 for path in orphans:
@@ -75,7 +75,7 @@ def _vacuum(
     return found
 
 
-def _unnamed(workspace: Workspace, table: str) -> list[tuple[str, float]]:
+def unnamed(workspace: Workspace, table: str) -> list[tuple[str, float]]:
     """Return data files of ``table`` that no commit ever named, with the time of their last change."""
     filesystem, base = workspace.lake.files()
     root = f"{base}/{table}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from include.core import partitions
 from include.core.errors import ConfError
@@ -86,6 +87,13 @@ def today(workspace: Workspace) -> str:
     Only the choice of what may be landed by now depends on it, never the content of a partition.
     """
     return partitions.key_at(datetime.now(UTC), workspace.case.time_zone)
+
+
+def first_week_of_month(context: Context, workspace: Workspace) -> bool:
+    """Tell whether this DAG run is a scheduled one of the first seven days of a month: of weekly runs, the first."""
+    run = context["dag_run"]
+    scheduled = getattr(run.run_type, "value", run.run_type) == "scheduled"
+    return scheduled and run.run_after.astimezone(ZoneInfo(workspace.case.time_zone)).day <= 7
 
 
 def origin_of(context: Context) -> str:

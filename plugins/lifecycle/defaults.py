@@ -16,6 +16,7 @@ from include.spec.use_case import UseCase
 LASTING = [
     errors.AuditFailed,
     errors.ConfError,
+    errors.ContentDiffers,
     errors.DigestMismatch,
     errors.LateAttempt,
     errors.MissingPartitions,  # raised after the task has waited for them

@@ -122,6 +122,16 @@ def dry_run() -> Param:
     return Param(False, type="boolean", title="Dry run", description="Only list the files that would be deleted.")
 
 
+def verify() -> Param:
+    """Return the field that lets maintenance verify the lake now."""
+    return Param(
+        False,
+        type="boolean",
+        title="Verify",
+        description="Read every partition and compare it with its publish record, as the first run of a month does.",
+    )
+
+
 def _optional_day(use_case: UseCase, title: str, description: str) -> Param:
     pattern = f"^({_years(use_case)})-[0-9]{{2}}-[0-9]{{2}}{END}"
     return Param(None, type=["null", "string"], format="date", pattern=pattern, title=title, description=description)

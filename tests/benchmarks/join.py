@@ -79,6 +79,8 @@ def plain_asof(entities: str, histories: str, memory: str, late: int) -> Work:
     """Set up DuckDB's ``ASOF JOIN`` without Feast."""
     import duckdb
 
+    from include.core import sql
+
     # keep the order of the entity rows, as every training set needs it
     joins, values = [], []
     for name, (_, keys) in HISTORIES.items():
@@ -96,7 +98,7 @@ def plain_asof(entities: str, histories: str, memory: str, late: int) -> Work:
                 config={"threads": threads(), "memory_limit": memory, "temp_directory": spill},
             )
             con.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
-            rows = f"read_parquet('{entities}/entities.parquet', hive_partitioning = false)"
+            rows = sql.parquet([f"{entities}/entities.parquet"])
             asked = f"SELECT *, row_number() OVER () AS position FROM {rows}"
             table = con.sql(
                 f"SELECT e.* EXCLUDE (position), {', '.join(values)} FROM ({asked}) e {' '.join(joins)} "

@@ -50,7 +50,7 @@ FORMS = {
     "bootstrap": ["from", "to"],
     "train": ["as_of", "trials", "accelerator"],
     "promote": ["version", "rollback_to", "rollback_from"],
-    "maintenance": ["retention_hours", "dry_run"],
+    "maintenance": ["retention_hours", "dry_run", "verify"],
 }
 
 FIELDS = [(dag_id, name) for dag_id in IDS for name in FORMS[dag_id.rsplit("_", 1)[1]]]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import boto3
 import botocore.client
@@ -59,7 +60,9 @@ class Instance(SimpleNamespace):
     """A task instance that keeps what is pushed."""
 
     def __init__(self) -> None:
-        super().__init__(dag_id="flights_train", task_id="search", run_id="manual__1", map_index=0, try_number=1)
+        super().__init__(
+            id=UUID(int=1), dag_id="flights_train", task_id="search", run_id="manual__1", map_index=0, try_number=1
+        )
         self.pushed: dict[str, Any] = {}
 
     def xcom_push(self, key: str, value: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from include.core.partitions import Span
 from include.steps.handover import Fitted, FrozenTrainingSet, Materialized, Published, Registered, Stages
 from include.steps.workspace import Workspace
 from lifecycle.operators.features import ComputeFeaturesOperator, MaterializeOperator
-from lifecycle.operators.maintenance import CompactOperator, VacuumOperator
+from lifecycle.operators.maintenance import CompactOperator, VacuumOperator, VerifyOperator
 from lifecycle.operators.monitor import MonitorOperator, RequestTrainingOperator
 from lifecycle.operators.score import ScoreOperator
 from lifecycle.operators.train import (
@@ -234,6 +235,31 @@ def test_maintenance_counts_before_it_deletes(workspace: Workspace) -> None:
     vacuum.render_template_fields({"params": {"retention_hours": 168, "dry_run": True}})
     assert vacuum.execute(context()) == {}
     assert workspace.lake.keys("flights/raw/weather") == ["2013-11-02", "2013-11-03"]
+
+
+@pytest.mark.parametrize(
+    ("run_type", "day", "asked", "verifies"),
+    [
+        ("scheduled", "2013-11-07T11:00", False, True),
+        ("scheduled", "2013-11-08T04:30", False, True),
+        ("scheduled", "2013-11-10T11:00", False, False),
+        ("manual", "2013-11-03T11:00", False, False),
+        ("manual", "2013-11-20T11:00", True, True),
+    ],
+)
+def test_the_lake_is_verified_once_a_month_or_when_asked(
+    workspace: Workspace, run_type: str, day: str, asked: bool, verifies: bool
+) -> None:
+    """In New York it is still the seventh at 04:30 UTC on the eighth."""
+    publish(workspace, "raw", ["weather"], ["2013-11-02"])
+    task = VerifyOperator(task_id="verify", use_case="flights", asked=asked)
+    given = context(run_type=run_type)
+    given["dag_run"].run_after = datetime.fromisoformat(day).replace(tzinfo=UTC)
+    if verifies:
+        assert task.execute(given) == {"partitions": 1, "rows": 1, "unnamed": 0}
+    else:
+        with pytest.raises(AirflowSkipException, match="first scheduled run of a month"):
+            task.execute(given)
 
 
 def test_vacuum_takes_what_the_form_says(record: Record) -> None:

@@ -88,6 +88,8 @@ def frozen_set(workspace: Workspace, training_set: FrozenTrainingSet) -> Frozen:
             read.append(training_sets.load(training_set))
         return read[0]
 
+    if training_set.fingerprint is not None:
+        return Frozen(training_set.fingerprint, rows)
     # a version of a Delta table never changes, so its fingerprint is computed once
     name = hashlib.sha256(f"{training_set.uri}@{training_set.version}".encode()).hexdigest()[:16]
     known = places(workspace).known.file(f"fingerprint-{name}", lambda path: _write(path, rows().fingerprint))
@@ -106,7 +108,7 @@ def fit(workspace: Workspace, training_set: FrozenTrainingSet, attempt: Attempt)
     """
     frozen = training_sets.load(training_set)
     # one folder for each attempt: files that a killed attempt left are never taken for a model
-    folder = workspace.work_folder("fits", attempt) / f"attempt-{attempt.number}"
+    folder = workspace.work_folder("fits", attempt) / f"attempt-{attempt.name}"
     fitted = fitting.fit_best(
         workspace.settings.optuna_storage,
         study_of(workspace, frozen),

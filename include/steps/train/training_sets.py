@@ -46,12 +46,17 @@ def freeze(workspace: Workspace, as_of: str, attempt: Attempt) -> FrozenTraining
         version=record.version,
         rows=record.rows,
         trained_through=partitions.shift(as_of, -1),
+        fingerprint=TrainingSet.of(rows.cast(staged.schema())).fingerprint,
     )
 
 
 def load(training_set: FrozenTrainingSet) -> TrainingSet:
-    """Read a frozen training set into memory."""
-    return open_training_set(training_set.uri, training_set.version)
+    """Read a frozen training set into memory.
+
+    Raises:
+        TrainingError: its rows are not those that were frozen.
+    """
+    return open_training_set(training_set.uri, training_set.version, training_set.fingerprint)
 
 
 def rebuild(workspace: Workspace, as_of: str, version: int) -> str:

@@ -187,7 +187,8 @@ class AcceleratorOperator(LifecycleOperator):
 
 def _attempt(context: Context) -> tuple[str, ...]:
     ti = context["ti"]
-    return ti.dag_id, ti.task_id, ti.run_id, str(ti.map_index), str(ti.try_number)
+    # with a part of the try's id: a DAG run that is made anew under its old id counts its tries from 1 again
+    return ti.dag_id, ti.task_id, ti.run_id, str(ti.map_index), f"{ti.try_number}-{str(ti.id)[-12:]}"
 
 
 @contextmanager

@@ -1,9 +1,11 @@
-"""Maintenance: compaction and vacuum of one use case's tables."""
+"""Maintenance: compaction, vacuum and verification of one use case's tables."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowSkipException
 
 from lifecycle.operators.base import LifecycleOperator
 
@@ -44,3 +46,29 @@ class VacuumOperator(LifecycleOperator):
         from include.steps import maintenance
 
         return maintenance.vacuum(self.workspace(), int(self.retention_hours), bool(self.count_only))
+
+
+class VerifyOperator(LifecycleOperator):
+    """Compare every partition with its publish record: when the form asks, and in the first scheduled run of a month.
+
+    :param asked: verify whatever the day.
+    """
+
+    template_fields: Sequence[str] = ("asked",)
+
+    def __init__(self, *, asked: Any = "{{ params.verify }}", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.asked = asked
+
+    def execute(self, context: Context) -> dict[str, int]:
+        from include.steps import verify
+        from lifecycle.context import first_week_of_month
+
+        workspace = self.workspace()
+        if not self.asked and not first_week_of_month(context, workspace):
+            raise AirflowSkipException("the lake is verified in the first scheduled run of a month, or when asked")
+        found = verify.verify(workspace)
+        for path in found.unnamed:
+            self.log.warning("no commit names %s; vacuum deletes it when it is old enough", path)
+        found.raise_for_differences()
+        return {"partitions": found.partitions, "rows": found.rows, "unnamed": len(found.unnamed)}

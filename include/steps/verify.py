@@ -1,0 +1,196 @@
+"""Verify a lake: read every partition again, and compare its rows with its publish record.
+
+Run it for a use case, or without ``--use-case`` for all of them; a difference makes the exit status 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+from deltalake import DeltaTable
+
+from include.core.errors import ContentDiffers, LifecycleError
+from include.lake import appending, fingerprint, records
+from include.lake.records import Record
+from include.spec.loading import load_use_cases
+from include.steps import maintenance
+from include.steps.workspace import Workspace
+
+_REMEDY = (
+    "bring the table's folder back from a backup of the same version. Without one, publish the partition anew: rename "
+    "the folder of the table, and run the DAG that produces it for all of its partitions"
+)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A partition whose rows are not those of its publish record."""
+
+    table: str
+    version: int
+    key: str
+    fault: str
+
+    def __str__(self) -> str:
+        """Write the difference for a person."""
+        return f"{self.table} {self.key} (version {self.version}): {self.fault}"
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The result of a verification.
+
+    Attributes:
+        partitions, rows: how many were read and compared.
+        differences: the partitions that differ.
+        unnamed: files in the folders of tables that no commit names: left by killed publishes, read by nobody.
+    """
+
+    partitions: int
+    rows: int
+    differences: tuple[Difference, ...]
+    unnamed: tuple[str, ...]
+
+    def raise_for_differences(self) -> None:
+        """Raise ``ContentDiffers`` if a partition differs."""
+        if self.differences:
+            raise ContentDiffers([*map(str, self.differences), f"What to do: {_REMEDY}."])
+
+
+def verify(workspace: Workspace) -> Verification:
+    """Compare every partition of every table of the use case with its publish record.
+
+    Compared are the current version of each table, those that a training set was frozen from, and all versions of
+    training sets.
+    """
+    pinned = maintenance.pinned_versions(workspace)
+    differences: list[Difference] = []
+    unnamed: list[str] = []
+    partitions = rows = 0
+    for table in workspace.lake.tables(workspace.case.name):
+        seen: set[tuple[str, ...]] = set()
+        for version in _versions(workspace, table, pinned):
+            delta = workspace.lake.open(table, version)
+            files = _files(delta)
+            for key, published in _records(delta, table).items():
+                paths = tuple(sorted(files.pop(key, ())))
+                if paths and paths in seen:
+                    continue
+                seen.add(paths)
+                fault, count = _compare(workspace, table, paths, published)
+                partitions, rows = partitions + 1, rows + count
+                differences += [Difference(table, version, key, fault)] if fault else []
+            differences += [Difference(table, version, key, "no publish record names it") for key in sorted(files)]
+        unnamed += [path for path, _ in maintenance.unnamed(workspace, table)]
+    return Verification(partitions, rows, tuple(differences), tuple(unnamed))
+
+
+def _versions(workspace: Workspace, table: str, pinned: Mapping[str, set[int]]) -> list[int]:
+    current = workspace.lake.open(table).version()
+    if table.split("/")[1] == "training":
+        return sorted({record.version for record in workspace.lake.history(table)} | {current})
+    return sorted(pinned.get(table, set()) | {current})
+
+
+def _files(delta: DeltaTable) -> dict[str, list[str]]:
+    """Return the paths of the files of each partition, in the table's folder."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for action in pa.table(delta.get_add_actions(flatten=True)).select(["path", "partition.ds"]).to_pylist():
+        found[action["partition.ds"]].append(unquote(action["path"]))
+    return found
+
+
+def _records(delta: DeltaTable, table: str) -> dict[str, list[Record]]:
+    """Return the records that tell the content of each partition: the newest, or of a ledger all of them."""
+    found: dict[str, list[Record]] = defaultdict(list)
+    if appending.is_ledger(delta):
+        for record in appending.records_of(delta, table):
+            found[record.key].append(record)
+    else:
+        for record in records.newest(delta, table, None):
+            found[record.key].append(record)
+    return found
+
+
+def _compare(workspace: Workspace, table: str, paths: Sequence[str], published: list[Record]) -> tuple[str, int]:
+    """Return what is wrong with a partition, empty for nothing, and how many rows were read."""
+    expected = sum(record.rows for record in published)
+    if not paths:
+        return (f"{expected} rows were published, and the table names no file" if expected else ""), 0
+    try:
+        found = pa.concat_tables([_rows(workspace, table, path) for path in paths], promote_options="default")
+    except (OSError, pa.ArrowException) as error:
+        return str(error).splitlines()[0], 0
+    if found.num_rows != expected:
+        return f"{found.num_rows} rows are there, {expected} were published", found.num_rows
+    if len(published) > 1:
+        # entries of a ledger are appended, and compaction keeps no order
+        same = sorted(fingerprint.of_parts(found, [1] * expected)) == sorted(one.fingerprint for one in published)
+        return ("" if same else "an entry is not as it was appended"), expected
+    content = fingerprint.of_table(found)
+    if content != (recorded := published[0].fingerprint):
+        return f"the rows have the fingerprint {content[:12]}, {recorded[:12]} was published", expected
+    return "", expected
+
+
+def _rows(workspace: Workspace, table: str, path: str) -> pa.Table:
+    """Read one file whole.
+
+    Raises:
+        OSError: it is missing, or no Parquet; its footer or a page is damaged.
+    """
+    filesystem, root = workspace.lake.files()
+    full = f"{root}/{table}/{path}"
+    if filesystem.get_file_info(full).type != pafs.FileType.File:
+        raise FileNotFoundError(f"{path} is missing")
+    try:
+        return pq.read_table(full, filesystem=filesystem, partitioning=None, page_checksum_verification=True)
+    except (OSError, pa.ArrowException) as error:
+        raise OSError(f"{path} cannot be read ({str(error).splitlines()[0]})") from error
+
+
+# ---- the command ----------------------------------------------------------------------------------
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command, and return its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m include.steps.verify", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--use-case", help="all, if none is given")
+    asked = parser.parse_args(arguments)
+    try:
+        names = [asked.use_case] if asked.use_case else [case.name for case in load_use_cases()]
+        same = [_report(name) for name in names]
+    except LifecycleError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0 if all(same) else 1
+
+
+def _report(name: str) -> bool:
+    found = verify(Workspace.open(name))
+    for line in _lines(name, found):
+        print(line)
+    return not found.differences
+
+
+def _lines(name: str, found: Verification) -> Iterator[str]:
+    yield from map(str, found.differences)
+    for path in found.unnamed:
+        yield f"only reported: no commit names {path}; maintenance deletes it when it is old enough"
+    count = len(found.differences)
+    read = f"{found.partitions} partitions with {found.rows} rows read"
+    yield f"{name}: {read}, {count} differ from their publish records"
+    if count:
+        yield f"What to do: {_REMEDY}."
+
+
+if __name__ == "__main__":
+    sys.exit(main())
