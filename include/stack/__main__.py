@@ -14,6 +14,7 @@ from rich.table import Column, Table
 from include.core.errors import LifecycleError
 from include.stack.layout import Layout
 from include.stack.logins import print_logins
+from include.stack.processes import PRIVATE
 from include.stack.progress import PartsProgress
 from include.stack.stack import Stack
 
@@ -51,6 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
     shell.add_argument("argv", nargs=argparse.REMAINDER, metavar="COMMAND", help="default: your $SHELL")
     shell.set_defaults(run=_shell)
     options = parser.parse_args(arguments)
+    # a shell, a demo and what they start write into the lake too
+    os.umask(PRIVATE)
     try:
         return int(options.run(Layout.from_environ(), options))
     except LifecycleError as error:
@@ -81,10 +84,10 @@ def _down(layout: Layout, options: argparse.Namespace) -> int:
 
 def _status(layout: Layout, options: argparse.Namespace) -> int:
     states = Stack(layout).status()
-    table = Table("part", "state", "pid", Column("log", overflow="fold"))
+    table = Table("part", "state", "pid", "restarts", Column("log", overflow="fold"))
     for state in states:
         shown = "[green]healthy" if state.healthy else "[yellow]not healthy" if state.pid else "[red]down"
-        table.add_row(state.name, shown, str(state.pid or ""), state.log)
+        table.add_row(state.name, shown, str(state.pid or ""), state.restarts, state.log)
     console.print(table)
     console.print(f"Airflow {layout.airflow_url}   MLflow {layout.mlflow_url}   state {layout.home}", soft_wrap=True)
     return 0 if all(state.healthy for state in states) else 1

@@ -17,7 +17,7 @@ from include.stack.envfile import parse_env
 SOCKET_PATH_LIMIT = 107
 SOCKET_NAME = ".s.PGSQL.5432"
 _AIRFLOW_PORT, _MLFLOW_PORT, _BIND = "LIFECYCLE_AIRFLOW_PORT", "LIFECYCLE_MLFLOW_PORT", "LIFECYCLE_BIND"
-_ADDRESSES = "addresses.env"
+_HOME, _ADDRESSES = "LIFECYCLE_HOME", "addresses.env"
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Layout:
             SettingsError: a port is not a number from 1 to 65535, or both ports are the same.
         """
         values = os.environ if environ is None else environ
-        home = Path(values.get("LIFECYCLE_HOME") or REPOSITORY / "var").expanduser().resolve()
+        home = Path(values.get(_HOME) or REPOSITORY / "var").expanduser().resolve()
         values = _remembered(home) | {name: value for name, value in values.items() if value}
         airflow_port = _port(values, _AIRFLOW_PORT, 8080)
         mlflow_port = _port(values, _MLFLOW_PORT, 5000)
@@ -60,9 +60,17 @@ class Layout:
 
     def remember(self) -> None:
         """Write ports and address into ``home``, for later commands that are called without them."""
-        kept = {_AIRFLOW_PORT: self.airflow_port, _MLFLOW_PORT: self.mlflow_port, _BIND: self.bind}
-        lines = [f"{name}={value}\n" for name, value in kept.items()]
+        lines = [f"{name}={value}\n" for name, value in self.variables().items() if name != _HOME]
         (self.home / _ADDRESSES).write_text("".join(lines), encoding="utf-8")
+
+    def variables(self) -> dict[str, str]:
+        """Return the environment variables from which :meth:`from_environ` makes this layout."""
+        return {
+            _HOME: str(self.home),
+            _AIRFLOW_PORT: str(self.airflow_port),
+            _MLFLOW_PORT: str(self.mlflow_port),
+            _BIND: self.bind,
+        }
 
     @property
     def logs(self) -> Path:
@@ -73,6 +81,11 @@ class Layout:
     def run(self) -> Path:
         """Return the folder of the files that record the stack's processes."""
         return self.home / "run"
+
+    @property
+    def restarts_file(self) -> Path:
+        """Return the file in which the supervisor records its restarts."""
+        return self.run / "restarts.json"
 
     @property
     def postgres(self) -> Path:

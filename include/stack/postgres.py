@@ -21,10 +21,12 @@ import tempfile
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from include.core.errors import SettingsError
 from include.stack.layout import Layout
+from include.stack.log_files import rotate
+from include.stack.processes import PRIVATE
 
 DATABASES = ("airflow", "mlflow", "mlflow_auth", "optuna", "feast")
 SYSTEM_USER = "pgserver"
@@ -48,7 +50,11 @@ class Postgres:
         """Return the server's process id, or None when the server does not run."""
         if not self.is_running():
             return None
-        return int((self.data / "postmaster.pid").read_text(encoding="utf-8").splitlines()[0])
+        try:
+            return int((self.data / "postmaster.pid").read_text(encoding="utf-8").splitlines()[0])
+        except (OSError, ValueError, IndexError):
+            # it ended between the two looks
+            return None
 
     def start(self) -> bool:
         """Create the data folder if needed and start the server; return false when the server ran already.
@@ -62,11 +68,12 @@ class Postgres:
         if not (self.data / "PG_VERSION").exists():
             self._initialize()
         options = f'-h "" -k "{self.socket_folder}" -c max_connections={_MAX_CONNECTIONS}'
-        control = ("-D", str(self.data), "-l", str(self.log_file), "-w", "-t", "60", "-o", options)
-        started = self._run("pg_ctl", *control, "start")
-        if started.returncode != 0:
-            said = f"{started.stderr.strip()}\n{self._log_end()}"
-            raise SettingsError(f"PostgreSQL did not start; the end of {self.log_file}:\n{said}")
+        control = ("-D", str(self.data), "-w", "-t", "600", "-o", options)
+        # the server inherits the open log: its user cannot enter the folder of the logs
+        with self.log_file.open("ab") as log:
+            started = self._call("pg_ctl", *control, "start", out=log)
+        if started != 0:
+            raise SettingsError(f"PostgreSQL did not start; the end of {self.log_file}:\n{self._log_end()}")
         return True
 
     def stop(self) -> bool:
@@ -110,8 +117,10 @@ class Postgres:
             raise SettingsError(f"PostgreSQL could not create {self.data}: {done.stderr.strip()}")
 
     def _make_folders(self) -> None:
-        self.log_file.parent.mkdir(parents=True, exist_ok=True)
-        self.log_file.touch(mode=0o640)
+        self.log_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        rotate(self.log_file)
+        self.log_file.touch(mode=0o600)
+        self.log_file.chmod(0o600)
         for folder in (self.data, self.socket_folder):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         owner = os.getuid() if self.user is None else pwd.getpwnam(self.user).pw_uid
@@ -127,10 +136,10 @@ class Postgres:
             self._hand_over_to(self.user)
 
     def _hand_over_to(self, user: str) -> None:
-        for path in (self.data, self.socket_folder, self.log_file):
+        for path in (self.data, self.socket_folder):
             shutil.chown(path, user)
         # grant only the right to pass through, never to list: other users must not see what root's home holds
-        for path in (self.data, self.socket_folder, self.log_file, _binaries()):
+        for path in (self.data, self.socket_folder, _binaries()):
             for parent in path.parents:
                 mode = parent.stat().st_mode
                 if not mode & 0o001:
@@ -143,22 +152,26 @@ class Postgres:
         # write to files: the server inherits stdout and stderr, and would keep the reader of a pipe waiting
         kept = functools.partial(tempfile.TemporaryFile, "w+", encoding="utf-8", errors="replace")
         with kept() as out, kept() as err:
-            command = [str(_binaries() / program), *arguments]
-            # run in `/`: the server's user may have no access to the caller's folder
-            done = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                cwd="/",
-                check=False,
-                **_as_user(self.user),
-            )
+            code = self._call(program, *arguments, out=out, err=err)
             texts = []
             for file in (out, err):
                 file.seek(0)
                 texts.append(file.read())
-        return subprocess.CompletedProcess(command, done.returncode, texts[0], texts[1])
+        return subprocess.CompletedProcess([program, *arguments], code, texts[0], texts[1])
+
+    def _call(self, program: str, *arguments: str, out: IO[Any], err: IO[Any] | int = subprocess.STDOUT) -> int:
+        # run in `/`: the server's user may have no access to the caller's folder
+        done = subprocess.run(
+            [str(_binaries() / program), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            cwd="/",
+            check=False,
+            umask=PRIVATE,
+            **_as_user(self.user),
+        )
+        return done.returncode
 
 
 def _binaries() -> Path:

@@ -166,7 +166,7 @@ def _session(number: int) -> list[psutil.Process]:
 def _given_away(record: Mapping[str, Any]) -> bool:
     """Tell whether another process has the recorded pid: then the whole session of the recorded one has ended."""
     try:
-        return abs(psutil.Process(record["pid"]).create_time() - record["started"]) >= _SAME_START_S
+        return bool(abs(psutil.Process(record["pid"]).create_time() - record["started"]) >= _SAME_START_S)
     except psutil.Error:
         return False
 
@@ -177,7 +177,7 @@ def _belongs(process: psutil.Process, record: Mapping[str, Any]) -> bool:
     A later one runs another program or runs elsewhere.
     """
     try:
-        return (
+        return bool(
             process.pid != record["pid"]
             and process.create_time() > record["started"] - _SAME_START_S
             and process.uids().real == os.getuid()

@@ -28,13 +28,31 @@ _GENERATORS: dict[str, Callable[[], str]] = {
     "LIFECYCLE_VIEWER_PASSWORD": lambda: secrets.token_urlsafe(15),
 }
 
+# the secrets that each part needs; tasks are children of the scheduler
+_NEEDED_BY: dict[str, frozenset[str]] = {
+    "api-server": frozenset({"AIRFLOW__API_AUTH__JWT_SECRET", "AIRFLOW__API__SECRET_KEY", "AIRFLOW__CORE__FERNET_KEY"}),
+    "scheduler": frozenset({"AIRFLOW__API_AUTH__JWT_SECRET", "AIRFLOW__CORE__FERNET_KEY", "MLFLOW_TRACKING_PASSWORD"}),
+    # it encrypts the arguments of asset watchers and signs the links to DAG bundles
+    "dag-processor": frozenset({"AIRFLOW__CORE__FERNET_KEY"}),
+    # it decrypts the arguments of triggers
+    "triggerer": frozenset({"AIRFLOW__CORE__FERNET_KEY"}),
+    "mlflow": frozenset({"MLFLOW_FLASK_SERVER_SECRET_KEY", "MLFLOW_AUTH_ADMIN_PASSWORD"}),
+}
+
 # tasks inherit the services' environment, and must not be able to log in to Airflow as a user
 FOR_PEOPLE = frozenset({"LIFECYCLE_ADMIN_PASSWORD", "LIFECYCLE_VIEWER_PASSWORD"})
 
 
+def only_needed(part: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return ``environ`` without the secrets that ``part`` does not need."""
+    kept = _NEEDED_BY[part]
+    every = {*_GENERATORS, *(name for names in _NEEDED_BY.values() for name in names)}
+    return {name: value for name, value in environ.items() if name not in every or name in kept}
+
+
 def write_private(path: Path, text: str) -> None:
     """Replace the file with ``text``; at no moment can another user read it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{os.getpid()}")
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

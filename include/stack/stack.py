@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from include.core.errors import LifecycleError
 from include.core.repository import REPOSITORY
@@ -20,8 +23,10 @@ from include.stack.mlflow_login import write_login_settings
 from include.stack.pools import ensure_pools
 from include.stack.ports import require_free
 from include.stack.postgres import Postgres
-from include.stack.processes import Daemon, stop
-from include.stack.secrets import load_or_create_secrets, write_airflow_passwords
+from include.stack.privacy import close_to_others, private_files
+from include.stack.processes import Daemon, kill_orphans, stop
+from include.stack.restarts import read_restarts
+from include.stack.secrets import load_or_create_secrets, only_needed, write_airflow_passwords
 from include.stack.services import Heartbeats, Service, heartbeats, services_of
 
 # a cold start takes under a minute on two idle cores and minutes beside other work; a part that ends is noticed at once
@@ -44,12 +49,14 @@ class PartState:
         pid: process id, or None when the part does not run.
         healthy: true if the part passes its health check.
         log: file of the part's output.
+        restarts: number and instants of the supervisor's restarts, as text; empty without any.
     """
 
     name: str
     pid: int | None
     healthy: bool
     log: str
+    restarts: str = ""
 
 
 class Stack:
@@ -59,6 +66,7 @@ class Stack:
         self.layout = layout
         self.postgres = Postgres(layout)
         self.services = services_of(layout)
+        self.supervisor = Daemon("supervisor", layout.run, layout.logs / "supervisor.log")
         self.report: Report = report or (lambda part, doing: None)
 
     def up(self) -> bool:
@@ -71,38 +79,74 @@ class Stack:
             SettingsError: a port is taken or a setting is wrong; nothing was started.
             StackError: a part died or was not healthy in time; names its log.
         """
-        # lake, models and logs belong to the owner; PostgreSQL's user gets the right to pass through
         self.layout.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.layout.logs.mkdir(mode=0o700, exist_ok=True)
-        with self._lock():
+        with private_files(), self._lock():
+            close_to_others(self.layout)
+            kill_orphans([service.daemon for service in self.services])
             absent = [service for service in self.services if service.daemon.process() is None]
             self._require_ports(absent)
             self.layout.remember()
-            secrets, created = load_or_create_secrets(self.layout.secrets_file)
-            write_airflow_passwords(self.layout.home / "airflow" / "passwords.json", secrets)
-            environ = service_environ(self.layout, secrets)
-            environ |= write_login_settings(self.layout.home / "mlflow" / "auth.ini", environ)
+            created = not self.layout.secrets_file.exists()
+            environ = self._full_environ()
             self._start_database()
             self._start([service for service in absent if not service.needs_schema], environ)
             self._migrate(environ)
             self._start([service for service in absent if service.needs_schema], environ)
-            self._wait_until_healthy()
+            self._wait_until_healthy({service.name for service in absent}, environ)
             ensure_pools(self.layout)
+            self._supervise(anew=bool(absent))
         return created
 
     def down(self) -> list[str]:
         """Stop all parts, PostgreSQL last, and return the names of those that ran; stored data stays."""
         if not self.layout.home.exists():
             return []
+        stopped: list[str] = []
         with self._lock():
             self.report("services", "stopping")
-            stopped = stop([service.daemon for service in self.services])
-            self.report("services", "stopped")
-            self.report("postgres", "stopping")
-            if self.postgres.stop():
-                stopped.append("postgres")
-            self.report("postgres", "stopped")
+            try:
+                # first: it would start the others again
+                stopped += stop([self.supervisor])
+                stopped += stop([service.daemon for service in self.services])
+                self.report("services", "stopped")
+            finally:
+                self.report("postgres", "stopping")
+                if self.postgres.stop():
+                    stopped.append("postgres")
+                self.report("postgres", "stopped")
         return stopped
+
+    @contextmanager
+    def if_idle(self) -> Iterator[bool]:
+        """Hold the stack's lock in the block; yield false, without it, while another command holds it."""
+        lock = self._lock()
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    def ended(self) -> list[str]:
+        """Return the names of the parts that do not run, PostgreSQL first."""
+        down = [] if self.postgres.is_running() else ["postgres"]
+        return down + [service.name for service in self.services if service.daemon.process() is None]
+
+    def start_again(self, name: str) -> None:
+        """Start one part that has ended; the caller holds the lock.
+
+        Raises:
+            SettingsError: PostgreSQL did not start, or a setting is wrong.
+        """
+        if name == "postgres":
+            self.postgres.start()
+            return
+        (service,) = (service for service in self.services if service.name == name)
+        kill_orphans([service.daemon])
+        self._start([service], self._full_environ())
 
     def require_running(self) -> None:
         """Check that no service has ended.
@@ -116,9 +160,16 @@ class Stack:
 
     def status(self) -> list[PartState]:
         """Return the state of every part, PostgreSQL first."""
-        database = PartState("postgres", self.postgres.pid(), self.postgres.is_running(), str(self.postgres.log_file))
+        pid = self.postgres.pid()
+        restarts = read_restarts(self.layout.restarts_file) if self.supervisor.process() else {}
         beats = heartbeats(self.layout)
-        return [database, *(_state(service, beats) for service in self.services)]
+        parts = [PartState("postgres", pid, pid is not None, str(self.postgres.log_file))]
+        parts += [_state(service, beats) for service in self.services]
+        watching = self.supervisor.process()
+        parts.append(
+            PartState("supervisor", watching.pid if watching else None, bool(watching), str(self.supervisor.log_file))
+        )
+        return [replace(part, restarts=str(restarts.get(part.name, ""))) for part in parts]
 
     def environ(self) -> dict[str, str]:
         """Return the environment in which the `airflow` command acts on this stack.
@@ -153,7 +204,24 @@ class Stack:
     def _start(self, services: list[Service], environ: dict[str, str]) -> None:
         for service in services:
             self.report(service.name, "starting")
-            service.daemon.start(service.command, environ, REPOSITORY)
+            service.daemon.start(service.command, only_needed(service.name, environ), REPOSITORY)
+
+    def _full_environ(self) -> dict[str, str]:
+        """Return the environment with every secret, and write the files of logins that belong to it."""
+        secrets, _ = load_or_create_secrets(self.layout.secrets_file)
+        write_airflow_passwords(self.layout.home / "airflow" / "passwords.json", secrets)
+        environ = service_environ(self.layout, secrets)
+        return environ | write_login_settings(self.layout.home / "mlflow" / "auth.ini", environ)
+
+    def _supervise(self, anew: bool) -> None:
+        """Start the supervisor; ``anew`` also when it runs, so that it knows this call's environment."""
+        if self.supervisor.process() is not None and not anew:
+            return
+        stop([self.supervisor])
+        self.layout.restarts_file.unlink(missing_ok=True)
+        # it builds the services' environment as this call did, from the shell's variables and the state folder
+        environ = {**os.environ, **self.layout.variables()}
+        self.supervisor.start([sys.executable, "-m", "include.stack.supervisor"], environ, REPOSITORY)
 
     def _migrate(self, environ: dict[str, str]) -> None:
         """Migrate Airflow's schema, unless this version of Airflow has already brought it to this revision."""
@@ -183,13 +251,19 @@ class Stack:
             return ""
         return ",".join(self.postgres.query("airflow", "SELECT version_num FROM alembic_version"))
 
-    def _wait_until_healthy(self) -> None:
+    def _wait_until_healthy(self, begun: set[str], environ: dict[str, str]) -> None:
         waiting = {service.name: service for service in self.services}
         deadline = time.monotonic() + HEALTHY_WITHIN_S
         while waiting:
             beats = heartbeats(self.layout)
             for name, service in list(waiting.items()):
                 process = service.daemon.process()
+                if process is None and name not in begun:
+                    # it ran when this call began, and has ended since, for example because its database was away
+                    begun.add(name)
+                    kill_orphans([service.daemon])
+                    self._start([service], environ)
+                    continue
                 if process is None:
                     raise StackError(_failure_text(service.daemon, "ended while starting"))
                 if service.answers(beats, process.create_time()):

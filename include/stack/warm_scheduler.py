@@ -13,6 +13,8 @@ from multiprocessing import forkserver
 
 from include.stack.launch import launch
 
+_SIGNS_TOKENS = "AIRFLOW__API_AUTH__JWT_SECRET"
+
 
 def main() -> None:
     """Start the forkserver with the modules that Airflow's settings name, then run ``airflow scheduler``."""
@@ -20,7 +22,11 @@ def main() -> None:
     if os.environ.get("AIRFLOW__SCHEDULER__MP_START_METHOD") == "forkserver" and preload:
         multiprocessing.set_start_method("forkserver")
         forkserver.set_forkserver_preload(preload.split(","))
+        # tasks come with a signed token and must not be able to sign one
+        secret = os.environ.pop(_SIGNS_TOKENS, None)
         forkserver.ensure_running()
+        if secret is not None:
+            os.environ[_SIGNS_TOKENS] = secret
     launch("airflow", "scheduler", *sys.argv[1:])
 
 

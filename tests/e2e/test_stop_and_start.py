@@ -19,7 +19,7 @@ def test_down_and_up_lose_nothing(bootstrapped: Deployment, backfilled: Backfill
     versions, champion = bootstrapped.versions(), model_versions.champion(uri, CASE)
     runs = {run["dag_run_id"]: run["state"] for run in bootstrapped.api.runs()}
     processes = [psutil.Process(state.pid) for state in stack.status() if state.pid]
-    assert len(processes) == 6
+    assert len(processes) == 7
     stack.down()
     _, alive = psutil.wait_procs(processes, timeout=HANGS_AFTER_S)
     assert not alive
