@@ -47,7 +47,7 @@ def begin(uri: str, experiment: str, name: str, tags: Mapping[str, str]) -> Trac
     """Begin a worker's MLflow run in ``experiment``; create the experiment if it is missing."""
     with _tolerant("begin a run"):
         client = _client(uri)
-        experiment_id = _experiment(client, experiment)
+        experiment_id = open_experiment(client, experiment)
         run = client.create_run(experiment_id, tags=dict(tags), run_name=name)
         return TrackedRun(uri, experiment_id, str(run.info.run_id))
     return TrackedRun(uri)
@@ -123,17 +123,26 @@ def _client(uri: str) -> MlflowClient:
     return MlflowClient(uri)
 
 
-def _experiment(client: MlflowClient, name: str) -> str:
+def open_experiment(client: MlflowClient, name: str) -> str:
+    """Return the id of the MLflow experiment ``name``; create it if it is missing, restore it if it was deleted.
+
+    MLflow keeps a deleted experiment and its name, and takes no MLflow run for it: a training whose experiment was
+    deleted in the UI would search for hours and never be registered.
+    """
+    from mlflow.entities import LifecycleStage
     from mlflow.exceptions import MlflowException
 
     for attempt in range(2):
-        found = client.get_experiment_by_name(name)
-        if found is not None:
-            return str(found.experiment_id)
         try:
-            return str(client.create_experiment(name))
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                return str(client.create_experiment(name))
+            if found.lifecycle_stage == LifecycleStage.DELETED:
+                client.restore_experiment(found.experiment_id)
+                _log.warning("MLflow: experiment %s had been deleted; restored it with its MLflow runs", name)
+            return str(found.experiment_id)
         except MlflowException:
-            # another first worker was quicker
+            # another process created or restored it meanwhile
             if attempt:
                 raise
     raise AssertionError("unreachable")

@@ -10,11 +10,22 @@ import string
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from numbers import Integral
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 from deltalake import DeltaTable
-from feast import Entity, FeatureService, FeatureStore, FeatureView, OnDemandFeatureView, RepoConfig
+from feast import (
+    Entity,
+    FeatureService,
+    FeatureStore,
+    FeatureView,
+    FileSource,
+    OnDemandFeatureView,
+    RepoConfig,
+    ValueType,
+)
 from feast.data_source import DataSource
 from feast.errors import FeastObjectNotFoundException
 from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]
@@ -22,10 +33,12 @@ from sqlalchemy import create_engine
 
 from include.core import database_lock, yaml_file
 from include.core.engine import kept_open
-from include.core.errors import LifecycleError
+from include.core.errors import LifecycleError, SpecError
 from include.core.repository import REPOSITORY
 from include.core.settings import Settings
+from include.feature_store import declared_types
 from include.feature_store.feast_private import online_rows, source_columns
+from include.feature_store.history import find
 from include.feature_store.online_store import GuardedSqliteOnlineStore
 
 CONFIGURATION = REPOSITORY / "feast_repo" / "feature_store.yaml"
@@ -40,7 +53,8 @@ def open_store(settings: Settings, use_case: str, tables: Mapping[str, DeltaTabl
         settings: addresses and limits to fill in.
         use_case: name of the use case; the Feast project.
         tables: opened Delta tables, by address. The store reads them at the version that they were opened at, so
-            that a step reads the versions that it records; other tables are read at their newest version.
+            that a step reads what it records, and refuses a view at any other address. Without them it reads the
+            newest version at whatever address the registry names.
     """
     values = {
         "LIFECYCLE_USE_CASE": use_case,
@@ -50,7 +64,7 @@ def open_store(settings: Settings, use_case: str, tables: Mapping[str, DeltaTabl
         "LIFECYCLE_MEMORY_LIMIT": settings.memory_limit,
     }
     configuration = _filled(yaml_file.parse(CONFIGURATION.read_text(encoding="utf-8")), values)
-    configuration["offline_store"]["tables"] = dict(tables or {})
+    configuration["offline_store"]["tables"] = None if tables is None else dict(tables)
     store = FeatureStore(config=RepoConfig(**configuration))
     # Feast creates the tables of the registry when it first opens it, and fails if two processes do so at once
     with _alone(settings.feast_registry):
@@ -67,17 +81,26 @@ def apply_definitions(store: FeatureStore, definitions: Sequence[Definition]) ->
     Raises:
         LifecycleError: the registry, read back, differs from what was applied; or a definition is an
             on-demand view, whose function Feast would pickle into the registry.
+        SpecError: the declared type of a field is not the type of its column.
     """
+    if not register(store, definitions):
+        _create_online_tables(store, definitions)
+        return False
+    return True
+
+
+def register(store: FeatureStore, definitions: Sequence[Definition]) -> bool:
+    """Do as ``apply_definitions``, but leave the online store alone if nothing differs: to read offline needs none."""
     pickled = [each.name for each in definitions if isinstance(each, OnDemandFeatureView)]
     if pickled:
         raise LifecycleError(
             f"on-demand feature views {pickled} are not supported: Feast keeps their functions pickled in its"
             " registry; compute them in the use case's SQL"
         )
+    _refuse_other_types(store, definitions)
     with _alone(str(store.config.registry.path)):
         store.refresh_registry()  # type: ignore[no-untyped-call]
         if not _differing(store, definitions):
-            _create_online_tables(store, definitions)
             return False
         store.apply(list(definitions))
         store.refresh_registry()  # type: ignore[no-untyped-call]
@@ -127,20 +150,60 @@ def historical_features(store: FeatureStore, service: str, entity_rows: pa.Table
     return job.to_arrow()
 
 
-def online_features(store: FeatureStore, service: str, keys: Mapping[str, Sequence[Any]]) -> pa.Table:
+def online_features(
+    store: FeatureStore, service: str, keys: Mapping[str, Sequence[Any]], instant: datetime
+) -> pa.Table:
     """Look up the features of ``service`` in the online store.
 
     Args:
         service: name of the feature service.
-        keys: the values of each join key; all of one length.
+        keys: the values of each join key; all of one length, none of them null.
+        instant: the instant, with its zone, for which the features are asked: now, where requests are served.
 
     Returns:
-        One row for each key: the join keys, then the features; null where the store has none.
+        One row for each key: the join keys, then the features; null where the store has none, or has one that is older
+        at ``instant`` than the lifetime of its view.
+
+    Raises:
+        LifecycleError: a key is null or not of the declared type, or ``instant`` has no zone.
     """
+    if instant.tzinfo is None:
+        raise LifecycleError(f"online_features: {instant} has no time zone; give an instant in UTC")
+    asked = _service(store, service)
+    views = {each.name: store.get_feature_view(each.name) for each in asked.feature_view_projections}
+    for projection in asked.feature_view_projections:
+        for field in views[projection.name].entity_columns:
+            key = projection.join_key_map.get(field.name, field.name)
+            _refuse_other_keys(key, field.dtype.to_value_type(), keys.get(key, ()))
     response = store.get_online_features(
-        features=_service(store, service), entity_rows={name: list(values) for name, values in keys.items()}
+        features=asked, entity_rows={name: list(values) for name, values in keys.items()}
     )
-    return pa.table(response.to_dict())
+    lifetimes = {
+        feature.name: views[projection.name].ttl
+        for projection in asked.feature_view_projections
+        for feature in projection.features
+    }
+    found = response.to_dict()
+    for name, column in zip(response.proto.metadata.feature_names.val, response.proto.results, strict=True):
+        if lifetime := lifetimes.get(name):
+            events = [stamp.ToDatetime(UTC) for stamp in column.event_timestamps]
+            found[name] = [
+                value if event >= instant - lifetime else None for value, event in zip(found[name], events, strict=True)
+            ]
+    return pa.table(found)
+
+
+def _refuse_other_keys(name: str, kind: ValueType, values: Sequence[Any]) -> None:
+    """Refuse a key that Feast would convert: 5.7 or "5" to the entity 5, a float beyond 2^53 to its neighbour."""
+    expected = {ValueType.INT32: Integral, ValueType.INT64: Integral, ValueType.STRING: str}.get(kind, object)
+    for value in values:
+        if pd.isna(value):
+            raise LifecycleError(f"join key {name!r} is null; leave out the entities that are not known")
+        if not isinstance(value, expected) or (expected is Integral and isinstance(value, bool)):
+            raise LifecycleError(
+                f"join key {name!r} is {kind.name}, but {value!r} is {type(value).__name__}; ask with the exact key (in"
+                " pandas, integers with missing values need the type Int64)"
+            )
 
 
 def _service(store: FeatureStore, name: str) -> FeatureService:
@@ -191,6 +254,19 @@ def _write_online(store: FeatureStore, view: FeatureView, rows: pa.Table) -> Non
 def _utc(instant: datetime) -> datetime:
     """Return ``instant`` with its zone; Feast means UTC where there is none."""
     return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant
+
+
+def _refuse_other_types(store: FeatureStore, definitions: Sequence[Definition]) -> None:
+    """Compare declared types with those of the tables that are published; the others are compared once they are."""
+    opened = store.config.offline_store.tables
+    faults: list[str] = []
+    for view in definitions:
+        if isinstance(view, FeatureView) and isinstance(source := view.batch_source, FileSource):
+            table = find(source.path) if opened is None else opened.get(source.path)
+            if table is not None:
+                faults += declared_types.faults(view, pa.schema(table.schema().to_arrow()))
+    if faults:
+        raise SpecError(faults)
 
 
 def _create_online_tables(store: FeatureStore, definitions: Sequence[Definition]) -> None:

@@ -51,12 +51,9 @@ class History:
         Raises:
             SourceError: there is no such table, or it lacks a column.
         """
-        try:
-            table = self.table or DeltaTable(self.uri)
-        except TableNotFoundError as error:
-            raise SourceError(
-                f"{self.name}: there is no Delta table at {self.uri}; publish its features first"
-            ) from error
+        table = self.table or find(self.uri)
+        if table is None:
+            raise SourceError(f"{self.name}: there is no Delta table at {self.uri}; publish its features first")
         schema = pa.schema(table.schema().to_arrow())
         wanted = [column for column, _ in (*self.keys, *self.values)] + [self.event]
         wanted += [self.created] if self.created else []
@@ -70,6 +67,14 @@ class History:
         if column in present:
             return None
         return f"{self.name}: {self.uri} has no column {column!r}{nearest(column, present)}"
+
+
+def find(uri: str) -> DeltaTable | None:
+    """Open the newest version of the Delta table at ``uri``; return ``None`` if there is none."""
+    try:
+        return DeltaTable(uri)
+    except TableNotFoundError:
+        return None
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,8 @@ class AsofOfflineStoreConfig(FeastConfigBaseModel):
         memory_limit: memory that DuckDB may hold before it spills to disk.
         temp_directory: folder to spill to; none for the temporary folder of the system.
         tables: Delta tables that the caller has opened, by address; they are read at the version that they were
-            opened at. Other tables are opened at their newest version, at each query anew. Only code sets this.
+            opened at, and no other table is read. Without them, each query opens the newest version of the table
+            that the registry names. Only code sets this.
     """
 
     type: Literal["include.feature_store.offline_store.AsofOfflineStore"] = (
@@ -60,7 +61,25 @@ class AsofOfflineStoreConfig(FeastConfigBaseModel):
     threads: int = 1
     memory_limit: str = "2GB"
     temp_directory: str | None = None
-    tables: dict[str, DeltaTable] = Field(default_factory=dict, exclude=True, repr=False)
+    tables: dict[str, DeltaTable] | None = Field(default=None, exclude=True, repr=False)
+
+    def table(self, name: str, uri: str) -> DeltaTable | None:
+        """Return the opened table at ``uri``, from which the view or source ``name`` is read; ``None`` to open it.
+
+        Raises:
+            LifecycleError: the caller has opened other tables. The registry may name another lake: that of another
+                deployment, or the address that the lake had before it was copied, restored or moved.
+        """
+        if self.tables is None:
+            return None
+        if uri not in self.tables:
+            opened = f"unlike {min(self.tables)}" if self.tables else "since none is published"
+            raise LifecycleError(
+                f"{name}: Feast's registry names the table {uri}, which this step did not open, {opened}. Run the task"
+                " again, which registers the addresses of its own lake; if it fails again, another deployment uses the"
+                " same registry: give each lake its own LIFECYCLE_FEAST_REGISTRY"
+            )
+        return self.tables[uri]
 
 
 class AsofRetrievalJob(RetrievalJob):
@@ -344,7 +363,7 @@ def _view_history(
         event=column.get(source.timestamp_field, source.timestamp_field),
         created=column.get(source.created_timestamp_column, source.created_timestamp_column) or None,
         lifetime=view.ttl or None,
-        table=config.tables.get(_delta_address(source)),
+        table=config.table(view.name, _delta_address(source)),
     )
 
 
@@ -364,7 +383,7 @@ def _source_history(
         values=tuple((name, name) for name in features),
         event=event,
         created=created or None,
-        table=config.tables.get(uri),
+        table=config.table(source.name, uri),
     )
 
 

@@ -24,6 +24,8 @@ from feast.type_map import python_values_to_proto_values
 from feast.value_type import ValueType
 from numpy.typing import NDArray
 
+from include.core.errors import LifecycleError
+
 KEY_VERSION = 3
 BATCH_ROWS = 100_000
 SORTED_ROWS = 4_000_000
@@ -88,6 +90,11 @@ def _key_part(column: pa.ChunkedArray, kind: ValueType) -> pa.Array:
         values = _flat(column.cast(arrow)).to_numpy(zero_copy_only=False)
         head = np.frombuffer(struct.pack("<II", number, arrow.byte_width), np.uint8)
         return _fixed(np.hstack([np.tile(head, (len(values), 1)), _little_endian(values)]))
+    if kind in _INTEGERS:
+        # Feast's converter would cut 5.7 to 5, another entity
+        raise LifecycleError(
+            f"a join key is declared as {kind.name} and its column is {column.type}; declare what the column holds"
+        )
     nothing = len(serialize_entity_key_prefix([""], KEY_VERSION))
 
     def part(value: Any) -> bytes:

@@ -213,13 +213,25 @@ def _bounds(instants: pa.ChunkedArray) -> tuple[datetime | None, datetime | None
 
 
 def _refuse_incomparable(rows: pa.Schema, table: pa.Schema, history: History) -> None:
-    """Refuse to compare a text key with a number: SQL would convert one of them, row by row, until it fails."""
+    """Refuse to compare a text key with a number, or a floating key with any other number.
+
+    SQL would convert text row by row, until it fails, and integers to floating numbers, of which two neighbours beyond
+    2^53 are equal: another entity's features would be found.
+    """
     for column, name in history.keys:
         ours, theirs = rows.field(name).type, table.field(column).type
-        if not pa.types.is_null(ours) and _is_text(ours) != _is_text(theirs):
+        if pa.types.is_null(ours):
+            continue
+        if _is_text(ours) != _is_text(theirs):
             raise LifecycleError(
                 f"{history.name}: entity column {name!r} is {ours} but {column!r} of {history.uri} is"
                 f" {theirs}; cast the entity rows to {theirs}"
+            )
+        if pa.types.is_floating(ours) != pa.types.is_floating(theirs):
+            raise LifecycleError(
+                f"{history.name}: entity column {name!r} is {ours} but {column!r} of {history.uri} is {theirs}; a"
+                f" floating key is not exact beyond 2^53: read the entity rows as {theirs} from their source on (in"
+                " pandas, integers with missing values need the type Int64)"
             )
 
 

@@ -3,8 +3,8 @@
 Methods, thresholds and the choice between them are the defaults of Evidently 0.7.23
 (``evidently.legacy.calculations.stattests``), computed from counts, so that the decision on the full data
 and an Evidently report on a sample follow one rule. As in Evidently, nulls, NaN and infinities are left out of
-the comparison. A column that lost all its values, or gained its first, has drifted (``all_null``); Evidently
-raises an error there.
+the comparison; numbers beyond ``profile.LARGEST`` count as infinite. A column that lost all its values, or gained its
+first, has drifted (``all_null``); Evidently raises an error there.
 """
 
 from __future__ import annotations
@@ -226,13 +226,11 @@ class _Seen:
     def collapsed(self) -> tuple[Floats, Floats]:
         """Return two samples with exactly the Kolmogorov-Smirnov distance of the reference and the current values.
 
-        Only the number of current values between two neighbouring reference values matters, not their place.
+        Only the number of current values between two neighbouring reference values matters, not their place. So the
+        samples hold the numbers of the cells: between large values no other float may exist.
         """
-        values = self._values
-        between = np.concatenate([[values[0] - 1.0], (values[:-1] + values[1:]) / 2.0, [values[-1] + 1.0]])
-        places = np.empty(len(self._cells))
-        places[0::2], places[1::2] = between, values
-        return np.repeat(values, self._reference.value_counts), np.repeat(places, self._cells)
+        cells = np.arange(len(self._cells), dtype=np.float64)
+        return np.repeat(cells[1::2], self._reference.value_counts), np.repeat(cells, self._cells)
 
     def wasserstein(self) -> float:
         """Return the area between the two distribution functions, in the column's unit."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,11 +16,14 @@ from include.core.errors import LifecycleError
 from include.core.files import replace_text
 from include.core.templates import render
 from include.monitoring.drift import ColumnDrift, DatasetDrift, dataset_verdict
+from include.monitoring.profile import LARGEST
 from include.spec.monitoring import DriftSpec
 
 MAX_ROWS = 5_000
 # the columns nearest to drifting; each takes 0.1 s of CPU time and 65 kB, beside 3.7 MB for the page itself
 MAX_COLUMNS = 12
+_PLAIN = '<!doctype html><html><head><meta charset="utf-8"><title>Drift</title></head><body></body></html>'
+_log = logging.getLogger(__name__)
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -30,7 +34,8 @@ class DriftReport:
     Attributes:
         html, json: the two files.
         disagreeing: columns for which the sample gives another verdict than all the rows, with the reason.
-        left_out: decided columns that the page does not show (without values, or beyond ``MAX_COLUMNS``).
+        left_out: decided columns that the page does not show: without values, beyond ``MAX_COLUMNS``, or such that
+            Evidently cannot draw them.
     """
 
     html: str
@@ -55,22 +60,22 @@ def write(
     ``reference`` and ``current`` have the decided columns. More than ``MAX_ROWS`` rows are sampled with ``seed``,
     so that the same window gives the same page. Columns nearest to drifting are shown first.
     ``spec`` has the share of columns from which a window has drifted; the column ``prediction`` does not count.
+    Without ``decision``, of a window without rows, and if no column can be drawn, the page says so and has no pictures.
 
     Raises:
-        LifecycleError: a decided column is missing from a sample, no column has values on both sides, or nothing
-            but the prediction was decided.
+        LifecycleError: a decided column is missing from a sample, or nothing but the prediction was decided.
     """
     # Evidently reads the variable at each event, so this also works if the library is imported already
     os.environ.setdefault("DO_NOT_TRACK", "1")
-    whole = dataset_verdict(decision, spec, prediction=prediction)
-    shown, left_out = _shown(decision)
-    samples = [_sample(frame, shown, categorical, seed) for frame in (reference, current)]
-    shown = [verdict for verdict in shown if all(frame[verdict.column].notna().any() for frame in samples)]
-    if not shown:
-        raise LifecycleError(f"drift report {folder}: no column has values in both the reference and the window")
-    snapshot = _run(samples[0], samples[1], shown, categorical, spec.drift_share)
-    disagreeing = _disagreeing(shown, snapshot.dict(), [len(frame) for frame in samples])
-    left_out += [verdict.column for verdict in decision if verdict not in shown and verdict.column not in left_out]
+    whole = dataset_verdict(decision, spec, prediction=prediction) if decision else None
+    nearest, left_out = _shown(decision)
+    samples = [_sample(frame, nearest, categorical, seed) for frame in (reference, current)]
+    shown = [verdict for verdict in nearest if all(frame[verdict.column].notna().any() for frame in samples)]
+    snapshot, shown = _drawn(samples[0], samples[1], shown, categorical, spec.drift_share)
+    found = {"metrics": [], "tests": []} if snapshot is None else snapshot.dict()
+    disagreeing = _disagreeing(shown, found, [len(frame) for frame in samples])
+    not_drawn = [verdict.column for verdict in nearest if verdict not in shown]
+    left_out += not_drawn
     folder.mkdir(parents=True, exist_ok=True)
     html, record = folder / "report.html", folder / "report.json"
     content = {
@@ -78,18 +83,18 @@ def write(
         "sample_rows": {"reference": len(samples[0]), "current": len(samples[1])},
         "sample_disagrees": disagreeing,
         "columns_left_out": left_out,
-        "evidently": json.loads(snapshot.json()),
+        "evidently": None if snapshot is None else json.loads(snapshot.json()),
     }
     replace_text(record, json.dumps(content, indent=1, sort_keys=True, allow_nan=True))
-    page = snapshot.get_html_str(as_iframe=False)
-    replace_text(html, page.replace("<body>", f"<body>{_banner(whole, len(shown), samples)}", 1))
+    page = _PLAIN if snapshot is None else snapshot.get_html_str(as_iframe=False)
+    replace_text(html, page.replace("<body>", f"<body>{_banner(whole, len(shown), samples, not_drawn)}", 1))
     return DriftReport(str(html), str(record), disagreeing, tuple(left_out))
 
 
-def _banner(whole: DatasetDrift, n_shown: int, samples: Sequence[pd.DataFrame]) -> str:
+def _banner(whole: DatasetDrift | None, n_shown: int, samples: Sequence[pd.DataFrame], not_drawn: Sequence[str]) -> str:
     """Return the decision for the top of the page: Evidently counts only the columns and rows that it was given."""
     rows = {"n_reference": len(samples[0]), "n_current": len(samples[1])}
-    return render(_TEMPLATES, "drift_banner.html.j2", whole=whole, n_shown=n_shown, **rows)
+    return render(_TEMPLATES, "drift_banner.html.j2", whole=whole, n_shown=n_shown, not_drawn=not_drawn, **rows)
 
 
 def _shown(decision: Sequence[ColumnDrift]) -> tuple[list[ColumnDrift], list[str]]:
@@ -115,10 +120,38 @@ def _sample(frame: pd.DataFrame, shown: Sequence[ColumnDrift], categorical: Sequ
     typed = {
         name: sample[name].astype("object").where(sample[name].notna(), None)
         if name in categorical
-        else sample[name].astype("float64")
+        # Evidently draws no infinite number, and the decision leaves them out
+        else (numbers := sample[name].astype("float64")).where(numbers.abs() <= LARGEST)
         for name in columns
     }
     return pd.DataFrame(typed).reset_index(drop=True)
+
+
+def _drawn(
+    reference: pd.DataFrame,
+    current: pd.DataFrame,
+    shown: Sequence[ColumnDrift],
+    categorical: Sequence[str],
+    drift_share: float,
+) -> tuple[Any | None, list[ColumnDrift]]:
+    """Return Evidently's report and the columns in it, or ``None`` without any that can be drawn.
+
+    A picture must not cost the verdict. Evidently fails as a whole, for example for large numbers that lie close
+    together; then each column is tried alone.
+    """
+    if not shown:
+        return None, []
+    try:
+        return _run(reference, current, shown, categorical, drift_share), list(shown)
+    except Exception as error:
+        if len(shown) == 1:
+            _log.warning("Evidently cannot draw column %s (%s: %s)", shown[0].column, type(error).__name__, error)
+            return None, []
+    possible = [one for one in shown if _drawn(reference, current, [one], categorical, drift_share)[1]]
+    if len(possible) == len(shown):
+        _log.warning("Evidently draws each of %s alone and not together", [one.column for one in shown])
+        return None, []
+    return _drawn(reference, current, possible, categorical, drift_share)
 
 
 def _run(

@@ -27,6 +27,7 @@ Rows: TypeAlias = pa.Table | ds.Dataset
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 
+LARGEST = 1e150  # squares of larger numbers overflow: they count as infinite
 EXACT_ROWS = 1_000  # up to this many values Evidently tests by p-value, and a histogram is too coarse for that
 FEW_VALUES = 5  # up to this many distinct numbers Evidently compares as categories
 MAX_CATEGORIES = 20_000
@@ -54,7 +55,7 @@ class Histogram(_Frozen):
 
 
 class NumericProfile(_Frozen):
-    """A numeric column: finite values in ``values`` (if few, exact) or ``histogram``; NaN counts as null."""
+    """A numeric column: finite values in ``values`` (if few, exact) or ``histogram``; others count as null."""
 
     n: int
     nulls: int
@@ -131,7 +132,9 @@ def count_rows(rows: Rows) -> int:
 
 
 def numbers_of(rows: Rows, name: str) -> Iterator[tuple[Floats, int]]:
-    """Yield the finite values of each batch of a column, with the number of null, NaN or infinite entries.
+    """Yield the finite values of each batch of a column, with the number of the other entries: null, NaN, infinite.
+
+    Numbers beyond ``LARGEST`` count as infinite.
 
     Raises:
         LifecycleError: the column is missing or not numeric.
@@ -143,7 +146,7 @@ def numbers_of(rows: Rows, name: str) -> Iterator[tuple[Floats, int]]:
             raise LifecycleError(
                 f"drift: column {name!r} is {array.type}, not a number; list it as categorical"
             ) from error
-        finite = np.isfinite(values)
+        finite = np.abs(values) <= LARGEST
         kept = values if finite.all() else values[finite]
         yield kept, len(values) - len(kept)
 

@@ -115,12 +115,15 @@ def verdict_rows(
     """Return the window's verdicts as a table of ``VERDICT_SCHEMA``.
 
     ``drifts`` is the result of ``drift.decide`` for the window's ``rows`` rows, and ``prediction`` names the column of
-    predictions among them; ``figures`` is the result of ``quality``. Both may be empty.
+    predictions among them; ``figures`` is the result of ``quality``. Both may be empty. A window without rows has a
+    verdict too: a drift share without a value, which violates nothing.
     """
     found: list[dict[str, object]] = []
     if drifts:
         whole = dataset_verdict(drifts, spec.drift, prediction=prediction)
         found.append(_row(DATA_DRIFT, "drift_share", None, whole.share, whole.threshold, whole.drifted, rows))
+    elif not rows:
+        found.append(_row(DATA_DRIFT, "drift_share", None, None, spec.drift.drift_share, False, 0))
     for drift in drifts:
         of_prediction = drift.column == prediction
         found.append(

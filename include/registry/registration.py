@@ -26,10 +26,11 @@ from mlflow.entities import (
     RunStatus,
     RunTag,
 )
-from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, Schema, TensorSpec
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
+
+from include.accelerators.tracking import open_experiment
 
 KEY = "registration"  # tag by which a repeated registration finds itself
 CHAMPION = "champion"
@@ -134,7 +135,7 @@ class MlflowRun:
     @classmethod
     def open(cls, client: MlflowClient, challenger: Challenger) -> MlflowRun:
         """Find the MLflow run that an earlier attempt began, or create one."""
-        experiment_id = _experiment(client, challenger.use_case)
+        experiment_id = open_experiment(client, challenger.use_case)
         begun = client.search_runs([experiment_id], f"tags.{KEY} = '{challenger.key}'", max_results=1)
         if begun:
             return cls(client, challenger, experiment_id, begun[0].info.run_id)
@@ -250,17 +251,3 @@ class MlflowRun:
                 shutil.copytree(path, target)
             else:
                 shutil.copyfile(path, target)
-
-
-def _experiment(client: MlflowClient, name: str) -> str:
-    found = client.get_experiment_by_name(name)
-    if found is not None:
-        return str(found.experiment_id)
-    try:
-        return str(client.create_experiment(name))
-    except MlflowException:
-        # another first training was faster
-        found = client.get_experiment_by_name(name)
-        if found is None:
-            raise
-        return str(found.experiment_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -224,13 +225,22 @@ class ModelSettings(Values):
     def search_digest(self) -> str:
         """Return eight hex digits over what a trial's result depends on.
 
+        The families count with the spaces that trials are drawn from, in their order, and not as the spec writes them:
+        a default that a release changes makes another study, and a default that the spec spells out makes none.
         Budget, workers, judgement and heartbeats are left out: more trials continue the same study.
         """
         fields = {
-            "task", "label", "metric", "families", "day_column", "keys", "ignore", "categorical",
-            "test_days", "valid_days", "seed", "search", "sampler", "grid_points", "pruner", "imbalance",
+            "task", "label", "metric", "day_column", "keys", "ignore", "categorical", "test_days", "valid_days",
+            "seed", "search", "sampler", "grid_points", "pruner", "imbalance",
         }  # fmt: skip
-        return self._digest(fields)
+        spaces = [
+            [
+                family,
+                [[name, type(one).__name__, _same_numbers(asdict(one))] for name, one in self.space(family).items()],
+            ]
+            for family in self.families
+        ]
+        return self._digest(fields, spaces)
 
     def data_digest(self) -> str:
         """Return eight hex digits over what decides how the training set is cut and encoded."""
@@ -238,9 +248,15 @@ class ModelSettings(Values):
             "task", "label", "day_column", "keys", "ignore", "categorical", "test_days", "valid_days",
         })  # fmt: skip
 
-    def _digest(self, fields: set[str]) -> str:
-        text = json.dumps(self.model_dump(mode="json", include=fields), sort_keys=True)
+    def _digest(self, fields: set[str], more: object = None) -> str:
+        values = self.model_dump(mode="json", include=fields)
+        text = json.dumps(values if more is None else [values, more], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _same_numbers(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Write bounds as floats: a spec that spells out the default 8 reads it as 8.0."""
+    return {name: float(value) if type(value) is int else value for name, value in values.items()}
 
 
 def _space_faults(family: str, overrides: Mapping[str, Override]) -> list[str]:

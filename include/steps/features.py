@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
@@ -51,21 +52,44 @@ def definitions(workspace: WorkspaceReader) -> list[Any]:
 
 
 def store(workspace: WorkspaceReader) -> feast.FeatureStore:
-    """Open Feast's store of this use case; use cases share its settings, but not their registry entries."""
-    return feast_store.open_store(workspace.settings, workspace.case.name)
+    """Open Feast's store of this use case; use cases share its settings, but not their registry entries.
 
-
-def look_up(workspace: WorkspaceReader, rows: pa.Table, read: Mapping[str, Input]) -> pa.Table:
-    """Add to ``rows`` the values that the use case's feature service had at the ``event_timestamp`` of each row.
-
-    Feature tables that ``read`` names are read at the version that it records, others as ``workspace`` sees them.
+    It reads the published feature tables of the workspace's own lake and no others.
     """
-    case, lake = workspace.case, workspace.lake
+    tables = _tables(workspace)
+    opened = {workspace.lake.uri(table): found for table in tables if (found := workspace.lake.find(table)) is not None}
+    return feast_store.open_store(workspace.settings, workspace.case.name, opened)
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """The use case's feature service over the tables that one step opened."""
+
+    opened: feast.FeatureStore
+    service: str
+
+    def add_to(self, rows: pa.Table) -> pa.Table:
+        """Add to ``rows`` the values that the service had at the ``event_timestamp`` of each row."""
+        return feast_store.historical_features(self.opened, self.service, rows)
+
+
+def lookup(workspace: WorkspaceReader, read: Mapping[str, Input]) -> Lookup:
+    """Open the lookup of a step, which serves all its chunks.
+
+    Feature tables that ``read`` names are read at the version that it records, others as ``workspace`` sees them. The
+    definitions are the workspace's own: the registry may hold those of another code version, or the addresses that
+    the lake had before it was moved.
+
+    Raises:
+        MissingPartitions: a feature table has never been published.
+    """
     versions = {table: value.version for table, value in read.items()}
-    tables = [case.table("features", view) for view in case.features.views]
-    opened = {lake.uri(table): lake.open(table, versions.get(table)) for table in tables}
-    pinned = feast_store.open_store(workspace.settings, case.name, opened)
-    return feast_store.historical_features(pinned, case.features.service, rows)
+    opened = {
+        workspace.lake.uri(table): workspace.lake.open(table, versions.get(table)) for table in _tables(workspace)
+    }
+    pinned = feast_store.open_store(workspace.settings, workspace.case.name, opened)
+    feast_store.register(pinned, definitions(workspace))
+    return Lookup(pinned, workspace.case.features.service)
 
 
 def apply_definitions(workspace: WorkspaceReader, opened: feast.FeatureStore | None = None) -> list[str]:
@@ -73,6 +97,7 @@ def apply_definitions(workspace: WorkspaceReader, opened: feast.FeatureStore | N
 
     Raises:
         LifecycleError: the definitions that Feast returns are not those that were applied.
+        SpecError: a declared type is not that of the published column.
     """
     defined = definitions(workspace)
     feast_store.apply_definitions(opened or store(workspace), defined)
@@ -87,3 +112,7 @@ def materialize(workspace: Workspace, span: Span) -> Materialized:
     begin, end = (partitions.clock(key, case.time_zone) for key in (span.first, span.last))
     feast_store.materialize(opened, views, begin, end)
     return Materialized(span=span, views=len(views))
+
+
+def _tables(workspace: WorkspaceReader) -> list[str]:
+    return [workspace.case.table("features", view) for view in workspace.case.features.views]

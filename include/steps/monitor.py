@@ -54,8 +54,7 @@ def training_requested(workspace: Workspace, key: str, origin: str, attempt: Att
     ``origin`` is the run type with which the chain of DAG runs began: a backfill never requests a training.
     """
     case = workspace.case
-    scored = workspace.lake.dataset(case.table("predictions", "scores"), [key]).to_table(["model_version"])
-    version = scored["model_version"][0].as_py()
+    version = _scored_by(workspace, key)
     promoted = [entry for entry in ledger.promotions(workspace.lake, workspace.case) if entry.version == version]
     trained_through = promoted[-1].trained_through if promoted else case.history.first
     rule = case.monitoring.retraining
@@ -84,10 +83,10 @@ def _verdicts(workspace: WorkspaceReader, key: str) -> pa.Table:
     """Judge one window, and return its verdict rows."""
     case = workspace.case
     scores = _scores(workspace, key)
-    version = scores.filter(pc.equal(scores["ds"], key))["model_version"][0].as_py()
+    version = _scored_by(workspace, key)
     reference = read_reference(predicting.model_folder(workspace, version))
     current = _window_rows(workspace, key, _unshifted(workspace, scores, reference))
-    decided = drift.decide(reference.profile, current, case.monitoring.drift)
+    decided = drift.decide(reference.profile, current, case.monitoring.drift) if current.num_rows else []
     report = _report(workspace, key, reference, current, decided)
     judged = _judged(workspace, key, scores, version, reference)
     figures = []
@@ -102,16 +101,29 @@ def _verdicts(workspace: WorkspaceReader, key: str) -> pa.Table:
     )  # fmt: skip
 
 
+def _scored_by(workspace: WorkspaceReader, key: str) -> int:
+    """Return the version that scored a day, from the record of its predictions: the day may rightly have no rows.
+
+    Raises:
+        MissingPartitions: the day is not scored.
+    """
+    table = workspace.case.table("predictions", "scores")
+    record = workspace.lake.records(table, [key]).get(key)
+    if record is None:
+        raise MissingPartitions(f"{table}: {key} not published; run {workspace.case.name}_score for it")
+    if key in record.notes.get("models", {}):
+        return int(record.notes["models"][key])
+    version: int = workspace.lake.dataset(table, [key]).head(1, ["model_version"])["model_version"][0].as_py()
+    return version
+
+
 def _scores(workspace: WorkspaceReader, key: str) -> pa.Table:
     """Return the published predictions of the days in the windows of ``key``; days without predictions are left out."""
     case = workspace.case
     days = max(case.monitoring.quality.window_days, case.monitoring.drift.window_days - 1)
     table = case.table("predictions", "scores")
     window = Span.one(key).with_days_before(days, case.history.first).keys
-    scores = workspace.lake.dataset(table, window).to_table()
-    if key not in scores["ds"].unique().to_pylist():
-        raise MissingPartitions(f"{table}: {key} not published; run {case.name}_score for it")
-    return scores
+    return workspace.lake.dataset(table, window).to_table()
 
 
 def _unshifted(workspace: WorkspaceReader, scores: pa.Table, reference: Reference) -> pa.Table:

@@ -14,11 +14,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from include.core.errors import TrainingError
+from include.core.errors import SourceError, TrainingError
 from include.spec.training import ModelSettings
 
 Floats = NDArray[np.float64]
-Matrix = NDArray[np.float32]
+Matrix = NDArray[np.float32] | NDArray[np.float64]
+EXACT_INTEGERS = 2**53
+"""Integers up to this magnitude are exact as float64; beyond it neighbours become equal."""
 
 
 class Feature(BaseModel):
@@ -32,10 +34,11 @@ class Feature(BaseModel):
 
 @dataclass(frozen=True)
 class Encoding:
-    """The map from named columns to the float32 matrix that models read.
+    """The map from named columns to the matrix that models read.
 
     Numbers stay as they are, null becomes NaN. A category becomes its position in the stored list;
-    null and strings never seen in training become NaN.
+    null and strings never seen in training become NaN. The matrix is float32 if that changes no number, which halves
+    its memory, and float64 otherwise: in float32, seconds of the epoch are whole minutes.
     """
 
     features: tuple[Feature, ...]
@@ -51,10 +54,17 @@ class Encoding:
         return tuple(i for i, feature in enumerate(self.features) if feature.categories is not None)
 
     def encode(self, table: pa.Table | pa.RecordBatch) -> Matrix:
-        """Encode ``table`` as a C-ordered matrix, shape (rows, features)."""
-        matrix = np.empty((table.num_rows, len(self.features)), dtype=np.float32)
+        """Encode ``table`` as a C-ordered matrix, shape (rows, features).
+
+        Raises:
+            SourceError: a column holds an integer that no floating number holds.
+        """
+        matrix: Matrix = np.empty((table.num_rows, len(self.features)), dtype=np.float32)
         for i, feature in enumerate(self.features):
-            matrix[:, i] = _column(table, feature)
+            column = _column(table, feature)
+            if matrix.dtype == np.float32 and not _fits_float32(column):
+                matrix = matrix.astype(np.float64)
+            matrix[:, i] = column
         return matrix
 
 
@@ -62,11 +72,39 @@ def _column(table: pa.Table | pa.RecordBatch, feature: Feature) -> NDArray[np.ge
     column = table.column(feature.name)
     if feature.categories is not None:
         return _codes(column, feature.categories)
+    if (large := inexact_integer(column)) is not None:
+        raise SourceError(inexact(feature.name, large))
     if column.null_count == 0 and (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
-        # no cast: filling the matrix rounds to float32
+        # no cast: filling the matrix converts
         plain: NDArray[np.generic] = column.to_numpy(zero_copy_only=False)
         return plain
     return _floats(column.cast(pa.float64()))
+
+
+def inexact_integer(column: pa.Array | pa.ChunkedArray) -> int | None:
+    """Return an integer of ``column`` that float64 does not hold, if it has one."""
+    if not pa.types.is_integer(column.type) or column.type.bit_width < 64:
+        return None
+    extremes = pc.min_max(column).as_py()
+    return next((one for one in extremes.values() if one is not None and abs(one) > EXACT_INTEGERS), None)
+
+
+def inexact(name: str, value: int) -> str:
+    """Return the message about the integer ``value`` of the column ``name``."""
+    return (
+        f"column {name} holds {value}: models read floating numbers, in which integers beyond 2^53 are not exact; if it"
+        " is an identifier, list it under keys, ignore or categorical, else subtract a constant or divide it in the SQL"
+    )
+
+
+def _fits_float32(column: NDArray[np.generic]) -> bool:
+    """Tell whether float32 holds each number of ``column`` exactly."""
+    if column.dtype in (np.float32, np.float16) or column.dtype.itemsize < 4:
+        return True
+    wide = column.astype(np.float64, copy=False)
+    with np.errstate(over="ignore"):
+        narrow = wide.astype(np.float32)
+    return bool(np.array_equal(narrow, wide, equal_nan=True))
 
 
 def _codes(column: pa.Array | pa.ChunkedArray, categories: tuple[str, ...]) -> NDArray[np.generic]:
@@ -205,6 +243,16 @@ def _feature_columns(table: pa.Table, settings: ModelSettings) -> list[str]:
     if wrong:
         listed = ", ".join(f"{name} ({table.schema.field(name).type})" for name in wrong)
         raise TrainingError(f"columns are not numbers: {listed}; list them under categorical, keys or ignore")
+    kind = table.schema.field(settings.label).type
+    if not (_is_number(kind) or pa.types.is_decimal(kind)):
+        raise TrainingError(
+            f"label {settings.label} is {kind}, not a number; write the outcome as one in sql/training/labels.sql, for"
+            f" example CAST({settings.label} = 'yes' AS INTEGER)"
+        )
+    numbers = [name for name in (*features, settings.label) if name not in settings.categorical]
+    for name in numbers:
+        if (large := inexact_integer(table.column(name))) is not None:
+            raise TrainingError(inexact(name, large))
     if not features:
         raise TrainingError("training set has no feature column; check keys, ignore and categorical")
     return features
@@ -213,6 +261,10 @@ def _feature_columns(table: pa.Table, settings: ModelSettings) -> list[str]:
 def _usable(kind: pa.DataType, name: str, settings: ModelSettings) -> bool:
     if name in settings.categorical:
         return not (pa.types.is_floating(kind) or pa.types.is_nested(kind))
+    return _is_number(kind)
+
+
+def _is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind))
 
 

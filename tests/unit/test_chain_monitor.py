@@ -72,6 +72,31 @@ def test_a_day_without_predictions_is_named(watched: Workspace) -> None:
         monitor.stage(watched, chain.span("2013-11-04"), chain.attempt("early", "autumn_monitor"))
 
 
+def test_a_day_that_is_rightly_empty_has_a_verdict(tmp_path: Path) -> None:
+    """C31: published without rows is not "not published"."""
+    workspace, day = chain.copy(chain.trained(), tmp_path), NEWEST
+    schedule, by = "autumn/raw/schedule", chain.attempt("empty", "autumn_ingest")
+    none = chain.rows_of(workspace, schedule, day).slice(0, 0)
+    key = workspace.case.raw["schedule"].key
+    workspace.lake.publish(workspace.lake.stage(schedule, none.to_reader(), [day], by, key), by)
+    chain.compute_features(workspace, day, day, chain.attempt("empty", "autumn_features"))
+    chain.score(workspace, day, day, chain.attempt("empty", "autumn_score"))
+    assert workspace.lake.records(SCORES, [day])[day].rows == 0
+    alone = workspace.case.monitoring.drift.model_copy(update={"window_days": 1})
+    monitoring = workspace.case.monitoring.model_copy(update={"drift": alone})
+    for case in (workspace.case, workspace.case.model_copy(update={"monitoring": monitoring})):
+        watching = Workspace(workspace.settings, case)
+        by = chain.attempt(f"{case.monitoring.drift.window_days} days", "autumn_monitor")
+        chain.publish(watching, monitor.stage(watching, chain.span(day), by), by)
+        rows = verdicts(watching, day)
+        (share,) = rows.filter(pc.equal(rows["metric"], "drift_share")).to_pylist()
+        assert share["model_version"] == 1
+        assert (share["value"] is None) is (case is not workspace.case)
+        assert (share["n"] == 0) is (case is not workspace.case)
+        requested, _ = monitor.training_requested(watching, day, "scheduled", by)
+        assert not requested
+
+
 def test_an_offset_that_scoring_added_is_no_drift_of_the_model(
     watched: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ import pyarrow.dataset as ds
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from scipy.stats import wasserstein_distance
 
 from include.core.errors import LifecycleError
@@ -195,3 +196,26 @@ def test_an_excluded_column_must_exist() -> None:
     profile = drift.profile(pa.table({"x": [1.0]}), ("x",), ())
     with pytest.raises(LifecycleError, match="exclude names month"):
         drift.decide(profile, pa.table({"x": [1.0]}), DriftSpec(exclude=("month",)))
+
+
+@pytest.mark.parametrize("rows", [6, 5_000])
+def test_large_numbers_drift(rows: int) -> None:
+    """C09: between 2^53 and its neighbour there is no float to place a value at."""
+    reference = drift.profile(pa.table({"x": np.full(rows, 2.0**53)}), ("x",), ())
+    shifted = pa.table({"x": 2.0**53 + 2 * np.arange(1, 13)})
+    (found,) = drift.decide(reference, shifted, DriftSpec())
+    assert found.drifted
+    (same,) = drift.decide(reference, pa.table({"x": np.full(12, 2.0**53)}), DriftSpec())
+    assert not same.drifted
+
+
+def test_the_exact_test_knows_only_the_order_of_values() -> None:
+    """C09: moving all values by the same large number changes no p-value."""
+    rng = np.random.default_rng(1)
+    old, new = rng.integers(0, 40, 300).astype(float), rng.integers(5, 45, 200).astype(float)
+    found = []
+    for begin in (0.0, 2.0**52):
+        reference = drift.profile(pa.table({"x": begin + old}), ("x",), ())
+        found += drift.decide(reference, pa.table({"x": begin + new}), DriftSpec())
+    assert found[0] == found[1]
+    assert found[0].statistic == pytest.approx(stats.ks_2samp(old, new).pvalue)

@@ -98,3 +98,54 @@ def test_the_page_judges_by_the_thresholds_of_the_decision(tmp_path: Path) -> No
     patient = drift.decide(profile, pa.Table.from_pandas(new), DriftSpec(distance_threshold=0.5))
     report = drift_report.write(old, new, patient, tmp_path, categorical=["c"], spec=DriftSpec())
     assert report.disagreeing == {}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.full(2_000, np.inf),
+        np.where(np.arange(2_000) == 7, 1.7e308, np.arange(2_000.0)),
+        np.where(np.arange(2_000) == 7, np.inf, np.arange(2_000.0)),
+        2.0**53 + 2 * (np.arange(2_000.0) % 7),
+        1e300 * np.arange(1.0, 2_001.0),
+        np.full(2_000, 5e-324),
+    ],
+    ids=["all infinite", "one 1.7e308", "one infinite", "close together", "all huge", "denormal"],
+)
+@pytest.mark.parametrize("where", ["reference", "current", "both"])
+def test_an_edge_value_costs_neither_verdict_nor_page(tmp_path: Path, values: np.ndarray, where: str) -> None:
+    """C31: the reference is stored with the model, so that training again would repeat the fault."""
+    old, new = frames(2_000, 2, 0.0)
+    if where != "current":
+        old["n1"] = values
+    if where != "reference":
+        new["n1"] = values
+    profile = drift.profile(pa.Table.from_pandas(old), ("n0", "n1"), ("c",))
+    kept = drift.ReferenceProfile.model_validate_json(profile.model_dump_json())
+    assert kept == profile
+    decision = drift.decide(kept, pa.Table.from_pandas(new), DriftSpec())
+    verdict = {one.column: one.drifted for one in decision}
+    assert verdict["n1"] is (where != "both")
+    assert np.isfinite([one.statistic for one in decision]).all()
+    report = drift_report.write(old, new, decision, tmp_path, categorical=["c"], spec=DriftSpec())
+    page = Path(report.html).read_text()
+    assert ("n1" in report.left_out) is ("cannot draw them: n1." in page)
+    assert "n0" not in report.left_out
+
+
+def test_a_page_of_which_no_column_can_be_drawn_still_has_the_decision(tmp_path: Path) -> None:
+    """C31: a window without values is decided by what it lacks."""
+    old, new = frames(2_000, 1, 0.0)
+    new["n0"], new["c"] = np.inf, None
+    report = drift_report.write(old, new, decided(old, new), tmp_path, categorical=["c"], spec=DriftSpec())
+    page = Path(report.html).read_text()
+    assert "The window drifted.</b> Decided on all rows, 2 of 2 feature columns drifted" in page
+    assert "cannot draw them: c, n0." in page
+    assert json.loads(Path(report.json).read_text())["evidently"] is None
+
+
+def test_a_window_without_rows_has_a_page(tmp_path: Path) -> None:
+    """C31: a day may rightly be empty."""
+    old, new = frames(2_000, 1, 0.0)
+    report = drift_report.write(old, new.iloc[:0], [], tmp_path, categorical=["c"], spec=DriftSpec())
+    assert "The window has no rows.</b>" in Path(report.html).read_text()

@@ -115,17 +115,33 @@ def test_online_equals_offline_at_the_newest_clock(store: FeatureStore) -> None:
     rows = entity_rows(["AA", "UA", "B6", "AA"], ["JFK", "EWR", "LGA", "EWR"], [1] * 4)
     offline = historical_features(store, "delays_v1", rows)
     online = online_features(
-        store, "delays_v1", {name: rows.column(name).to_pylist() for name in ("carrier", "origin")}
+        store, "delays_v1", {name: rows.column(name).to_pylist() for name in ("carrier", "origin")}, clock(1)
     )
     assert online.select(FEATURES).to_pylist() == offline.select(FEATURES).to_pylist()
     assert online.column("flights").to_pylist() == [5, None, None, 5]
 
 
+def test_a_value_older_than_its_lifetime_is_null_online_too(store: FeatureStore) -> None:
+    """C12: weather lives two days, delays live 28."""
+    materialize(store, VIEWS, clock(0), clock(1))
+    for day, temperature in ((2, 10.0), (3, None)):
+        offline = historical_features(store, "delays_v1", entity_rows(["AA"], ["JFK"], [day]))
+        online = online_features(store, "delays_v1", {"carrier": ["AA"], "origin": ["JFK"]}, clock(day))
+        assert online.select(FEATURES).to_pylist() == offline.select(FEATURES).to_pylist()
+        assert online.column("temperature").to_pylist() == [temperature]
+        assert online.column("flights").to_pylist() == [5]
+
+
+def test_a_question_without_a_zone_is_refused(store: FeatureStore) -> None:
+    with pytest.raises(LifecycleError, match="has no time zone"):
+        online_features(store, "delays_v1", {"carrier": ["AA"], "origin": ["JFK"]}, datetime(2013, 11, 2))
+
+
 def test_a_backfill_does_not_move_online_values_back(tmp_path: Path, store: FeatureStore) -> None:
     assert materialize(store, VIEWS, clock(0), clock(1)) == {"carrier_delays": 2, "origin_weather": 2}
-    newest = online_features(store, "delays_v1", {"carrier": ["AA"], "origin": ["EWR"]})
+    newest = online_features(store, "delays_v1", {"carrier": ["AA"], "origin": ["EWR"]}, clock(1))
     materialize(store, VIEWS, clock(0), clock(0))
-    assert online_features(store, "delays_v1", {"carrier": ["AA"], "origin": ["EWR"]}).equals(newest)
+    assert online_features(store, "delays_v1", {"carrier": ["AA"], "origin": ["EWR"]}, clock(1)).equals(newest)
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "dynamodb"])
@@ -143,10 +159,10 @@ def test_a_backfill_does_not_move_values_of_other_online_stores_back(
         apply_definitions(store, project(tmp_path))
         asked = {"carrier": ["AA"], "origin": ["EWR"]}
         materialize(store, VIEWS, clock(0), clock(1))
-        newest = online_features(store, "delays_v1", asked)
+        newest = online_features(store, "delays_v1", asked, clock(1))
         assert newest.column("flights").to_pylist() == [5]
         materialize(store, VIEWS, clock(0), clock(0))
-        assert online_features(store, "delays_v1", asked).equals(newest)
+        assert online_features(store, "delays_v1", asked, clock(1)).equals(newest)
 
 
 def test_a_recorded_table_version_is_read(tmp_path: Path, store: FeatureStore, settings: Settings) -> None:
@@ -156,7 +172,8 @@ def test_a_recorded_table_version_is_read(tmp_path: Path, store: FeatureStore, s
     corrected = {"carrier": ["AA"], "flights": [9], "delay": [9.0], "day": [1]}
     write_view(tmp_path, "carrier_delays", corrected, mode="overwrite")
     assert historical_features(store, "delays_v1", rows).column("flights").to_pylist() == [9]
-    pinned = open_store(settings, "flights", {uri: DeltaTable(uri, version=0)})
+    other = str(tmp_path / "lake" / "origin_weather")
+    pinned = open_store(settings, "flights", {uri: DeltaTable(uri, version=0), other: DeltaTable(other)})
     assert historical_features(pinned, "delays_v1", rows).equals(before)
 
 
@@ -189,7 +206,7 @@ def test_parallel_runs_apply_to_a_fresh_postgresql_registry(tmp_path: Path, post
         assert sorted(pool.map(run, definitions)) == [False, False, True]
     store = open_store(settings, "flights")
     materialize(store, VIEWS, clock(0), clock(1))
-    answer = online_features(store, "delays_v1", {"carrier": ["AA"], "origin": ["EWR"]})
+    answer = online_features(store, "delays_v1", {"carrier": ["AA"], "origin": ["EWR"]}, clock(1))
     assert answer.column("flights").to_pylist() == [5]
 
 

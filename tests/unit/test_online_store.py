@@ -49,7 +49,8 @@ def write(store: FeatureStore, rows: pa.Table) -> None:
 
 
 def read(store: FeatureStore, carriers: Sequence[str]) -> list[Any]:
-    answer = online_features(store, "delays_v1", {"carrier": carriers, "origin": ["JFK"] * len(carriers)})
+    keys = {"carrier": carriers, "origin": ["JFK"] * len(carriers)}
+    answer = online_features(store, "delays_v1", keys, clock(4))
     return list(zip(answer.column("flights").to_pylist(), answer.column("delay").to_pylist(), strict=True))
 
 

@@ -14,6 +14,7 @@ os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from include.accelerators import tracking
 from include.core.errors import DigestMismatch, LifecycleError, NoChampion
 from include.registry import model_versions
 from include.registry.registration import Challenger, TrainedOn
@@ -69,6 +70,28 @@ def versions(store: str) -> list[Any]:
 def runs(store: str) -> list[Any]:
     client = MlflowClient(store)
     return list(client.search_runs([client.get_experiment_by_name("flights").experiment_id]))
+
+
+def test_an_experiment_deleted_in_the_ui_is_restored(store: str, challenger: Challenger) -> None:
+    """C36: a search must not end in an experiment that takes no MLflow run."""
+    client = MlflowClient(store)
+    first = model_versions.register(store, challenger)
+    experiment = client.search_runs([found.experiment_id for found in client.search_experiments()])[
+        0
+    ].info.experiment_id
+    client.delete_experiment(experiment)
+    assert model_versions.register(store, challenger).number == first.number
+    other = model_versions.register(store, replace(challenger, study="flights-cd34"))
+    assert other.number == first.number + 1
+    assert len(runs(store)) == 2
+    assert client.get_experiment(experiment).lifecycle_stage == "active"
+
+
+def test_the_workers_of_a_deleted_experiment_are_recorded(store: str) -> None:
+    """C36: the experiment of the workers, too."""
+    client = MlflowClient(store)
+    client.delete_experiment(client.create_experiment("flights_workers"))
+    assert tracking.begin(store, "flights_workers", "worker 0", {}).run_id
 
 
 def test_a_registration_records_everything_that_rebuilds_the_model(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from include.core.errors import TrainingError
+from include.spec.families import FAMILIES, Searched
 from include.training.study import budget
 from include.training.study.proposals import FAMILY, fixed_start, grid
 from include.training.study.results import trials_table
@@ -57,6 +59,41 @@ def test_by_family_gives_each_family_its_share_and_its_own_history(storage: str)
     families = trials_table(storage, name)["family"].to_pylist()
     assert families == ["lightgbm", "logistic"] * 4
     assert fixed_start(settings, 7) == {FAMILY: "logistic"}
+
+
+def test_another_search_space_is_another_study(storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C22: other bounds, order or defaults of a release; in one study, trial after trial would fail."""
+    two = model_settings(families=SMALL, trials=2)
+    turned = model_settings(families=dict(reversed(SMALL.items())), trials=3)
+    wider = model_settings(families=SMALL | {"logistic": {"penalty": {"low": 0.01, "high": 2.0}}}, trials=3)
+    names = [study_name("flights", ROWS.fingerprint, one) for one in (two, turned, wider)]
+    assert search(storage, names[0], ROWS, two).finished
+    default = FAMILIES["lightgbm"]
+    changed = dict(default.space) | {"min_data_in_leaf": Searched(50, 900, start=200, log=True, integer=True)}
+    released = model_settings(families={"lightgbm": {"rounds": 10}})
+    before = study_name("flights", ROWS.fingerprint, released)
+    monkeypatch.setitem(FAMILIES, "lightgbm", replace(default, space=changed))
+    names += [before, study_name("flights", ROWS.fingerprint, released)]
+    assert len(set(names)) == len(names)
+    for name, settings in zip(names[1:3], (turned, wider), strict=True):
+        progress = search(storage, name, ROWS, settings)
+        assert (progress.done, progress.failed) == (3, 0)
+
+
+def test_a_worker_with_another_search_space_is_refused(storage: str) -> None:
+    """C22: a worker elsewhere that runs another release has its own defaults, and is told the study's name."""
+    settings = model_settings(families=SMALL, trials=2)
+    name = study_name("flights", ROWS.fingerprint, settings)
+    assert search(storage, name, ROWS, settings).finished
+    with pytest.raises(TrainingError, match="belongs to settings"):
+        search(storage, name, ROWS, model_settings(families=dict(reversed(SMALL.items())), trials=3))
+
+
+def test_a_default_that_is_spelled_out_changes_nothing() -> None:
+    """C22: it is the space that trials are drawn from which counts."""
+    spelled = {"num_leaves": {"low": 8, "high": 48}, "rounds": 200, "max_bin": 63}
+    plain = model_settings(families={"lightgbm": {}})
+    assert model_settings(families={"lightgbm": spelled}).search_digest() == plain.search_digest()
 
 
 def test_hyperband_prunes_across_brackets(storage: str) -> None:

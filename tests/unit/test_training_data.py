@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import write_deltalake
 
-from include.core.errors import TrainingError
+from include.core.errors import SourceError, TrainingError
 from include.training.data import Encoding, Feature, split
 from include.training.training_set import TrainingSet, fingerprint, open_training_set
-from tests.unit.training_rows import model_settings, training_rows
+from tests.unit.training_rows import REGRESSION, model_settings, training_rows
 
 
 def test_windows_are_the_last_days_whatever_the_row_order() -> None:
@@ -51,12 +51,66 @@ def test_categories_kept_as_a_dictionary_encode_like_text(values: list[str | Non
             np.testing.assert_array_equal(matrix, wanted[len(wanted) - rows.num_rows :])
 
 
-def test_numbers_of_every_width_are_rounded_once() -> None:
-    large = 2**24 + 1  # the first integer that float32 does not hold
+def test_numbers_of_every_width_stay_as_they_are() -> None:
+    """C10: 2^24 + 1 is the first integer that float32 does not hold."""
+    large = 2**24 + 1
     encoding = Encoding(tuple(Feature(name=name) for name in ("int", "float", "null")))
     rows = pa.table({"int": [large, 3], "float": pa.array([0.1, 0.2], pa.float32()), "null": pa.array([None, large])})
-    expected = np.array([[large, np.float32(0.1), np.nan], [3, np.float32(0.2), large]], np.float32)
-    np.testing.assert_array_equal(encoding.encode(rows), expected)
+    expected = np.array([[large, np.float32(0.1), np.nan], [3, np.float32(0.2), large]], np.float64)
+    found = encoding.encode(rows)
+    np.testing.assert_array_equal(found, expected)
+    assert found.dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("column", "dtype"),
+    [
+        (pa.array([0.5, None, float("inf"), float("nan")]), np.float32),
+        (pa.array([1, 2**24, None], pa.int64()), np.float32),
+        (pa.array([0.1], pa.float32()), np.float32),
+        (pa.array([True, None]), np.float32),
+        (pa.array([0.1]), np.float64),
+        (pa.array([1e300]), np.float64),
+        (pa.array([1_700_000_001]), np.float64),
+        (pa.array([2**53 - 1, -(2**53) + 1]), np.float64),
+        (pa.array([], pa.float64()), np.float32),
+    ],
+)
+def test_the_matrix_is_narrow_only_where_no_number_changes(column: pa.Array, dtype: type) -> None:
+    """C10: halving the memory must not cost a value."""
+    encoding = Encoding((Feature(name="flag"), Feature(name="number"), Feature(name="same")))
+    flag = pa.array([1.0] * len(column))
+    found = encoding.encode(pa.table({"flag": flag, "number": column, "same": flag}))
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found[:, 1], column.cast(pa.float64()).to_numpy(zero_copy_only=False))
+    np.testing.assert_array_equal(found[:, [0, 2]], 1.0)
+
+
+@pytest.mark.parametrize("value", [2**53 + 1, -(2**53) - 1, 2**63 - 1])
+def test_an_integer_beyond_2_53_is_named_before_the_search(value: int) -> None:
+    """C33: column, value and remedy; scoring refuses it as well."""
+    table = training_rows()
+    wide = table.set_column(table.column_names.index("noise"), "noise", pa.array([value] + [None] * (len(table) - 1)))
+    with pytest.raises(
+        TrainingError, match=rf"column noise holds {value}: .*list it under keys, ignore or categorical"
+    ):
+        split(wide, model_settings())
+    with pytest.raises(SourceError, match=f"column noise holds {value}"):
+        Encoding((Feature(name="noise"),)).encode(wide)
+    assert split(wide, model_settings(ignore=["delay", "noise"])).train.x.shape[1] == 3
+    label = model_settings(**(REGRESSION | {"label": "noise", "ignore": ["disrupted", "delay"]}))
+    with pytest.raises(TrainingError, match=f"column noise holds {value}"):
+        split(wide, label)
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.dictionary(pa.int32(), pa.string())])
+def test_a_text_label_is_named(kind: pa.DataType) -> None:
+    """C33: a label of ``yes`` and ``no``."""
+    table = training_rows()
+    said = pa.array(["yes" if one else "no" for one in table["disrupted"].to_pylist()]).cast(kind)
+    text = table.set_column(table.column_names.index("disrupted"), "disrupted", said)
+    with pytest.raises(TrainingError, match=r"label disrupted is .*string.*, not a number; .*labels\.sql.*= 'yes'"):
+        split(text, model_settings())
 
 
 def test_categories_come_from_the_train_window_only() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from include.core.errors import TrainingError
@@ -67,6 +68,44 @@ def test_fits_better_than_the_mean_and_reloads_exactly(name: str, task: str, tmp
     np.testing.assert_array_equal(again.predict(windows.test.x), predicted)
     repeated = kind.fit(point(settings, name), prepared, fitting)
     np.testing.assert_array_equal(repeated.predict(windows.test.x), predicted)
+
+
+@pytest.mark.parametrize("name", [name for name, task in CASES if task == "binary"])
+def test_large_numbers_keep_their_digits(name: str, tmp_path: Path) -> None:
+    """C10: float32 holds seconds of the epoch only to two minutes; AUC was 0.846."""
+    rows = training_rows()
+    second = 1_700_000_000 + np.random.default_rng(0).uniform(0, 100, rows.num_rows)
+    table = pa.table({
+        "ds": rows["ds"], "flight": rows["flight"], "second": second,
+        "disrupted": (second >= 1_700_000_050).astype(np.int64),
+    })  # fmt: skip
+    settings = model_settings(families={name: few(name)}, categorical=[], ignore=[])
+    windows = split(table, settings)
+    fitting = Fitting("binary", metric("auc"))
+    kind = family(name)
+    model = kind.fit(
+        point(settings, name), kind.prepare(windows.train, windows.valid, settings.space(name), fitting), fitting
+    )
+    assert round(metric("auc").value(windows.test.y, model.predict(windows.test.x)), 3) == 1.0
+    model.save(tmp_path)
+    again = kind.load(tmp_path, windows.encoding)
+    np.testing.assert_array_equal(again.predict(windows.test.x), model.predict(windows.test.x))
+
+
+@pytest.mark.parametrize("name", [name for name, task in CASES if task == "binary"])
+def test_one_huge_number_does_not_hide_a_column(name: str) -> None:
+    """C10: 1e300 is an outlier as infinity is, although float64 holds it."""
+    table = training_rows()
+    rate = table["rate"].to_numpy().copy()
+    rate[::97] = 1e300
+    settings = model_settings(families={name: few(name)})
+    windows = split(table.set_column(table.column_names.index("rate"), "rate", pa.array(rate)), settings)
+    fitting = Fitting("binary", metric("auc"))
+    kind = family(name)
+    model = kind.fit(
+        point(settings, name), kind.prepare(windows.train, windows.valid, settings.space(name), fitting), fitting
+    )
+    assert metric("auc").value(windows.test.y, model.predict(windows.test.x)) > 0.65
 
 
 @pytest.mark.parametrize(("name", "task"), CASES)

@@ -102,7 +102,7 @@ def entity_rows(workspace: WorkspaceReader, span: Span) -> pa.Table:
     case, read = workspace.case, dict[str, Input]()
     case.check_span(span)
     rows = pa.concat_tables(streaming.chunks(workspace, span, _entities(workspace, read), case.predictions.key))
-    return features.look_up(workspace, rows, read)
+    return features.lookup(workspace, read).add_to(rows)
 
 
 def offset_of(record: Record) -> float:
@@ -160,10 +160,11 @@ def _features_versions(workspace: WorkspaceReader, keys: tuple[str, ...], read: 
 def _predicted(workspace: WorkspaceReader, span: Span, read: Mapping[str, Input], plan: _Plan) -> Iterator[pa.Table]:
     """Yield the predicted rows of ``span`` in order, a day or a part of a day at a time."""
     query, order = _entities(workspace, read), workspace.case.predictions.key
+    lookup = features.lookup(workspace, read)
     for days in streaming.runs(workspace, span, query):
         for chunk in streaming.chunks(workspace, days, query, order):
             # do not bind the looked-up rows to a variable: they must be freed before the next chunk is made
-            yield from _predict_days(workspace, features.look_up(workspace, chunk, read), days.first, plan)
+            yield from _predict_days(workspace, lookup.add_to(chunk), days.first, plan)
 
 
 def _predict_days(workspace: WorkspaceReader, rows: pa.Table, first: str, plan: _Plan) -> Iterator[pa.Table]:

@@ -251,8 +251,9 @@ def _labelled_rows(workspace: WorkspaceReader, days: Span, as_of: str, read: Map
         labelled = feature_sql.training_rows(con, case.assets_folder / "sql", span.first, as_of, case.time_zone)
         return f"SELECT * FROM ({labelled}) WHERE ds <= '{span.last}'"
 
+    lookup = features.lookup(workspace, read)
     for chunk in streaming.chunks(workspace, days, query, case.predictions.key):
-        yield features.look_up(workspace, chunk, read)
+        yield lookup.add_to(chunk)
 
 
 # ---- as evidence ---------------------------------------------------------------------------------

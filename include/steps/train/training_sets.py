@@ -126,7 +126,7 @@ def _rows(
         rows = con.sql(f"SELECT * FROM ({query}) ORDER BY {order}").to_arrow_table()
     if rows.num_rows == 0:
         raise TrainingError(f"{case.name}: no labelled row in {days}; are the outcomes published?")
-    found = features.look_up(workspace, rows, read)
+    found = features.lookup(workspace, read).add_to(rows)
     day = case.training.day_column
     renamed = found.rename_columns([day if name == "ds" else name for name in found.column_names])
     return renamed.append_column("ds", pa.array([as_of] * found.num_rows, pa.string())), dict(read)
@@ -138,5 +138,4 @@ def _inputs(workspace: WorkspaceReader, days: Span, as_of: str) -> dict[str, Inp
     wanted |= {case.table("features", view): days.keys for view in case.features.views}
     for table, keys in wanted.items():
         workspace.lake.require(table, keys)
-    features.apply_definitions(workspace)
     return {table: workspace.lake.inputs(table, keys) for table, keys in wanted.items()}

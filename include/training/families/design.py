@@ -17,6 +17,7 @@ from include.training.data import Encoding, Floats, Matrix, Rows
 
 # one broken sensor reading must not dominate a linear model
 _FURTHEST = 8.0
+_LARGEST = float(np.finfo(np.float32).max)
 _SLAB = 32_768
 
 
@@ -56,7 +57,8 @@ class Design:
         means, scales, marked = [], [], []
         for i in numeric:
             column = x[:, i].astype(np.float64)
-            known = column[np.isfinite(column)]
+            # squares of larger numbers overflow; they count as infinite, and are cut like every outlier
+            known = column[np.abs(column) <= _LARGEST]
             means.append(float(known.mean()) if len(known) else 0.0)
             deviation = float(known.std()) if len(known) else 0.0
             scales.append(deviation if deviation > 0 else 1.0)

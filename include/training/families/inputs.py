@@ -15,6 +15,7 @@ Codes = NDArray[np.int64]
 
 # one broken sensor reading must not saturate a whole network
 _FURTHEST = 5.0
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ class Inputs:
         means, scales, marked = [], [], []
         for i in numeric:
             column = x[:, i].astype(np.float64)
-            known = column[np.isfinite(column)]
+            # squares of larger numbers overflow; they count as infinite, and are cut like every outlier
+            known = column[np.abs(column) <= _LARGEST]
             means.append(float(known.mean()) if len(known) else 0.0)
             deviation = float(known.std()) if len(known) else 0.0
             scales.append(deviation if deviation > 0 else 1.0)

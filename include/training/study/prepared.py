@@ -28,7 +28,8 @@ from include.training.families.base import Cache
 from include.training.imbalance import Treatment, treat
 from include.training.training_set import TrainingSet
 
-_FORMAT = 1
+# 2: matrices are float64 where float32 would change a number
+_FORMAT = 2
 _log = logging.getLogger(__name__)
 
 
