@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import quote
 
 from include.core.repository import REPOSITORY
 from include.stack.envfile import parse_env
@@ -49,7 +50,7 @@ def service_environ(
         "LIFECYCLE_REPOSITORY": str(REPOSITORY),
         "LIFECYCLE_HOME": str(layout.home),
         "LIFECYCLE_DB_LOGIN": "postgres:@",
-        "LIFECYCLE_DB_QUERY": f"?host={layout.socket_folder}",
+        "LIFECYCLE_DB_QUERY": f"?host={quote(str(layout.socket_folder), safe='/')}",
         "LIFECYCLE_AIRFLOW_HOST": layout.host,
         "LIFECYCLE_AIRFLOW_PORT": str(layout.airflow_port),
         "LIFECYCLE_MLFLOW_HOST": layout.host,
