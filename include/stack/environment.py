@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -69,8 +70,23 @@ def service_environ(
     for name in FOR_PEOPLE:
         result.pop(name, None)
     # find `airflow` and `mlflow` of this virtual environment first, whichever one the shell has activated
+    result |= _identity(layout, shell)
     result["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), shell.get("PATH", os.defpath)])
     return result
+
+
+def _identity(layout: Layout, shell: Mapping[str, str]) -> dict[str, str]:
+    """Return a home and a name for a user who has none; libraries ask for both when they are imported."""
+    try:
+        entry = pwd.getpwuid(os.getuid())
+    except KeyError:
+        entry = None
+    found = {}
+    if not shell.get("HOME") and entry is None:
+        found["HOME"] = str(layout.home)
+    if entry is None and not any(shell.get(name) for name in ("LOGNAME", "USER", "LNAME", "USERNAME")):
+        found["USER"] = f"user-{os.getuid()}"
+    return found
 
 
 def code_version() -> str:
