@@ -147,8 +147,9 @@ clean: ## remove caches; keeps the environment and all state
 	@find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 purge: down ## stop everything and delete all state (lake, databases, models, secrets) after asking
-	@if [ "$${YES:-}" != 1 ]; then read -rp "delete $${LIFECYCLE_HOME:-var}, with the lake, models and databases? [y/N] " answer; [ "$$answer" = y ]; fi
-	@rm -rf "$${LIFECYCLE_HOME:-var}"
+	@home="$${LIFECYCLE_HOME:-var}"; home="$${home/#\~\//$$HOME/}"; \
+	  if [ "$${YES:-}" != 1 ]; then read -rp "delete $$home, with the lake, models and databases? [y/N] " answer; [ "$$answer" = y ]; fi; \
+	  rm -rf "$$home"
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9%-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

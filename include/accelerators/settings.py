@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode
 
 from include.core.errors import ConfError, SettingsError
@@ -53,7 +53,7 @@ class AcceleratorSettings(EnvironmentSettings):
     }
 
     place: Place = Field(default="local", validation_alias="LIFECYCLE_ACCELERATOR")
-    leases: Path
+    leases: Annotated[Path, AfterValidator(Path.expanduser)]
     cpu_slots: int | None = Field(default=None, gt=0)
     wait_seconds: float = Field(default=600.0, gt=0, validation_alias="LIFECYCLE_LEASE_WAIT_SECONDS")
     prices: Annotated[dict[str, float], NoDecode, BeforeValidator(_parsed)] = Field(default={})

@@ -15,11 +15,13 @@ from pydantic import AfterValidator, Field, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from include.core.errors import SettingsError
+from include.core.places import place
 
 PREFIX = "LIFECYCLE_"
 _UNSET = "is not set; see docker/airflow.env for what it means"
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Place = Annotated[Text, AfterValidator(place)]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -68,7 +70,7 @@ class EnvironmentSettings(BaseSettings):
         variable = str(cls.model_fields[name].validation_alias or f"{PREFIX}{name.upper()}")
         if fault["type"] in {"missing", "string_too_short"}:
             return f"{variable} {_UNSET}"
-        return f"{variable} is {fault['input']!r}; {cls.remedies.get(name, fault['msg'])}"
+        return f"{variable} is {fault['input']!r}; {cls.remedies.get(name, fault['msg'].removeprefix('Value error, '))}"
 
 
 class Settings(EnvironmentSettings):
@@ -97,14 +99,14 @@ class Settings(EnvironmentSettings):
         "inputs_grace_seconds": "give a whole number of at least 1",
     }
 
-    lake_root: Annotated[Text, AfterValidator(lambda root: root.rstrip("/"))]
-    reports_root: Text
-    work_root: Text
-    online_store: Text
+    lake_root: Place
+    reports_root: Place
+    work_root: Place
+    online_store: Place
     feast_registry: Text
     optuna_storage: Text
     mlflow_tracking_uri: Text = Field(validation_alias="MLFLOW_TRACKING_URI")
-    source_cache: Text
+    source_cache: Place
     threads: Count = 1
     # the limit becomes part of a SQL statement
     memory_limit: str = Field(default="2GB", pattern=r"^[0-9]+(\.[0-9]+)? ?([KMGT]i?B|%)$")

@@ -15,6 +15,7 @@ from deltalake.exceptions import TableNotFoundError
 
 from include.core.errors import SourceError
 from include.core.words import nearest
+from include.lake import delta_log
 
 # Delta's own writers cut off the statistics to whole milliseconds: widen a lower bound by one
 STATISTICS_GRAIN = timedelta(milliseconds=1)
@@ -116,11 +117,11 @@ class Opened:
             connection.unregister("history_rows")
 
     def _query(self, bounds: Bounds | None, event: str, since: datetime | None, until: datetime | None) -> str:
-        files = self.table.file_uris(file_pruning_predicate=bounds)
+        files = delta_log.file_paths(self.table, bounds)
         where = time_filter(event, since, until)
         if not files:
             # read the column types from any file, and no rows
-            files, where = self.table.file_uris()[:1], "false"
+            files, where = delta_log.file_paths(self.table)[:1], "false"
         listed = ", ".join(_text(file) for file in files)
         return f"SELECT * FROM read_parquet([{listed}], hive_partitioning = false, union_by_name = true) WHERE {where}"
 

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
 from deltalake import DeltaTable, Transaction
@@ -15,6 +16,12 @@ from deltalake.transaction import AddAction, RemoveAction
 def added(key: str, path: str, size: int, statistics: Mapping[str, Any], data_change: bool = True) -> AddAction:
     """Return the action that adds the file ``path`` in the table's folder, of ``size`` bytes, to partition ``key``."""
     return AddAction(path, size, {"ds": key}, _now(), data_change, json.dumps(dict(statistics)))
+
+
+def file_paths(delta: DeltaTable, bounds: Sequence[tuple[str, str, Any]] | None = None) -> list[str]:
+    """Return the paths of the table's files in a folder of this machine; ``bounds`` leaves out files by statistics."""
+    # Delta gives addresses, in which a space is %20
+    return [unquote(address) for address in delta.file_uris(file_pruning_predicate=bounds)]
 
 
 def removals(delta: DeltaTable, keys: Sequence[str], data_change: bool = True) -> list[RemoveAction]:

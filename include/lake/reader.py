@@ -144,7 +144,7 @@ class LakeReader:
         """
         if "://" in self.root:
             return None
-        return sorted(self.open(table, version).file_uris(file_pruning_predicate=[("ds", "in", list(keys))]))
+        return sorted(delta_log.file_paths(self.open(table, version), [("ds", "in", list(keys))]))
 
     # ---- records ----------------------------------------------------------------------------
 

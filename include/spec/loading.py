@@ -62,7 +62,10 @@ def json_schema() -> dict[str, Any]:
 
 def _found() -> list[Path]:
     """Return every spec file, by name; of two with one name, that of the earlier folder comes first."""
-    folders = [FOLDER, *(Path(part) for part in os.environ.get(MORE_FOLDERS, "").split(os.pathsep) if part)]
+    folders = [
+        FOLDER,
+        *(Path(part).expanduser() for part in os.environ.get(MORE_FOLDERS, "").split(os.pathsep) if part),
+    ]
     paths = [path for folder in folders for path in folder.glob("*/*.yaml") if path.stem == path.parent.name]
     return sorted(paths, key=lambda path: path.stem)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import pwd
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import quote
 
 from include.core.repository import REPOSITORY
 from include.stack.envfile import parse_env
@@ -49,7 +51,7 @@ def service_environ(
         "LIFECYCLE_REPOSITORY": str(REPOSITORY),
         "LIFECYCLE_HOME": str(layout.home),
         "LIFECYCLE_DB_LOGIN": "postgres:@",
-        "LIFECYCLE_DB_QUERY": f"?host={layout.socket_folder}",
+        "LIFECYCLE_DB_QUERY": f"?host={quote(str(layout.socket_folder), safe='/')}",
         "LIFECYCLE_AIRFLOW_HOST": layout.host,
         "LIFECYCLE_AIRFLOW_PORT": str(layout.airflow_port),
         "LIFECYCLE_MLFLOW_HOST": layout.host,
@@ -68,8 +70,23 @@ def service_environ(
     for name in FOR_PEOPLE:
         result.pop(name, None)
     # find `airflow` and `mlflow` of this virtual environment first, whichever one the shell has activated
+    result |= _identity(layout, shell)
     result["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), shell.get("PATH", os.defpath)])
     return result
+
+
+def _identity(layout: Layout, shell: Mapping[str, str]) -> dict[str, str]:
+    """Return a home and a name for a user who has none; libraries ask for both when they are imported."""
+    try:
+        entry = pwd.getpwuid(os.getuid())
+    except KeyError:
+        entry = None
+    found = {}
+    if not shell.get("HOME") and entry is None:
+        found["HOME"] = str(layout.home)
+    if entry is None and not any(shell.get(name) for name in ("LOGNAME", "USER", "LNAME", "USERNAME")):
+        found["USER"] = f"user-{os.getuid()}"
+    return found
 
 
 def code_version() -> str:

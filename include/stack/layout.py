@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from include.core.errors import SettingsError
+from include.core.places import folder
 from include.core.repository import REPOSITORY
 from include.stack.envfile import parse_env
 
@@ -45,10 +46,11 @@ class Layout:
         A variable that is not set takes the value of the last start of the stack in that home, else its default.
 
         Raises:
-            SettingsError: a port is not a number from 1 to 65535, or both ports are the same.
+            SettingsError: the home is no folder that all parts can use, a port is not a number from 1 to 65535, or
+                both ports are the same.
         """
         values = os.environ if environ is None else environ
-        home = Path(values.get(_HOME) or REPOSITORY / "var").expanduser().resolve()
+        home = _home(values.get(_HOME) or str(REPOSITORY / "var"))
         values = _remembered(home) | {name: value for name, value in values.items() if value}
         airflow_port = _port(values, _AIRFLOW_PORT, 8080)
         mlflow_port = _port(values, _MLFLOW_PORT, 5000)
@@ -123,6 +125,13 @@ class Layout:
     def mlflow_url(self) -> str:
         """Return the address of MLflow's UI and API."""
         return f"http://{self.host}:{self.mlflow_port}"
+
+
+def _home(given: str) -> Path:
+    try:
+        return folder(Path(given) if given.startswith("~") else Path(given).absolute()).resolve()
+    except ValueError as error:
+        raise SettingsError(f"LIFECYCLE_HOME is {given!r}; {error}") from error
 
 
 def _remembered(home: Path) -> dict[str, str]:

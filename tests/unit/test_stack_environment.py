@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from include.core.errors import SettingsError
+from include.core.repository import REPOSITORY
 from include.core.settings import Settings
 from include.stack.environment import service_environ, task_capacity
 from include.stack.layout import SOCKET_NAME, SOCKET_PATH_LIMIT, Layout
@@ -71,3 +75,36 @@ def test_a_deep_home_gets_a_short_socket_folder_of_its_own(tmp_path: Path) -> No
     assert near == tmp_path / "a" / "socket"
     assert len(str(deep / SOCKET_NAME)) <= SOCKET_PATH_LIMIT
     assert deep != deeper
+
+
+NAMELESS = 54321
+CHILD = """
+import getpass, os, sys
+from pathlib import Path
+from include.stack.environment import service_environ
+from include.stack.layout import Layout
+os.setgroups([])
+os.setgid(54321)
+os.setuid(54321)
+environ = service_environ(Layout(Path(sys.argv[1])), {})
+os.environ.clear()
+os.environ.update(environ)
+print(Path.home(), getpass.getuser())
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become a user without a name")
+def test_a_user_without_name_and_home_gets_both() -> None:
+    """C38: Great Expectations and MLflow ask for them when they are imported."""
+    shell = {name: value for name, value in os.environ.items() if name not in {"HOME", "USER", "LOGNAME", "LNAME"}}
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, "/srv/state"], cwd=REPOSITORY, env=shell, capture_output=True, encoding="utf-8",
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["/srv/state", f"user-{NAMELESS}"]
+
+
+def test_the_home_of_the_shell_stays(tmp_path: Path) -> None:
+    environ = service_environ(layout(tmp_path), SECRETS, {"HOME": "/home/somebody", "USER": "somebody"})
+    assert (environ["HOME"], environ["USER"]) == ("/home/somebody", "somebody")
