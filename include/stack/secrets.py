@@ -29,7 +29,7 @@ _GENERATORS: dict[str, Callable[[], str]] = {
 }
 
 # the secrets that each part needs; tasks are children of the scheduler
-_NEEDED_BY: dict[str, frozenset[str]] = {
+NEEDED_BY: dict[str, frozenset[str]] = {
     "api-server": frozenset({"AIRFLOW__API_AUTH__JWT_SECRET", "AIRFLOW__API__SECRET_KEY", "AIRFLOW__CORE__FERNET_KEY"}),
     "scheduler": frozenset({"AIRFLOW__API_AUTH__JWT_SECRET", "AIRFLOW__CORE__FERNET_KEY", "MLFLOW_TRACKING_PASSWORD"}),
     # it encrypts the arguments of asset watchers and signs the links to DAG bundles
@@ -45,8 +45,8 @@ FOR_PEOPLE = frozenset({"LIFECYCLE_ADMIN_PASSWORD", "LIFECYCLE_VIEWER_PASSWORD"}
 
 def only_needed(part: str, environ: Mapping[str, str]) -> dict[str, str]:
     """Return ``environ`` without the secrets that ``part`` does not need."""
-    kept = _NEEDED_BY[part]
-    every = {*_GENERATORS, *(name for names in _NEEDED_BY.values() for name in names)}
+    kept = NEEDED_BY[part]
+    every = {*_GENERATORS, *(name for names in NEEDED_BY.values() for name in names)}
     return {name: value for name, value in environ.items() if name not in every or name in kept}
 
 

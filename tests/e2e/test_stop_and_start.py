@@ -8,9 +8,34 @@ import pytest
 from include.registry import model_versions
 from tests.e2e.conftest import DAYS, Backfilled
 from tests.e2e.deployment import CASE, Deployment
-from tests.waiting import HANGS_AFTER_S
+from tests.waiting import HANGS_AFTER_S, until
 
 pytestmark = pytest.mark.e2e
+
+
+def test_only_the_owner_can_read_what_is_stored(bootstrapped: Deployment) -> None:
+    """Issue 14, 3: lake, models, reports and logs of root were readable by every local user."""
+    home, server = bootstrapped.layout.home, {bootstrapped.layout.postgres, bootstrapped.layout.socket_folder}
+    # PostgreSQL's user may pass through the state folder, and no more
+    assert home.stat().st_mode & 0o076 == 0
+    found = [path for top in home.iterdir() if top not in server for path in (top, *top.rglob("*"))]
+    open_to_others = [str(path) for path in found if not path.is_symlink() and path.stat().st_mode & 0o077]
+    assert len(found) > 100
+    assert open_to_others == []
+    assert all(folder.stat().st_mode & 0o077 == 0 for folder in server)
+
+
+def test_a_killed_service_comes_back(bootstrapped: Deployment) -> None:
+    """Issue 14, 3: MLflow's child kept the port when its parent was killed, and nothing could start MLflow again."""
+    stack = bootstrapped.stack
+    (before,) = (state for state in stack.status() if state.name == "mlflow")
+    psutil.Process(before.pid).kill()
+
+    def back() -> bool:
+        (now,) = (state for state in stack.status() if state.name == "mlflow")
+        return now.healthy and now.pid != before.pid and now.restarts.startswith("1, last")
+
+    until(back, "MLflow, started again by the supervisor")
 
 
 def test_down_and_up_lose_nothing(bootstrapped: Deployment, backfilled: Backfilled) -> None:

@@ -15,6 +15,7 @@ from include.stack.containers import write_compose_env
 from include.stack.envfile import parse_env
 from include.stack.environment import SETTINGS_FILE
 from include.stack.mlflow_login import write_login_settings
+from include.stack.secrets import NEEDED_BY, generate_secrets
 
 COMPOSE = REPOSITORY / "docker" / "compose.yaml"
 
@@ -44,6 +45,13 @@ def test_every_port_is_published_to_this_machine_only() -> None:
     published = [port for service in services.values() for port in service.get("ports", [])]
     assert len(published) == 2
     assert all(port.startswith("127.0.0.1:") for port in published)
+
+
+def test_each_container_gets_only_the_secrets_that_it_needs() -> None:
+    every = {*generate_secrets(), *(name for names in NEEDED_BY.values() for name in names)}
+    services = yaml.safe_load(COMPOSE.read_text())["services"]
+    for part, needed in NEEDED_BY.items():
+        assert set(services[part]["environment"]) & every == needed, part
 
 
 def test_compose_secrets_are_private_and_never_overwritten(tmp_path: Path) -> None:
