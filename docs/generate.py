@@ -185,7 +185,7 @@ _ELSEWHERE = {
     "LIFECYCLE_CHECKPOINTS": "folder or address of a search worker's checkpoints, where its place gives it one",
     "LIFECYCLE_SEARCH_SLOTS": "size of the Airflow pool `gpu` in containers, where nobody counts the GPUs",
     "LIFECYCLE_LEASE": "set for a worker: the claim on its GPU or CPU slot, which is checked before each write",
-    "LIFECYCLE_FAULT_POINT": "for tests: names of lines at which a process dies or halts (`include/core/fault_points.py`)",
+    "LIFECYCLE_FAULT_POINT": "for tests: lines at which a process dies or halts (`include/core/fault_points.py`)",
     "LIFECYCLE_FAULT_ONCE": "for tests: folder of files by which each of these lines acts once",
     "LIFECYCLE_LEASE_WAIT_SECONDS": "seconds that a worker waits for a free GPU or CPU slot, default 600",
 }

@@ -18,7 +18,7 @@ def added(key: str, path: str, size: int, statistics: Mapping[str, Any], data_ch
     return AddAction(path, size, {"ds": key}, _now(), data_change, json.dumps(dict(statistics)))
 
 
-def file_paths(delta: DeltaTable, bounds: Sequence[tuple[str, str, Any]] | None = None) -> list[str]:
+def file_paths(delta: DeltaTable, bounds: list[tuple[str, str, Any]] | None = None) -> list[str]:
     """Return the paths of the table's files in a folder of this machine; ``bounds`` leaves out files by statistics."""
     # Delta gives addresses, in which a space is %20
     return [unquote(address) for address in delta.file_uris(file_pruning_predicate=bounds)]
