@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pytest
 
-from include.core.errors import AuditFailed, LateAttempt, PromotionConflict
+from include.core.errors import AuditFailed, LateAttempt, PromotionConflict, StaleStage
 from include.lake.appending import append
 from include.lake.lake import Lake
 from include.steps import features, maintenance, monitor, publishing
@@ -128,15 +128,23 @@ def test_a_training_set_is_frozen_and_read_back(moved: Workspace) -> None:
     assert training_sets.rebuild(moved, chain.AS_OF, frozen.version) == made.fingerprint
 
 
-def test_writers_of_one_partition_follow_each_other(empty: Workspace) -> None:
+def test_of_writers_of_one_partition_one_wins(empty: Workspace) -> None:
+    """C21: the stages of the others were made before the partition changed."""
     lake, table, writers = empty.lake, "autumn/raw/outcomes", 4
     chain.land(empty, DAY, DAY, chain.attempt(DAY))
+    refused: list[StaleStage] = []
+    together = threading.Barrier(writers)
 
     def publish(value: int) -> None:
         by = chain.attempt(f"writer {value}")
         held = Lake(lake.root).dataset(table, [DAY]).to_table()
         part = held.slice(value)
-        Lake(lake.root).publish(Lake(lake.root).stage(table, part.to_reader(), [DAY], by, ("dest",)), by)
+        stage = Lake(lake.root).stage(table, part.to_reader(), [DAY], by, ("dest",))
+        together.wait()
+        try:
+            Lake(lake.root).publish(stage, by)
+        except StaleStage as error:
+            refused.append(error)
 
     before = lake.version(table)
     threads = [threading.Thread(target=publish, args=(value,)) for value in range(1, writers + 1)]
@@ -144,7 +152,7 @@ def test_writers_of_one_partition_follow_each_other(empty: Workspace) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert lake.version(table) == before + writers
+    assert (lake.version(table), len(refused)) == (before + 1, writers - 1)
 
 
 def test_an_overtaken_attempt_publishes_nothing(empty: Workspace) -> None:
