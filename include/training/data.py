@@ -19,6 +19,7 @@ from include.spec.training import ModelSettings
 
 Floats = NDArray[np.float64]
 Matrix = NDArray[np.float32] | NDArray[np.float64]
+_LABEL_GRAIN = 1e-3  # of a label's deviation that float32 may lose
 EXACT_INTEGERS = 2**53
 """Integers up to this magnitude are exact as float64; beyond it neighbours become equal."""
 
@@ -295,6 +296,12 @@ def _window(name: str, part: pa.Table, encoding: Encoding, settings: ModelSettin
         raise TrainingError(f"{name} window: label {settings.label} is null or not finite in {bad} rows")
     if settings.task == "binary":
         _check_classes(name, y, settings.label)
+    elif (spread := float(y.std())) and float(np.abs(y - y.astype(np.float32)).max()) > spread * _LABEL_GRAIN:
+        # LightGBM keeps labels as float32
+        raise TrainingError(
+            f"{name} window: label {settings.label} is {y[0]:.15g} and the like, of which float32 keeps too few digits"
+            f" for a spread of {spread:.3g}; predict its difference from a constant or from a column known before"
+        )
     names, codes = np.unique(part.column(settings.day_column).cast(pa.string()).to_numpy(), return_inverse=True)
     return Window(name, part, encoding, y, tuple(str(day) for day in names), codes.astype(np.int64))
 

@@ -12,7 +12,7 @@ from feast import FileSource
 from include.core.errors import LifecycleError
 from include.steps import features
 from include.steps.score import predicting
-from include.steps.train import training_sets
+from include.steps.train import rebuild, training_sets
 from include.steps.workspace import Workspace
 from tests.unit import chain
 from tests.unit.chain import AS_OF, LAST, attempt, span
@@ -77,6 +77,15 @@ def test_a_training_set_is_rebuilt_from_the_new_address(old: Workspace, new: Wor
     garble(new)
     with pytest.raises(Exception, match=r"(?i)parquet"):
         training_sets.rebuild(new, AS_OF, record.version)
+
+
+def test_a_models_training_set_is_verified_at_the_new_address(new: Workspace) -> None:
+    """Issue 14, section 1: the model's tag names the address of the lake in which it was trained."""
+    assert rebuild.rebuild_of_model(new, 1)
+    (frozen,) = Path(new.settings.lake_root).glob("autumn/training/*/ds=*/*.parquet")
+    frozen.write_bytes(b"no Parquet")
+    with pytest.raises(Exception, match=r"(?i)parquet"):
+        rebuild.rebuild_of_model(new, 1)
 
 
 def test_materializing_reads_the_new_address(old: Workspace, new: Workspace) -> None:

@@ -103,6 +103,17 @@ def test_an_integer_beyond_2_53_is_named_before_the_search(value: int) -> None:
         split(wide, label)
 
 
+def test_a_label_that_float32_would_cut_is_named() -> None:
+    """C10: LightGBM keeps labels as float32, in which seconds of the epoch are two minutes apart."""
+    table = training_rows()
+    at = table.column_names.index("delay")
+    late = table.set_column(at, "delay", pc.add(table["delay"], 1_700_000_000.0))
+    with pytest.raises(TrainingError, match=r"train window: label delay is .*predict its difference from a constant"):
+        split(late, model_settings(**REGRESSION))
+    same = table.set_column(at, "delay", pa.array([0.1] * len(table)))
+    assert split(same, model_settings(**REGRESSION)).train.y[0] == 0.1
+
+
 @pytest.mark.parametrize("kind", [pa.string(), pa.dictionary(pa.int32(), pa.string())])
 def test_a_text_label_is_named(kind: pa.DataType) -> None:
     """C33: a label of ``yes`` and ``no``."""

@@ -34,7 +34,9 @@ def rebuild_of_model(workspace: Workspace, version: int) -> str:
         )
     number = int(found.tags["training_set_version"])
     # verify first that the frozen table still holds the rows that the model was trained on
-    open_training_set(found.tags["training_set"], number, found.tags["training_set_fingerprint"])
+    # at the address of this lake: the tag names the address that the lake had then
+    uri = workspace.lake.uri(training_sets.table_of(workspace, as_of))
+    open_training_set(uri, number, found.tags["training_set_fingerprint"])
     return training_sets.rebuild(workspace, as_of, number)
 
 
