@@ -88,11 +88,11 @@ class Stack:
             self.layout.remember()
             created = not self.layout.secrets_file.exists()
             environ = self._full_environ()
-            self._start_database()
+            began = self._start_database()
             self._start([service for service in absent if not service.needs_schema], environ)
             self._migrate(environ)
             self._start([service for service in absent if service.needs_schema], environ)
-            self._wait_until_healthy({service.name for service in absent}, environ)
+            self._wait_until_healthy({service.name for service in absent}, environ, began)
             ensure_pools(self.layout)
             self._supervise(anew=bool(absent))
         return created
@@ -195,11 +195,13 @@ class Stack:
             wanted["LIFECYCLE_MLFLOW_PORT"] = self.layout.mlflow_port
         require_free(wanted, self.layout.bind)
 
-    def _start_database(self) -> None:
+    def _start_database(self) -> float:
+        """Start the database and return the instant of the start, 0 when it ran already."""
         self.report("postgres", "starting")
-        self.postgres.start()
+        began = time.time() if self.postgres.start() else 0.0
         self.postgres.create_databases()
         self.report("postgres", "healthy")
+        return began
 
     def _start(self, services: list[Service], environ: dict[str, str]) -> None:
         for service in services:
@@ -251,7 +253,12 @@ class Stack:
             return ""
         return ",".join(self.postgres.query("airflow", "SELECT version_num FROM alembic_version"))
 
-    def _wait_until_healthy(self, begun: set[str], environ: dict[str, str]) -> None:
+    def _wait_until_healthy(self, begun: set[str], environ: dict[str, str], since: float) -> None:
+        """Wait until every part answers; one that is not in ``begun`` and ends meanwhile is started again.
+
+        A heartbeat counts that is later than ``since``, the start of the database: a part that lost its database may
+        end some seconds later.
+        """
         waiting = {service.name: service for service in self.services}
         deadline = time.monotonic() + HEALTHY_WITHIN_S
         while waiting:
@@ -266,7 +273,7 @@ class Stack:
                     continue
                 if process is None:
                     raise StackError(_failure_text(service.daemon, "ended while starting"))
-                if service.answers(beats, process.create_time()):
+                if service.answers(beats, max(process.create_time(), since)):
                     self.report(name, "healthy")
                     del waiting[name]
             if waiting and time.monotonic() > deadline:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import psutil
 import pytest
 
 from include.registry import model_versions
+from include.stack.services import heartbeats
 from tests.e2e.conftest import DAYS, Backfilled
 from tests.e2e.deployment import CASE, Deployment
 from tests.waiting import HANGS_AFTER_S, until
@@ -29,6 +32,7 @@ def test_a_killed_service_comes_back(bootstrapped: Deployment) -> None:
     """Issue 14, 3: MLflow's child kept the port when its parent was killed, and nothing could start MLflow again."""
     stack = bootstrapped.stack
     (before,) = (state for state in stack.status() if state.name == "mlflow")
+    assert before.pid is not None
     psutil.Process(before.pid).kill()
 
     def back() -> bool:
@@ -36,6 +40,23 @@ def test_a_killed_service_comes_back(bootstrapped: Deployment) -> None:
         return now.healthy and now.pid != before.pid and now.restarts.startswith("1, last")
 
     until(back, "MLflow, started again by the supervisor")
+
+
+def test_up_mends_a_stack_whose_database_was_killed(bootstrapped: Deployment) -> None:
+    """Issue 14, 3: the first `make up` failed, and what ended while the database was away stayed down."""
+    stack = bootstrapped.stack
+    versions, killed_at, postmaster = bootstrapped.versions(), time.time(), stack.postgres.pid()
+    assert postmaster is not None
+    psutil.Process(postmaster).kill()
+    assert stack.up() is False
+
+    def mended() -> bool:
+        beats = heartbeats(bootstrapped.layout)
+        alive = len(beats) == 4 and all(beat > killed_at for beat in beats.values())
+        return alive and all(state.healthy for state in stack.status())
+
+    until(mended, "a heartbeat of each part after the kill")
+    assert bootstrapped.versions() == versions
 
 
 def test_down_and_up_lose_nothing(bootstrapped: Deployment, backfilled: Backfilled) -> None:
