@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import duckdb
 
+from include.core.errors import SpecError
 from include.core.partitions import Span
 from include.lake.records import Attempt
 from include.quality.quarantine import split_quarantine
@@ -26,13 +27,16 @@ def land(workspace: Workspace, span: Span, attempt: Attempt) -> Stages:
         SourceError: an upstream file is missing, truncated or not of the promised shape.
         UnknownPartition: a partition is outside the source's history.
         AuditFailed: a column that a suite names is missing or of another type.
+        SpecError: a suite of a raw table has faults.
     """
     case, keys = workspace.case, span.keys
+    # before the source is asked: a suite that cannot run is refused before anything lands
+    suites = suites_of(workspace, tuple(case.raw))
     folders: dict[str, str] = {}
     rejected: list[str] = []
     with workspace.connect() as con:
         for name, query in workspace.source.deliver(con, span.first, span.last).items():
-            clean, refused = split_quarantine(con, query, suite_of(workspace, name))
+            clean, refused = split_quarantine(con, query, suites[name])
             rejected.append(f"SELECT '{name}' AS \"table\", * FROM ({refused})")
             parts = [REFERENCE] if case.raw[name].reference else keys
             table = case.table("raw", name)
@@ -41,9 +45,22 @@ def land(workspace: Workspace, span: Span, attempt: Attempt) -> Stages:
     return Stages(folders=folders)
 
 
-def suite_of(workspace: Workspace, name: str) -> Suite:
-    """Load the expectation suite of one table."""
-    return load_suite(workspace.case.assets_folder / "suites" / f"{name}.yaml")
+def suites_of(workspace: Workspace, names: Iterable[str]) -> dict[str, Suite]:
+    """Load the expectation suites of some tables.
+
+    Raises:
+        SpecError: suites have faults; the error lists all of them.
+    """
+    found: dict[str, Suite] = {}
+    faults: list[str] = []
+    for name in names:
+        try:
+            found[name] = load_suite(workspace.case.assets_folder / "suites" / f"{name}.yaml")
+        except SpecError as error:
+            faults += error.faults
+    if faults:
+        raise SpecError(faults)
+    return found
 
 
 def _stage_rejected(

@@ -24,6 +24,7 @@ LASTING = [
     errors.SchemaMismatch,
     errors.SettingsError,
     errors.SpecError,
+    errors.StagePublished,
     errors.UnknownPartition,
 ]
 RETRIES = {
