@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
@@ -58,13 +58,15 @@ class Relations:
     @contextmanager
     def narrowed(self, keys: Sequence[str]) -> Iterator[None]:
         """Within the block, let the views hold ``keys`` only, as if no other partition had been loaded."""
-        for _ in self.each([keys]):
-            yield
+        with closing(self.each([keys])) as shown:
+            for _ in shown:
+                yield
 
-    def each(self, groups: Iterable[Sequence[str]]) -> Iterator[Sequence[str]]:
+    def each(self, groups: Iterable[Sequence[str]]) -> Generator[Sequence[str], None, None]:
         """Yield each group of keys while the views hold these keys only; show all of them in the end.
 
-        To show all of them takes longer than a small query, since every file is looked at.
+        To show all of them takes longer than a small query, since every file is looked at. Close the generator: it
+        leaves the views as they were.
         """
         narrowed = False
         try:

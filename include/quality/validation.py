@@ -8,6 +8,7 @@ other checks, such as a join of ``{batch}`` with itself, are evaluated once a pa
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 
 from great_expectations.core.expectation_validation_result import ExpectationValidationResult
 from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
@@ -121,9 +122,10 @@ def _one_by_one(
             continue
         for key in keys:
             left.setdefault(key, []).append(config)
-    for (key,) in relations.each([key] for key in sorted(left)):
-        for validation in evaluate(relations, left[key]):
-            found[_position(config_of(validation))][key] = validation
+    with closing(relations.each([key] for key in sorted(left))) as shown:
+        for (key,) in shown:
+            for validation in evaluate(relations, left[key]):
+                found[_position(config_of(validation))][key] = validation
     return {position: dict(sorted(by_key.items())) for position, by_key in found.items()}
 
 

@@ -4,7 +4,8 @@ A suite holds values only. Each partition is judged as if it had been loaded alo
 counts as missing where an expectation is about null, and no range holds NaN or infinity. SQL is DuckDB's, where NaN is
 no null and is greater than every number: ask for it by ``isnan``.
 
-Names of expectations and their arguments are those of Great Expectations, checked against its own registry when the suite loads (``include.quality.expectations``).
+Names of expectations and their arguments are those of Great Expectations, checked
+against its own registry when the suite loads (``include.quality.expectations``).
 """
 
 from __future__ import annotations
