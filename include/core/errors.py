@@ -37,6 +37,10 @@ class AuditFailed(LifecycleError):
     """A critical expectation failed: the stage is kept and nothing was published."""
 
 
+class StagePublished(LifecycleError):
+    """The rows of a stage were published already, so they cannot be audited any more."""
+
+
 class AuditEngineError(LifecycleError):
     """An expectation could not be evaluated, which says nothing about the data."""
 

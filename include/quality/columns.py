@@ -10,6 +10,8 @@ import duckdb
 from include.core import sql
 from include.spec.suite import Suite
 
+FLOATING = ("DOUBLE", "FLOAT")
+
 
 @dataclass(frozen=True)
 class ColumnCheck:
@@ -39,7 +41,7 @@ def check(connection: duckdb.DuckDBPyConnection, relation: str, suite: Suite) ->
 
     Both sides are named as DuckDB names them, so ``INT`` and ``INTEGER`` are the same type.
     """
-    found = _described(connection, f"SELECT * FROM {relation}")
+    found = described(connection, relation)
     casts = ", ".join(f"CAST(NULL AS {kind}) AS {sql.identifier(name)}" for name, kind in suite.columns.items())
     expected = _described(connection, f"SELECT {casts}")
     checks = [ColumnCheck(name, kind, found.get(name)) for name, kind in expected.items()]
@@ -52,6 +54,11 @@ def _others(found: dict[str, str], expected: dict[str, str]) -> Iterator[ColumnC
     for name, kind in found.items():
         if name not in expected:
             yield ColumnCheck(name, None, kind)
+
+
+def described(connection: duckdb.DuckDBPyConnection, relation: str) -> dict[str, str]:
+    """Return the type of each column of ``relation``, SQL that may stand after FROM."""
+    return _described(connection, f"SELECT * FROM {relation}")
 
 
 def _described(connection: duckdb.DuckDBPyConnection, query: str) -> dict[str, str]:

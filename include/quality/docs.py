@@ -21,7 +21,7 @@ from great_expectations.expectations.expectation_configuration import Expectatio
 from great_expectations.expectations.metadata_types import FailureSeverity
 
 from include.core.files import replace_text
-from include.quality import gx_private
+from include.quality import expectations, gx_private, judged
 from include.quality.columns import ColumnCheck
 from include.quality.report import AuditReport
 
@@ -90,7 +90,13 @@ def _shown(validation: ExpectationValidationResult) -> ExpectationValidationResu
     result = {name: value for name, value in (validation.result or {}).items() if name != QUERY}
     return ExpectationValidationResult(
         success=validation.success,
-        expectation_config=validation.expectation_config,
+        expectation_config=_as_written(judged.config_of(validation)),
         result=result,
         exception_info=validation.exception_info,
     )
+
+
+def _as_written(config: ExpectationConfiguration) -> ExpectationConfiguration:
+    """Return an expectation without the bounds that the audit has added."""
+    kwargs = {name: value for name, value in config.kwargs.items() if value not in expectations.LARGEST}
+    return ExpectationConfiguration(type=config.type, kwargs=kwargs, meta=config.meta, severity=config.severity)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import duckdb
-from great_expectations.expectations.expectation import Expectation
 from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 from great_expectations.expectations.metadata_types import FailureSeverity
 
 from include.core import sql
 from include.core.words import nearest
-from include.quality import gx_private
+from include.quality import gx_private, sql_rules
 from include.spec.suite import ExpectationRule, PartitionRows, Suite
 
 STAGED = "staged"
+WITHOUT_NAN = "staged_without_nan"
 PARTITIONS = "audited_partitions"
 SQL_RULE = "unexpected_rows_expectation"
 TYPE_RULE = "expect_column_values_to_be_of_type"
@@ -36,23 +37,52 @@ REFUSED = {
     "expect_column_values_to_be_of_type": _TYPES,
     "expect_query_results_to_match_comparison": f"it needs a second data source; join a view in {SQL_RULE}",
 }
+# in a floating-point column NaN is missing for these
+NULL_RULES = frozenset(
+    {
+        "expect_column_values_to_be_null",
+        "expect_column_values_to_be_unique",
+        "expect_column_values_to_not_be_null",
+        "expect_column_proportion_of_non_null_values_to_be_between",
+        "expect_column_proportion_of_unique_values_to_be_between",
+        "expect_column_unique_value_count_to_be_between",
+    }
+)
+# in DuckDB NaN and infinity are greater than any number
+LARGEST = (-sys.float_info.max, sys.float_info.max)
+RANGE_RULE = "expect_column_values_to_be_between"
+# figures of a column, which mean nothing when a value is NaN or infinite
+FIGURE_RULES = frozenset(
+    f"expect_column_{figure}_to_be_between"
+    for figure in ("min", "max", "mean", "median", "sum", "stdev", "quantile_values")
+)
 _COLUMN_KWARGS = ("column", "column_A", "column_B", "column_list")
+_OWN = (STAGED, WITHOUT_NAN, PARTITIONS)
 _REGEX_KWARGS = ("regex", "regex_list")
 
 
-def configurations(suite: Suite, first_partition: str | None) -> list[ExpectationConfiguration]:
-    """Return every check of a suite, built-in ones first, each with its ``why`` in the metadata."""
-    rules = [*_built_in(suite, first_partition), *suite.expectations]
-    return [_configure(rule, position) for position, rule in enumerate(rules)]
+def configurations(
+    suite: Suite, first_partition: str | None, floating: Collection[str] = ()
+) -> list[ExpectationConfiguration]:
+    """Return every check of a suite, built-in ones first, each with its ``why`` in the metadata.
+
+    Args:
+        floating: floating-point columns, whose ranges hold finite numbers only.
+    """
+    rules = list(_built_in(suite, first_partition))
+    built_in = len(rules)
+    return [
+        _configure(rule, position, position < built_in, floating)
+        for position, rule in enumerate([*rules, *suite.expectations])
+    ]
 
 
-def rows_query(kwargs: dict[str, Any]) -> str:
-    """Return the query of an SQL rule over the staged rows."""
-    return str(kwargs["unexpected_rows_query"]).format(batch=STAGED)
+def faults(suite: Suite, reads: Mapping[str, Suite] | None = None) -> list[str]:
+    """List everything in a suite that cannot run: names, arguments, columns, types, SQL, patterns.
 
-
-def faults(suite: Suite) -> list[str]:
-    """List everything in a suite that cannot run: names, arguments, columns, types, SQL, patterns."""
+    Args:
+        reads: suites of the other tables that it reads, as far as they are known; they give those tables' columns.
+    """
     found = [
         f'{field}: column "{name}" is not under `columns`{nearest(name, suite.columns)}'
         for field, name in _named_columns(suite)
@@ -60,10 +90,11 @@ def faults(suite: Suite) -> list[str]:
     ]
     for position, rule in enumerate(suite.expectations):
         found += [f"expectations[{position}]{fault}" for fault in _rule_faults(rule)]
+    found += [f'reads: "{name}" is a name of the audit; rename the table' for name in suite.reads if name in _OWN]
     with _scratch().cursor() as connection:
         types = list(_type_faults(connection, suite))
         # with an unknown type every predicate over its column fails too, which would only repeat the fault
-        found += types or list(_sql_faults(connection, suite))
+        found += types or list(_sql_faults(connection, suite, reads or {}))
     return found
 
 
@@ -79,10 +110,9 @@ def _built_in(suite: Suite, first_partition: str | None) -> Iterator[Expectation
             why=f"{column} is part of the key",
         )
     # the library's expectation for several columns joins the table with itself and returns no examples
-    others = "" if "ds" in suite.key else "min(ds) AS ds, "
-    columns = ", ".join(sql.identifier(column) for column in suite.key)
+    columns = ", ".join(sql.identifier(column) for column in dict.fromkeys(["ds", *suite.key]))
     yield _rows_rule(
-        f"SELECT {others}{columns}, count(*) AS copies FROM {{batch}} GROUP BY {columns} HAVING count(*) > 1",
+        f"SELECT {columns}, count(*) AS copies FROM {{batch}} GROUP BY {columns} HAVING count(*) > 1",
         "critical",
         f"the key ({key}) names one row",
     )
@@ -113,17 +143,25 @@ def _rows_rule(query: str, severity: Any, why: str) -> ExpectationRule:
     return ExpectationRule(type=SQL_RULE, kwargs={"unexpected_rows_query": query}, severity=severity, why=why)
 
 
-def _configure(rule: ExpectationRule, position: int) -> ExpectationConfiguration:
-    implementation = _implementation(rule.type)
-    expectation = implementation(**rule.kwargs, severity=FailureSeverity(rule.severity))
-    configuration = expectation.configuration
+def _configure(
+    rule: ExpectationRule, position: int, built_in: bool, floating: Collection[str]
+) -> ExpectationConfiguration:
+    severity = FailureSeverity(rule.severity)
     # the library returns results in another order than it was given
-    configuration.meta = {"position": position, "why": rule.why}
+    meta = {"position": position, "why": rule.why, "built_in": built_in}
+    if rule.type == SQL_RULE:
+        # not through the library's class, which reads every brace of the query as a field to fill in
+        return ExpectationConfiguration(type=SQL_RULE, kwargs=rule.kwargs, meta=meta, severity=severity)
+    kwargs = _finite(rule.kwargs) if rule.type == RANGE_RULE and rule.kwargs["column"] in floating else rule.kwargs
+    configuration = gx_private.implementation(rule.type)(**kwargs, severity=severity).configuration
+    configuration.meta = meta
     return configuration
 
 
-def _implementation(name: str) -> type[Expectation]:
-    return gx_private.UnexpectedRowCount if name == SQL_RULE else gx_private.implementation(name)
+def _finite(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Close a range by the largest numbers, so that it holds neither NaN nor infinity."""
+    ends = dict(zip(("min_value", "max_value"), LARGEST, strict=True))
+    return {**kwargs, **{name: end for name, end in ends.items() if kwargs.get(name) is None}}
 
 
 def _named_columns(suite: Suite) -> Iterator[tuple[str, str]]:
@@ -150,13 +188,21 @@ def _rule_faults(rule: ExpectationRule) -> list[str]:
     unknown = sorted(set(rule.kwargs) - allowed)
     if unknown:
         return [f".kwargs.{name}: unknown argument{nearest(name, allowed)}" for name in unknown]
+    if rule.type == SQL_RULE:
+        return _query_faults(rule.kwargs.get("unexpected_rows_query"))
     try:
-        _implementation(rule.type)(**rule.kwargs)
+        gx_private.implementation(rule.type)(**rule.kwargs)
     except Exception as error:  # the library's pydantic (v1) error, or any error of one of its validators
         details = error.errors() if hasattr(error, "errors") else [{"loc": (), "msg": str(error)}]
         return [f".kwargs.{'.'.join(map(str, d['loc']))}: {d['msg']}" for d in details]
-    if rule.type == SQL_RULE and "{batch}" not in rule.kwargs["unexpected_rows_query"]:
-        return [".kwargs.unexpected_rows_query: does not read {batch}, so it checks nothing staged"]
+    return []
+
+
+def _query_faults(query: Any) -> list[str]:
+    if not isinstance(query, str):
+        return [f".kwargs.unexpected_rows_query: must be a query over {sql_rules.BATCH}, not {query!r}"]
+    if sql_rules.BATCH not in query:
+        return [f".kwargs.unexpected_rows_query: does not read {sql_rules.BATCH}, so it checks nothing staged"]
     return []
 
 
@@ -179,11 +225,16 @@ def _type_faults(connection: duckdb.DuckDBPyConnection, suite: Suite) -> Iterato
             yield f'columns.{name}: "{type_name}" is no DuckDB type{close}'
 
 
-def _sql_faults(connection: duckdb.DuckDBPyConnection, suite: Suite) -> Iterator[str]:
+def _sql_faults(connection: duckdb.DuckDBPyConnection, suite: Suite, reads: Mapping[str, Suite]) -> Iterator[str]:
+    for name, other in reads.items():
+        if name not in _OWN and not any(_type_faults(connection, other)):
+            connection.execute(f'CREATE TEMP VIEW "{name}" AS {empty_rows(other)}')
+    unknown = [name for name in suite.reads if name not in reads]
     connection.execute(f"CREATE TEMP VIEW {STAGED} AS {empty_rows(suite)}")
     connection.execute(f"CREATE TEMP TABLE {PARTITIONS} (ds VARCHAR)")
     for position, rule in enumerate(suite.quarantine):
-        yield from _bind(connection, f"quarantine[{position}].when", f"SELECT ({rule.when})::BOOLEAN FROM {STAGED}")
+        query = f"SELECT CASE WHEN {sql_rules.predicate(rule.when)} THEN 1 END FROM {STAGED}"
+        yield from _bind(connection, f"quarantine[{position}].when", query)
     for position, expectation in enumerate(suite.expectations):
         where = f"expectations[{position}].kwargs"
         for field in _REGEX_KWARGS:
@@ -195,9 +246,10 @@ def _sql_faults(connection: duckdb.DuckDBPyConnection, suite: Suite) -> Iterator
                     f"{where}.{field}",
                     f"SELECT regexp_matches(t, '{quoted}') FROM (SELECT '' AS t)",
                 )
-        if expectation.type == SQL_RULE and "{batch}" in expectation.kwargs.get("unexpected_rows_query", ""):
-            query = rows_query(expectation.kwargs)
-            yield from _bind(connection, f"{where}.unexpected_rows_query", query, suite.reads)
+        if expectation.type == SQL_RULE and not _rule_faults(expectation):
+            query = sql_rules.over(expectation.kwargs["unexpected_rows_query"], STAGED)
+            # as the audit runs it
+            yield from _bind(connection, f"{where}.unexpected_rows_query", f"SELECT * FROM {query}", unknown)
 
 
 def _bind(connection: duckdb.DuckDBPyConnection, where: str, query: str, reads: Iterable[str] = ()) -> Iterator[str]:
@@ -205,7 +257,7 @@ def _bind(connection: duckdb.DuckDBPyConnection, where: str, query: str, reads: 
         connection.execute(query)
     except duckdb.Error as error:
         message = str(error).splitlines()[0]
-        # only the audit knows the columns of the other tables that the suite reads
+        # a table that is read and has no suite: only the audit knows its columns
         if not any(f"name {name} " in message for name in reads):
             yield f"{where}: {message}"
 

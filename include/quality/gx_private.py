@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any
 
 import great_expectations.expectations  # noqa: F401  (registers every expectation)
 import sqlalchemy as sa
@@ -23,9 +23,19 @@ from great_expectations.core.expectation_validation_result import (
 )
 from great_expectations.execution_engine.sqlalchemy_batch_data import SqlAlchemyBatchData
 from great_expectations.execution_engine.sqlalchemy_execution_engine import SqlAlchemyExecutionEngine
-from great_expectations.expectations.core.unexpected_rows_expectation import UnexpectedRowsExpectation
-from great_expectations.expectations.expectation import Expectation
+from great_expectations.expectations.expectation import (
+    ColumnMapExpectation,
+    ColumnPairMapExpectation,
+    Expectation,
+    MulticolumnMapExpectation,
+)
 from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+from great_expectations.expectations.metrics.column_pair_map_metrics.column_pair_values_greater import (
+    ColumnPairValuesAGreaterThanB,
+)
+from great_expectations.expectations.metrics.map_metric_provider.column_pair_condition_partial import (
+    column_pair_condition_partial,
+)
 from great_expectations.expectations.registry import (
     get_expectation_impl,
     list_registered_expectation_implementations,
@@ -36,28 +46,30 @@ from great_expectations.validator.validator import Validator
 from jinja2 import pass_context
 
 CHECKED_AGAINST = {"great_expectations": "1.24.1"}
-COUNTED_RULE = "unexpected_row_count"
 
 
-class UnexpectedRowCount(UnexpectedRowsExpectation):
-    """Rows that a query finds, counted.
+class GreaterAndFinite(ColumnPairValuesAGreaterThanB):
+    """The library's comparison of two columns, which NaN and infinity do not pass.
 
-    The parent also fetches all of the rows, since our engine buffers results; examples are fetched separately, and
-    only when there are any.
+    Defining the class registers it under the name of its parent. DuckDB orders NaN and infinity above all numbers.
     """
 
-    metric_dependencies: ClassVar[tuple[str, ...]] = ("unexpected_rows_query.row_count",)
+    condition_metric_name = ColumnPairValuesAGreaterThanB.condition_metric_name
 
-    def _validate(
-        self, metrics: dict[str, Any], runtime_configuration: Any = None, execution_engine: Any = None
-    ) -> dict[str, Any]:
-        count = metrics["unexpected_rows_query.row_count"]
-        return {"success": count == 0, "result": {"observed_value": count}}
+    @column_pair_condition_partial(engine=SqlAlchemyExecutionEngine)  # type: ignore[untyped-decorator]
+    def _sqlalchemy(cls, column_A: Any, column_B: Any, **kwargs: Any) -> Any:
+        number = sa.func.coalesce(sa.func.isfinite(sa.try_cast(column_A, sa.Double)), sa.true())
+        # a text may be called nan
+        finite = sa.or_(sa.func.typeof(column_A).not_in(["DOUBLE", "FLOAT"]), number)
+        if not kwargs.get("or_equal"):
+            return sa.and_(column_A > column_B, finite)
+        both_null = sa.and_(column_A.is_(None), column_B.is_(None))
+        return sa.or_(sa.and_(column_A >= column_B, finite), both_null)
 
 
 def known_types() -> frozenset[str]:
     """Return the names of all registered expectations, also of those that cannot run here."""
-    return frozenset(list_registered_expectation_implementations()) - {COUNTED_RULE}
+    return frozenset(list_registered_expectation_implementations())
 
 
 def implementation(name: str) -> type[Expectation]:
@@ -68,6 +80,34 @@ def implementation(name: str) -> type[Expectation]:
 def arguments(name: str) -> frozenset[str]:
     """Return the names of the arguments that an expectation accepts beside those that all accept."""
     return frozenset(implementation(name).__fields__) - set(Expectation.__fields__) - {"batch_id"}
+
+
+def is_about_rows(name: str) -> bool:
+    """Tell whether an expectation holds or fails for each row."""
+    kinds = (ColumnMapExpectation, ColumnPairMapExpectation, MulticolumnMapExpectation)
+    return name in known_types() and issubclass(implementation(name), kinds)
+
+
+def is_about_rows_of_one_column(name: str) -> bool:
+    """Tell whether an expectation holds or fails for each value of one column, and NULL is left out."""
+    return name in known_types() and issubclass(implementation(name), ColumnMapExpectation)
+
+
+def is_about_columns(name: str) -> bool:
+    """Tell whether an expectation is about the columns of a table, which all of its partitions share."""
+    return name == "expect_column_to_exist" or name.startswith("expect_table_column")
+
+
+def judge(configuration: ExpectationConfiguration, metrics: dict[str, Any]) -> ExpectationValidationResult:
+    """Let an expectation about one figure judge a value that was computed elsewhere."""
+    expectation: Any = implementation(configuration.type)(**configuration.kwargs)
+    found = expectation._validate(metrics=metrics, runtime_configuration={"result_format": "SUMMARY"})
+    return ExpectationValidationResult(
+        success=bool(found["success"]),
+        expectation_config=configuration,
+        result=found.get("result", {}),
+        exception_info={"raised_exception": False, "exception_message": None, "exception_traceback": None},
+    )
 
 
 def evaluate(

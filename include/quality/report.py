@@ -22,7 +22,8 @@ class ExpectationResult:
         observed: the value found, for expectations about one value; else the share of rows, if known.
         unexpected: number of rows that broke it; ``None`` where rows are not counted.
         examples: a few of those rows: their ``ds``, key and offending values, as text.
-        partitions: broken rows by partition; empty where counting them would cost another pass.
+        partitions: broken rows by failing partition, 0 where rows are not counted; empty where it holds, and for a
+            column that is missing from all.
     """
 
     type: str
@@ -85,6 +86,12 @@ class AuditReport:
         """Return the partitions in which a critical expectation failed, as far as known."""
         return tuple(sorted({key for failure in self.failures for key in failure.partitions}))
 
+    @property
+    def verdicts(self) -> dict[str, AuditVerdict]:
+        """Return the verdict of each audited partition, which is the same as if it had been loaded alone."""
+        failed, warned = self._touched(self.failures), self._touched(self.warnings)
+        return {key: "failed" if key in failed else "warned" if key in warned else "passed" for key in self.partitions}
+
     def raise_for_verdict(self, stage: str) -> None:
         """Return if the rows may be published.
 
@@ -107,6 +114,10 @@ class AuditReport:
         """Return the report for JSON, with its verdict and counts."""
         counts = {"checked": self.checked, "failed": len(self.failures), "warned": len(self.warnings)}
         return {"verdict": self.verdict, **counts, **asdict(self)}
+
+    def _touched(self, results: tuple[ExpectationResult, ...]) -> set[str]:
+        # a finding without partitions is about all of them
+        return {key for result in results for key in (result.partitions or self.partitions)}
 
     def _failed(self, severity: Severity) -> tuple[ExpectationResult, ...]:
         return tuple(r for r in self.results if not r.success and r.severity == severity)

@@ -1,55 +1,51 @@
-"""Rows that broke an expectation, and their partitions; queried only after the expectation failed."""
+"""Rows that broke an expectation, counted by partition; queried only after some were found."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import duckdb
-from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+from great_expectations.core.expectation_validation_result import ExpectationValidationResult
 
-from include.quality import expectations, gx_private
-from include.spec.suite import Suite
+from include.quality import expectations, sql_rules
+from include.quality.evaluation import EXAMPLES, query_of
+from include.quality.judged import config_of
 
 
-@dataclass(frozen=True)
-class Samples:
-    """Queries over the staged rows of one audit."""
+def by_partition(session: duckdb.DuckDBPyConnection, validation: ExpectationValidationResult) -> dict[str, int] | None:
+    """Count the broken rows by partition; ``None`` where it cannot be told.
 
-    session: duckdb.DuckDBPyConnection
-    suite: Suite
+    That is so for figures of the whole table, for SQL rules whose rows have no ``ds``, and where the library's query
+    for the broken rows cannot run.
+    """
+    query = _query(validation)
+    if query is None:
+        return None
+    try:
+        rows = session.execute(
+            f"SELECT ds::VARCHAR, count(*) FROM {query} WHERE ds IS NOT NULL GROUP BY 1 ORDER BY 1"
+        ).fetchall()
+    except duckdb.Error:  # the finding stands; only its partitions stay unknown
+        return None
+    return dict(rows)
 
-    def examples(
-        self, config: ExpectationConfiguration, found: Mapping[str, Any], limit: int
-    ) -> tuple[dict[str, str], ...]:
-        """Return a few of the broken rows, values as text."""
-        if config.type != gx_private.COUNTED_RULE:
-            return tuple(_as_text(row) for row in found.get("partial_unexpected_index_list") or [])
-        cursor = self.session.execute(f"SELECT * FROM ({expectations.rows_query(config.kwargs)}) LIMIT {limit}")
-        names = [column[0] for column in cursor.description or []]
-        return tuple(_as_text(dict(zip(names, row, strict=True))) for row in cursor.fetchall())
 
-    def partitions(self, config: ExpectationConfiguration, found: Mapping[str, Any]) -> dict[str, int]:
-        """Count the broken rows by partition.
+def examples(session: duckdb.DuckDBPyConnection, validation: ExpectationValidationResult) -> tuple[dict[str, str], ...]:
+    """Return a few of the broken rows that the relations show, values as text."""
+    if config_of(validation).type != expectations.SQL_RULE:
+        return tuple(_as_text(row) for row in (validation.result or {}).get("partial_unexpected_index_list") or [])
+    cursor = session.execute(f"SELECT * FROM {_query(validation)} LIMIT {EXAMPLES}")
+    names = [column[0] for column in cursor.description or []]
+    return tuple(_as_text(dict(zip(names, row, strict=True))) for row in cursor.fetchall())
 
-        The result is empty for expectations about one value of the whole table, which would have to be evaluated
-        again for each partition; for SQL rules whose rows have no ``ds``; and where the library's query for the
-        broken rows cannot run.
-        """
-        if config.type == gx_private.COUNTED_RULE:
-            query = expectations.rows_query(config.kwargs)
-        else:
-            query = str(found.get("unexpected_index_query") or "").rstrip("; \n")
-        if not query:
-            return {}
-        try:
-            rows = self.session.execute(
-                f"SELECT ds::VARCHAR, count(*) FROM ({query}) WHERE ds IS NOT NULL GROUP BY 1 ORDER BY 1"
-            ).fetchall()
-        except duckdb.Error:  # the finding stands; only its partitions stay unknown
-            return {}
-        return dict(rows)
+
+def _query(validation: ExpectationValidationResult) -> str | None:
+    config = config_of(validation)
+    if config.type == expectations.SQL_RULE:
+        return sql_rules.over(query_of(config), expectations.STAGED)
+    query = str((validation.result or {}).get("unexpected_index_query") or "").rstrip("; \n")
+    return f"({query})" if query else None
 
 
 def _as_text(row: Mapping[str, Any]) -> dict[str, str]:

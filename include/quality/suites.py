@@ -72,10 +72,21 @@ def _read(path: Path) -> tuple[Suite | None, list[str]]:
     # imported here: Great Expectations takes seconds to import, which a file with other faults can do without
     from include.quality import expectations
 
-    faults = expectations.faults(suite)
+    faults = expectations.faults(suite, _read_tables(suite, path.parent))
     if suite.table != path.stem:
         faults.append(f'table: "{suite.table}" is not the file\'s name; call the file {suite.table}.yaml')
     return (None if faults else suite), [f"{where}: {fault}" for fault in faults]
+
+
+def _read_tables(suite: Suite, folder: Path) -> dict[str, Suite]:
+    """Return the suites of the tables that a suite reads, as far as they are there and of the right form."""
+    found: dict[str, Suite] = {}
+    for name in suite.reads:
+        try:
+            found[name] = Suite.model_validate(yaml_file.parse((folder / f"{name}.yaml").read_text(encoding="utf-8")))
+        except (OSError, ValueError, yaml.YAMLError):  # its own faults are reported when it is loaded
+            continue
+    return found
 
 
 def _fault(details: Any) -> str:

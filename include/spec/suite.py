@@ -1,7 +1,11 @@
 """The spec of an expectation suite: what a table must look like before it is published.
 
-A suite holds values only. Names of expectations and their arguments are those of Great Expectations,
-checked against its own registry when the suite loads (``include.quality.expectations``).
+A suite holds values only. Each partition is judged as if it had been loaded alone. In floating-point columns NaN
+counts as missing where an expectation is about null, and no range holds NaN or infinity. SQL is DuckDB's, where NaN is
+no null and is greater than every number: ask for it by ``isnan``.
+
+Names of expectations and their arguments are those of Great Expectations, checked
+against its own registry when the suite loads (``include.quality.expectations``).
 """
 
 from __future__ import annotations
@@ -60,11 +64,12 @@ class Suite(StrictValues):
 
     Attributes:
         table: the table's name within its layer, such as ``outcomes``.
-        key: columns that identify a row; never null, never repeated.
+        key: columns that identify a row of a partition; never null or NaN, never repeated in it.
         null_in_key: those of them that may be null after all, where null names something itself.
         columns: DuckDB type of each column that must be there.
         other_columns: whether columns that are not listed may be there too.
-        reads: names of other tables that expectations join; the caller gives them as views.
+        reads: names of other raw tables that expectations join: the rows of the same partition, or the whole
+            table if it is a reference table.
         may_be_empty_on: partitions that may have no rows: keys, or ``first`` for the first of history.
         rows_per_partition: bounds on the size of each partition.
     """

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import duckdb
 
+from include.core.errors import SpecError
 from include.core.partitions import Span
 from include.lake.records import Attempt
 from include.lake.staging import Stage
@@ -32,8 +33,11 @@ def land(workspace: Workspace, span: Span, attempt: Attempt) -> Stages:
         RowsRefused: a row has no partition, or a type or value that cannot be stored; or rows got lost.
         UnknownPartition: a partition is outside the source's history.
         AuditFailed: a column that a suite names is missing or of another type.
+        SpecError: a suite of a raw table has faults.
     """
     case, keys = workspace.case, span.keys
+    # before the source is asked: a suite that cannot run is refused before anything lands
+    suites = suites_of(workspace, tuple(case.raw))
     stages: dict[str, Stage] = {}
     delivered: dict[str, Counter[str]] = {}
     rejected: list[str] = []
@@ -41,7 +45,7 @@ def land(workspace: Workspace, span: Span, attempt: Attempt) -> Stages:
         for name, query in workspace.source.deliver(con, span.first, span.last).items():
             table, parts = case.table("raw", name), [REFERENCE] if case.raw[name].reference else keys
             delivered[name] = row_counts.of_delivery(con, table, query, parts)
-            clean, refused = split_quarantine(con, query, suite_of(workspace, name))
+            clean, refused = split_quarantine(con, query, suites[name])
             rejected.append(f"SELECT '{name}' AS \"table\", * FROM ({refused})")
             notes = {row_counts.DELIVERED: delivered[name].total()}
             stages[name] = workspace.stage(con, table, clean, parts, attempt, case.raw[name].key, notes=notes)
@@ -52,9 +56,22 @@ def land(workspace: Workspace, span: Span, attempt: Attempt) -> Stages:
     return Stages(folders={stage.table: stage.path for stage in (*stages.values(), quarantine)})
 
 
-def suite_of(workspace: Workspace, name: str) -> Suite:
-    """Load the expectation suite of one table."""
-    return load_suite(workspace.case.assets_folder / "suites" / f"{name}.yaml")
+def suites_of(workspace: Workspace, names: Iterable[str]) -> dict[str, Suite]:
+    """Load the expectation suites of some tables.
+
+    Raises:
+        SpecError: suites have faults; the error lists all of them.
+    """
+    found: dict[str, Suite] = {}
+    faults: list[str] = []
+    for name in names:
+        try:
+            found[name] = load_suite(workspace.case.assets_folder / "suites" / f"{name}.yaml")
+        except SpecError as error:
+            faults += error.faults
+    if faults:
+        raise SpecError(faults)
+    return found
 
 
 def _stage_rejected(

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import duckdb
-
 from include.core import fault_points, partitions
-from include.core.errors import AuditFailed, StaleStage
+from include.core.errors import AuditFailed, StagePublished, StaleStage
 from include.core.partitions import Span
 from include.lake.records import Attempt, Input
 from include.lake.staging import Stage
-from include.quality.audit import AuditPlace, Rows
+from include.quality.audit import AuditPlace
 from include.quality.audit import audit as run_suite
+from include.quality.relations import Rows
 from include.quality.report import AuditReport
 from include.sources.adapter import REFERENCE
 from include.spec.suite import Suite
 from include.steps import row_counts
 from include.steps.handover import Published, Stages
-from include.steps.ingest import suite_of
+from include.steps.ingest import suites_of
 from include.steps.workspace import Workspace
 
 _log = logging.getLogger(__name__)
@@ -34,19 +33,49 @@ def audit(workspace: Workspace, stages: Stages, attempt: Attempt) -> None:
     Raises:
         AuditFailed: critical expectations failed; names them all, the stages and the data docs.
         AuditEngineError: an expectation could not be evaluated.
+        SpecError: suites have faults.
+        StagePublished: the rows were published already.
     """
     opened = {table: workspace.lake.open_stage(path) for table, path in stages.folders.items()}
+    _refuse_published(opened)
+    suites = suites_of(workspace, {_name(table) for table in opened if not _is_quarantine(table)})
     place = _place(workspace, attempt)
     faults = []
     with workspace.connect() as session:
         for table, stage in opened.items():
-            if "/quarantine/" in table:
+            if _is_quarantine(table):
                 stage.save_audit({"verdict": "not audited", "checked": 0, "failed": 0, "warned": 0, "docs": None})
                 continue
-            report = _audit_one(workspace, table, stage, opened, place, session)
+            suite = suites[_name(table)]
+            views = _views(workspace, suite, stage.keys, opened)
+            report = run_suite(suite, stage.parquet(), stage.keys, place, views=views, connection=session)
             faults += _settled(table, stage, report)
     if faults:
         raise AuditFailed("\n".join(faults))
+
+
+def _refuse_published(opened: Mapping[str, Stage]) -> None:
+    """Refuse stages of which publishing has moved the rows away."""
+    gone = [f"{table} ({stage.path})" for table, stage in opened.items() if not _has_rows(stage)]
+    if gone:
+        raise StagePublished(
+            f"published already, so no rows are left to audit: {', '.join(gone)}. Nothing needs to be done. To load "
+            "and audit the rows again, clear the task that stages them (`land` of an ingest) with all tasks after it; "
+            "after a publish that did not finish, clear `publish`"
+        )
+
+
+def _has_rows(stage: Stage) -> bool:
+    files = [f"{stage.path}/{part.file}" for part in stage.partitions.values() if part.rows]
+    return all(info.is_file for info in stage.filesystem.get_file_info(files)) if files else True
+
+
+def _is_quarantine(table: str) -> bool:
+    return "/quarantine/" in table
+
+
+def _name(table: str) -> str:
+    return table.rsplit("/", 1)[1]
 
 
 def _settled(table: str, stage: Stage, report: AuditReport) -> list[str]:
@@ -133,25 +162,17 @@ def _place(workspace: Workspace, attempt: Attempt) -> AuditPlace:
     )
 
 
-def _audit_one(
-    workspace: Workspace,
-    table: str,
-    stage: Stage,
-    stages: Mapping[str, Stage],
-    place: AuditPlace,
-    session: duckdb.DuckDBPyConnection,
-) -> AuditReport:
-    suite = suite_of(workspace, table.rsplit("/", 1)[1])
-    views = _views(workspace, suite, stages)
-    return run_suite(suite, stage.parquet(), stage.keys, place, views=views, connection=session)
+def _views(workspace: Workspace, suite: Suite, keys: Sequence[str], stages: Mapping[str, Stage]) -> dict[str, Rows]:
+    """Return the other tables that a suite reads: this DAG run's stages where there are any, else as published.
 
-
-def _views(workspace: Workspace, suite: Suite, stages: Mapping[str, Stage]) -> dict[str, Rows]:
-    """Return the other tables that a suite reads: this DAG run's stages where there are any, else as published."""
+    Of a published table with partitions only ``keys`` are read, so that a check finds the same rows however many
+    partitions are loaded at once.
+    """
     views: dict[str, Rows] = {}
     for name in suite.reads:
         table = workspace.case.table("raw", name)
-        views[name] = stages[table].parquet() if table in stages else workspace.lake.dataset(table)
+        parts = None if name in workspace.case.reference_raw else list(keys)
+        views[name] = stages[table].parquet() if table in stages else workspace.lake.dataset(table, parts)
     return views
 
 
@@ -161,6 +182,7 @@ def _kept(report: AuditReport) -> dict[str, Any]:
         "checked": report.checked,
         "failed": len(report.failures),
         "warned": len(report.warnings),
+        "not_passed": {key: verdict for key, verdict in report.verdicts.items() if verdict != "passed"},
         "warnings": [str(warning) for warning in report.warnings][:20],
         "docs": report.docs,
     }

@@ -26,6 +26,7 @@ LASTING = [
     errors.SettingsError,
     errors.SpecError,
     errors.StaleStage,
+    errors.StagePublished,
     errors.UnknownPartition,
 ]
 RETRIES = {

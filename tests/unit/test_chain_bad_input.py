@@ -20,6 +20,7 @@ from include.core.errors import (
     NoChampion,
     SchemaMismatch,
     SourceError,
+    StagePublished,
     UnknownPartition,
 )
 from include.lake.records import Attempt
@@ -213,6 +214,15 @@ def test_other_columns_than_the_table_has(published: Workspace) -> None:
     stages = Stages(folders={OUTCOMES: published.lake.stage(OUTCOMES, rows.to_reader(), [DAY], by, ()).path})
     with nothing_changes(published), pytest.raises(SchemaMismatch, match="arr_delay is missing; delay is new"):
         chain.publish(published, stages, by)
+
+
+def test_an_audit_that_is_cleared_after_its_publish(workspace: Workspace) -> None:
+    """C35: the rows are in their tables by then, and the error says so."""
+    by = chain.attempt()
+    stages = ingest.land(workspace, chain.span(DAY), by)
+    chain.publish(workspace, stages, by)
+    with nothing_changes(workspace), pytest.raises(StagePublished, match=r"published already.*raw/outcomes.*clear"):
+        publishing.audit(workspace, stages, by)
 
 
 def test_a_stage_that_is_gone(published: Workspace) -> None:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from include.core.errors import AuditEngineError, AuditFailed
+from include.quality import expectations
 from include.quality.audit import audit
 from include.quality.report import AuditReport
 from tests.unit.quality_case import KEYS, place, rows, rule, suite
@@ -118,7 +119,7 @@ def test_compound_key(tmp_path: Path) -> None:
 def test_null_may_be_part_of_a_key_that_says_so(tmp_path: Path) -> None:
     key = {"key": ["id", "carrier"], "null_in_key": ["carrier"]}
     assert run(tmp_path, rows(carrier=["UA", None, None]), **key).verdict == "passed"
-    twice = run(tmp_path, rows(id=[1, 2, 2], carrier=["UA", None, None]), **key)
+    twice = run(tmp_path, rows(id=[2, 2, 3], carrier=[None, None, "UA"]), **key)
     assert "the key (id, carrier) names one row" in str(twice.failures[0])
 
 
@@ -242,3 +243,32 @@ def test_nothing_is_printed_or_written_elsewhere(
     assert list(folder.iterdir()) == []
     assert capfd.readouterr() == ("", "")
     assert os.environ["GX_ANALYTICS_ENABLED"] == "false"
+
+
+@pytest.mark.parametrize(
+    ("where", "found"),
+    [
+        (r"carrier = 'a\:b'", {"1"}),  # C13
+        (r"carrier = 'a:b'", {"2"}),
+        ("regexp_matches(carrier, '^[A-Z]{2}$')", {"3"}),
+        ("regexp_matches(carrier, '^(?:UA|AA)$')", {"3"}),
+        ("carrier[:1] = 'U'", {"3"}),
+        ("carrier LIKE '%b' -- ends in b", {"1", "2"}),
+        ("carrier = '{' || '}' OR carrier = 'UA';\n", {"3"}),
+        ("id::VARCHAR = '1'", {"1"}),
+    ],
+)
+def test_queries_run_as_duckdb_runs_them(tmp_path: Path, where: str, found: set[str]) -> None:
+    """C13, C32: braces, colons, backslashes and comments in a query are DuckDB's."""
+    query = rule(ROWS, unexpected_rows_query=f"SELECT ds, id FROM {{batch}} WHERE {where}")
+    assert expectations.faults(suite(expectations=[query])) == []
+    report = run(tmp_path, rows(carrier=["a\\:b", "a:b", "UA"]), expectations=[query])
+    assert {row["id"] for row in report.failures[0].examples} == found
+    assert "Unexpected rows query" in Path(report.docs).read_text()
+
+
+@pytest.mark.parametrize("regex", ["^[A-Z]{2}$", "^(?:UA|AA|B6)$", "^[^:]+$"])
+def test_patterns_run_as_duckdb_runs_them(tmp_path: Path, regex: str) -> None:
+    """C32: so they are in a regular expression."""
+    expectations = [rule("expect_column_values_to_match_regex", column="carrier", regex=regex)]
+    assert run(tmp_path, rows(carrier=["UA", "AA", "AA"]), expectations=expectations).failures == ()

@@ -39,10 +39,20 @@ def test_expectations_are_evaluated_over_a_view_without_a_context() -> None:
     assert (found["success"], found["unexpected_count"]) == (False, 1)
 
 
-def test_a_query_is_counted_and_its_rows_are_not_fetched() -> None:
-    found = evaluated(gx_private.COUNTED_RULE, unexpected_rows_query="SELECT * FROM {batch} WHERE id IS NULL")
-    assert (found["success"], found["observed_value"]) == (False, 1)
-    assert "unexpected_rows" not in found
+def test_a_figure_that_was_computed_elsewhere_is_judged() -> None:
+    config = ExpectationConfiguration(
+        type="expect_column_mean_to_be_between", kwargs={"column": "id", "min_value": 1, "max_value": 2}
+    )
+    results = [gx_private.judge(config, {"column.mean": mean}) for mean in (1.5, 3.0, None)]
+    assert [one.success for one in results] == [True, False, False]
+    assert results[1].result == {"observed_value": 3.0}
+
+
+def test_expectations_about_rows_are_known() -> None:
+    assert gx_private.is_about_rows("expect_compound_columns_to_be_unique")
+    assert not gx_private.is_about_rows_of_one_column("expect_compound_columns_to_be_unique")
+    assert gx_private.is_about_rows_of_one_column("expect_column_values_to_not_be_null")
+    assert not gx_private.is_about_rows("expect_column_mean_to_be_between")
 
 
 def test_an_error_of_the_engine_is_returned_and_not_raised() -> None:
@@ -51,7 +61,6 @@ def test_an_error_of_the_engine_is_returned_and_not_raised() -> None:
 
 def test_types_and_arguments_are_listed() -> None:
     assert "expect_column_values_to_match_regex" in gx_private.known_types()
-    assert gx_private.COUNTED_RULE not in gx_private.known_types()
     assert {"column", "regex", "mostly"} <= gx_private.arguments("expect_column_values_to_match_regex")
     assert "severity" not in gx_private.arguments("expect_column_values_to_match_regex")
 

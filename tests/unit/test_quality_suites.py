@@ -155,3 +155,88 @@ def test_everything_that_is_not_refused_runs_over_duckdb(tmp_path: Path) -> None
     report = audit(everything, rows(), KEYS, place(tmp_path))
     assert len(rules) >= 38
     assert report.checked == 8 + len(rules)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT ds FROM {batch}; SELECT 1",
+        "SELECT ds FROM {batch}; -- done",
+        "SELECT ds FROM {batch} WHERE carrier = ?",
+        "SELECT ds FROM {batch} WHERE carrier = :who",
+        "SELECT ds FROM {batch} /* open",
+        "SELECT ds FROM {batch} WHERE regexp_matches(carrier, '(?<=U)A')",
+        "DELETE FROM {batch}",
+        7,
+    ],
+)
+def test_query_that_cannot_run_is_refused(tmp_path: Path, query: Any) -> None:
+    """C32: the fault names file and field when the suite loads."""
+    (fault,) = faults(tmp_path, expectations=[rule(expectations.SQL_RULE, unexpected_rows_query=query)])
+    assert fault.startswith("suites/tiny.yaml: expectations[0].kwargs.unexpected_rows_query: ")
+
+
+@pytest.mark.parametrize(
+    "when", ["rate > 1 /* open", "rate > 1; SELECT 1", "rate > 1 AS x", "carrier = ?", "rate > 1)"]
+)
+def test_quarantine_rule_that_cannot_run_is_refused(tmp_path: Path, when: str) -> None:
+    """C32: so it is with a quarantine rule."""
+    (fault,) = faults(tmp_path, quarantine=[{"name": "bad", "when": when, "reason": "why not"}])
+    assert fault.startswith("suites/tiny.yaml: quarantine[0].when: ")
+
+
+def test_comments_and_braces_load(tmp_path: Path) -> None:
+    """C32: these run, so they load."""
+    path = tmp_path / "tiny.yaml"
+    query = "SELECT ds FROM {batch} WHERE regexp_matches(carrier, '[A-Z]{2}') -- two letters"
+    rules = [{"name": "fast", "when": "rate > 1 -- faster", "reason": "why not"}]
+    path.write_text(
+        yaml.safe_dump(
+            GOOD | {"expectations": [rule(expectations.SQL_RULE, unexpected_rows_query=query)], "quarantine": rules}
+        )
+    )
+    assert len(load_suite(path).expectations) == 1
+
+
+def test_columns_of_other_tables_are_checked_by_their_suites(tmp_path: Path) -> None:
+    """C32: a query that joins another table is bound to that table's columns, too."""
+    other = {"table": "airlines", "key": ["code"], "columns": {"ds": "VARCHAR", "code": "VARCHAR"}}
+    (tmp_path / "suites").mkdir()
+    (tmp_path / "suites" / "airlines.yaml").write_text(yaml.safe_dump(other))
+    query = "SELECT ds FROM {batch} WHERE carrier NOT IN (SELECT cod FROM airlines)"
+    (fault,) = faults(
+        tmp_path, reads=["airlines"], expectations=[rule(expectations.SQL_RULE, unexpected_rows_query=query)]
+    )
+    assert '"cod" not found' in fault
+    (fault,) = faults(tmp_path, reads=["staged"])
+    assert "is a name of the audit" in fault
+
+
+FORM = "table: tiny\nkey: [id]\ncolumns: {ds: VARCHAR, id: BIGINT, carrier: VARCHAR}\nexpectations:\n"
+IN_SET = """  - {type: expect_column_values_to_be_in_set, severity: critical, why: x,
+    kwargs: {column: carrier, value_set: %s}}
+"""
+
+
+def test_country_codes_are_text(tmp_path: Path) -> None:
+    """C08: NO is Norway."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text(FORM + IN_SET % "[NO, SE]")
+    assert load_suite(path).expectations[0].kwargs["value_set"] == ["NO", "SE"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (FORM + IN_SET % "[010, 011]", ("line 6", "quote it")),
+        (FORM + "  []\nexpectations: []\n", ("line 6", "expectations is given twice")),
+    ],
+)
+def test_unclear_numbers_and_repeated_keys_are_refused(tmp_path: Path, text: str, words: tuple[str, ...]) -> None:
+    """C08: with file and line, so that no value changes and no check is dropped."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text(text)
+    with pytest.raises(SpecError) as error:
+        load_suite(path)
+    for word in ("tiny.yaml", *words):
+        assert word in str(error.value)
