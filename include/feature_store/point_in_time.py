@@ -42,7 +42,7 @@ def values_as_of(connection: duckdb.DuckDBPyConnection, rows: pa.Table, instant:
         One row for each of ``rows``, in their order, with the value columns only. Null where nothing
         usable was known.
     """
-    table = history.open(encoding="utf-8")
+    table = history.open()
     schema = table.schema
     _refuse_incomparable(rows.schema, schema, history)
     first, last = _bounds(rows.column(instant))
@@ -90,7 +90,7 @@ def latest_values(
               FROM ({rows})
               {"GROUP BY " + ", ".join(keys) if keys else ""})
         WHERE latest IS NOT NULL"""
-    with history.open(encoding="utf-8").attached(connection, history.event, since, until):
+    with history.open().attached(connection, history.event, since, until):
         return _arrow(connection, sql)
 
 
@@ -101,7 +101,7 @@ def all_values(
     names = [f"{quoted(column)} AS {quoted(name)}" for column, name in (*history.keys, *history.values)]
     names += [quoted(column) for column in (history.event, history.created) if column]
     where = time_filter(history.event, since, until)
-    with history.open(encoding="utf-8").attached(connection, history.event, since, until):
+    with history.open().attached(connection, history.event, since, until):
         return _arrow(connection, f"SELECT {', '.join(names)} FROM history_rows WHERE {where}")
 
 
