@@ -93,9 +93,7 @@ class Page:
     def save(self, path: Path) -> None:
         """Write the visible part of the page as a PNG of at most 128 colours."""
         data = base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
-        image = (
-            Image.open(io.BytesIO(data), encoding="utf-8").convert("RGB").quantize(colors=128, dither=Image.Dither.NONE)
-        )
+        image = Image.open(io.BytesIO(data)).convert("RGB").quantize(colors=128, dither=Image.Dither.NONE)
         path.parent.mkdir(parents=True, exist_ok=True)
         image.save(path, optimize=True)
         size = path.stat().st_size
@@ -193,12 +191,12 @@ def main() -> int:
         card = _newest_card(layout.home / "reports")
         with browser() as page:
             page.call("Network.setCookie", name="_token", value=_token(api), url=layout.airflow_url)
-            page.open(f"{layout.airflow_url}/dags/flights_score", _GRID_IS_THERE, encoding="utf-8")
+            page.open(f"{layout.airflow_url}/dags/flights_score", _GRID_IS_THERE)
             # the grid has room for two runs of the week: pull the line between it and the overview to the right
             page.drag((315, 600), (460, 600))
             page.save(TARGET / "airflow.png")
             with _served(card.parent) as address:
-                page.open(f"{address}/{card.name}", "document.readyState === 'complete'", encoding="utf-8")
+                page.open(f"{address}/{card.name}", "document.readyState === 'complete'")
                 page.evaluate(_CARD_FROM)
                 page.save(TARGET / "model_card.png")
     except (LifecycleError, OSError) as error:

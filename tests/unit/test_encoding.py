@@ -27,7 +27,7 @@ METHODS = {"read_text", "write_text"}
 OPENERS = {"open", "fdopen", "TemporaryFile", "NamedTemporaryFile", "SpooledTemporaryFile"}
 PROGRAMS = {"run", "Popen", "check_output", "check_call", "call"}
 # not of files: Delta tables, archives, file descriptors, our own classes
-NOT_FILES = {"Workspace", "MlflowRun", "lake", "_lake", "archive", "self", "now"}
+NOT_FILES = {"Workspace", "MlflowRun", "history", "one", "lake", "_lake", "archive", "self", "now"}
 
 
 def files() -> Iterator[Path]:
