@@ -74,7 +74,7 @@ def _groups_by_day(node: dict[str, Any]) -> bool:
 
 
 def _is_ds(expression: dict[str, Any]) -> bool:
-    return expression["class"] == "COLUMN_REF" and expression["column_names"][-1].lower() == "ds"
+    return bool(expression["class"] == "COLUMN_REF" and expression["column_names"][-1].lower() == "ds")
 
 
 def _tables(value: Any) -> Iterator[str]:
