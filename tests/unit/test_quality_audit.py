@@ -272,3 +272,11 @@ def test_patterns_run_as_duckdb_runs_them(tmp_path: Path, regex: str) -> None:
     """C32: so they are in a regular expression."""
     expectations = [rule("expect_column_values_to_match_regex", column="carrier", regex=regex)]
     assert run(tmp_path, rows(carrier=["UA", "AA", "AA"]), expectations=expectations).failures == ()
+
+
+def test_backslash_before_a_colon_stays(tmp_path: Path) -> None:
+    r"""C13: the text ``a\:b`` is not ``a:b``."""
+    query = r"SELECT ds, id FROM {batch} WHERE carrier = 'a\:b'"
+    expectations = [rule(ROWS, unexpected_rows_query=query)]
+    assert run(tmp_path, rows(carrier=["a\\:b", "x", "y"]), expectations=expectations).verdict == "failed"
+    assert run(tmp_path, rows(carrier=["a:b", "x", "y"]), expectations=expectations).verdict == "passed"
