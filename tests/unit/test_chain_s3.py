@@ -132,22 +132,21 @@ def test_of_writers_of_one_partition_one_wins(empty: Workspace) -> None:
     """C21: the stages of the others were made before the partition changed."""
     lake, table, writers = empty.lake, "autumn/raw/outcomes", 4
     chain.land(empty, DAY, DAY, chain.attempt(DAY))
+    rows = lake.dataset(table, [DAY]).to_table()
+    attempts = [chain.attempt(f"writer {value}") for value in range(1, writers + 1)]
+    stages = [
+        lake.stage(table, rows.slice(value).to_reader(), [DAY], by, ("dest",)) for value, by in enumerate(attempts, 1)
+    ]
     refused: list[StaleStage] = []
-    together = threading.Barrier(writers)
 
     def publish(value: int) -> None:
-        by = chain.attempt(f"writer {value}")
-        held = Lake(lake.root).dataset(table, [DAY]).to_table()
-        part = held.slice(value)
-        stage = Lake(lake.root).stage(table, part.to_reader(), [DAY], by, ("dest",))
-        together.wait()
         try:
-            Lake(lake.root).publish(stage, by)
+            Lake(lake.root).publish(stages[value], attempts[value])
         except StaleStage as error:
             refused.append(error)
 
     before = lake.version(table)
-    threads = [threading.Thread(target=publish, args=(value,)) for value in range(1, writers + 1)]
+    threads = [threading.Thread(target=publish, args=(value,)) for value in range(writers)]
     for thread in threads:
         thread.start()
     for thread in threads:
