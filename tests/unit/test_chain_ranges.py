@@ -41,14 +41,15 @@ def test_rows_of_reference_tables_in_quarantine_belong_to_no_day(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace = Workspace(chain.settings_in(tmp_path), chain.autumn())
-    suite_of = ingest.suite_of
+    suites_of = ingest.suites_of
+    rule = {"name": "gone", "when": "carrier = '9E'", "reason": "flies no more"}
 
-    def with_rule(workspace: Workspace, name: str):
-        suite = suite_of(workspace, name)
-        rule = {"name": "gone", "when": "carrier = '9E'", "reason": "flies no more"}
-        return suite.model_validate({**suite.model_dump(), "quarantine": [rule]}) if name == "airlines" else suite
+    def with_rule(workspace: Workspace, names: tuple[str, ...]):
+        suites = suites_of(workspace, names)
+        airlines = suites["airlines"]
+        return {**suites, "airlines": airlines.model_validate({**airlines.model_dump(), "quarantine": [rule]})}
 
-    monkeypatch.setattr(ingest, "suite_of", with_rule)
+    monkeypatch.setattr(ingest, "suites_of", with_rule)
     together = staged(workspace, ingest.land(workspace, chain.span(DAYS[0], DAYS[-1]), chain.attempt()))
     for day in DAYS:
         alone = staged(workspace, ingest.land(workspace, chain.span(day), chain.attempt(day)))
