@@ -26,8 +26,8 @@ CODE = ("include", "plugins", "dags", "feast_repo", "docs", "tests")
 METHODS = {"read_text", "write_text"}
 OPENERS = {"open", "fdopen", "TemporaryFile", "NamedTemporaryFile", "SpooledTemporaryFile"}
 PROGRAMS = {"run", "Popen", "check_output", "check_call", "call"}
-# not of files: Delta tables, archives, file descriptors, our own classes
-NOT_FILES = {"Workspace", "MlflowRun", "history", "one", "lake", "_lake", "archive", "self", "now"}
+# not of files: Delta tables, archives, file descriptors, pictures, pages, our own classes
+NOT_FILES = {"Workspace", "MlflowRun", "history", "one", "lake", "_lake", "archive", "self", "now", "Image", "page"}
 
 
 def files() -> Iterator[Path]:

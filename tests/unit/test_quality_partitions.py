@@ -99,8 +99,6 @@ rates = st.lists(st.sampled_from([None, 0.1, 0.5, 0.9, float("nan"), float("inf"
 @example(days=[[0.1] * 5, [None, 0.9], []])
 @settings(
     max_examples=3,
-    deadline=None,
-    derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 def test_verdict_of_a_span_is_that_of_its_days(tmp_path: Path, days: list[list[float | None]]) -> None:

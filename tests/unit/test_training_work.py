@@ -25,9 +25,9 @@ def test_a_search_and_its_fit_go_on_without_the_work_folder(tmp_path: Path) -> N
 
     run_search(workspace, frozen)
     assert trials_table(storage, name).slice(0, 1) == first
-    assert search.progress(workspace, frozen)["done"] == workspace.case.training.trials
+    assert search.progress(workspace, frozen).done == workspace.case.training.trials
     shutil.rmtree(work)
 
     fitted = search.fit(workspace, frozen, by)
-    assert Path(fitted["model_dir"]).is_relative_to(work)
+    assert Path(fitted.model_dir).is_relative_to(work)
     assert not Path(workspace.settings.reports_root).exists()
