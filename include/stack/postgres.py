@@ -18,6 +18,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+import time
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,6 +31,7 @@ from include.stack.processes import PRIVATE
 
 DATABASES = ("airflow", "mlflow", "mlflow_auth", "optuna", "feast")
 SYSTEM_USER = "pgserver"
+_READY_SECONDS = 120.0
 _MAX_CONNECTIONS = 200
 
 
@@ -62,7 +64,7 @@ class Postgres:
         Raises:
             SettingsError: the server did not start; holds the end of its log.
         """
-        if self.is_running():
+        if self.is_running() and self._becomes_ready():
             return False
         self._make_folders()
         if not (self.data / "PG_VERSION").exists():
@@ -75,6 +77,15 @@ class Postgres:
         if started != 0:
             raise SettingsError(f"PostgreSQL did not start; the end of {self.log_file}:\n{self._log_end()}")
         return True
+
+    def _becomes_ready(self) -> bool:
+        """Wait while the server starts or recovers; return false when it ends, as it does just after a kill."""
+        give_up = time.monotonic() + _READY_SECONDS
+        while self.is_running() and time.monotonic() < give_up:
+            if self._run("psql", "-h", str(self.socket_folder), "-U", "postgres", "-c", "SELECT 1").returncode == 0:
+                return True
+            time.sleep(0.2)
+        return self.is_running()
 
     def stop(self) -> bool:
         """Disconnect the clients, flush to disk and stop; return false when the server did not run."""

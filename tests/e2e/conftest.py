@@ -24,6 +24,7 @@ from include.lake.records import Attempt
 from include.spec.loading import load_use_case
 from include.stack.api import Json
 from include.stack.layout import Layout
+from include.stack.processes import PRIVATE
 from include.stack.stack import Stack
 from include.steps.handover import Proposal
 from include.steps.promote import deciding
@@ -46,7 +47,10 @@ def environ() -> Iterator[pytest.MonkeyPatch]:
             if name.startswith(("LIFECYCLE_", "MLFLOW_", "AIRFLOW")):
                 patch.delenv(name)
         patch.setenv("LIFECYCLE_USE_CASES", str(Path(__file__).parent / "use_cases"))
+        # as the command does: this process starts the stack and writes into the lake too
+        before = os.umask(PRIVATE)
         yield patch
+        os.umask(before)
 
 
 @dataclass(frozen=True)
