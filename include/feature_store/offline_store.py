@@ -1,10 +1,8 @@
 """Feast's offline store over the lake: point-in-time joins by DuckDB on Delta tables.
 
-``feature_store.yaml`` names :class:`AsofOfflineStore` by its class path; Feast finds the config class
-beside it by name. Sources are ``FileSource(path=<Delta address>, file_format=DeltaFormat(), ...)``.
-
-Feast lets the caller choose whether a row created after the entity's instant may be used. This store never
-uses one: a training set must not hold values that were not known yet.
+``feature_store.yaml`` names :class:`AsofOfflineStore` by its class path; Feast finds the config class by name.
+Sources are ``FileSource(path=<Delta address>, file_format=DeltaFormat(), ...)``. Feast lets the caller choose whether
+a row created after the entity's instant may be used. This store never uses one: it was not known yet.
 """
 
 from __future__ import annotations
