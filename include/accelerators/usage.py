@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Any
 
 from include.accelerators import hardware
+from include.core.handover import Handover
 
 _INTERVAL_SECONDS = 1.0
 
 
-@dataclass(frozen=True)
-class Usage:
+class Usage(Handover):
     """One worker's use of the machine.
 
     Attributes:
@@ -41,7 +40,7 @@ class Usage:
 
     def metrics(self) -> dict[str, float]:
         """Return the numeric fields, by the names under which MLflow shows them."""
-        return {f"usage/{name}": float(v) for name, v in asdict(self).items() if isinstance(v, int | float)}
+        return {f"usage/{name}": float(v) for name in _NUMBERS if (v := getattr(self, name)) is not None}
 
     @classmethod
     def from_metrics(cls, metrics: Mapping[str, float], place: str, device: str) -> Usage | None:

@@ -4,22 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
+# operators know only steps: these two pass between tasks as they are
+from include.accelerators.usage import Usage as Usage
+from include.core.handover import Handover
 from include.core.partitions import Span
-
-
-class Handover(BaseModel):
-    """A value that one task hands to the next.
-
-    A cleared task may read an XCom that an earlier release wrote: ``schema_version`` says which form it has, and a
-    form that this release does not know is refused.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
-
-    schema_version: Literal[1] = 1
-
+from include.training.study.progress import Progress as Progress
 
 # ---- ingest, features, score, monitor ---------------------------------------------------------------
 
@@ -67,43 +56,11 @@ class FrozenTrainingSet(Handover):
     fingerprint: str | None = None
 
 
-class StudyProgress(Handover):
-    """The state of a study; ``include.training.study.study.Progress`` says what each number counts."""
-
-    study: str
-    metric: str
-    total: int
-    done: int
-    pruned: int
-    failed: int
-    running: int
-    lost: int
-    best_value: float | None
-    best_trial: int | None
-    best_family: str | None
-    resumed: int = 0
-    exhausted: str | None = None
-
-
-class WorkerUsage(Handover):
-    """The resources that one worker used; ``include.accelerators.usage.Usage`` says in which units."""
-
-    place: str
-    device: str
-    seconds: float
-    gpu_seconds: float
-    cpu_seconds: float
-    peak_rss_gb: float
-    peak_vram_gb: float | None
-    utilisation: float | None
-    cost_usd: float | None
-
-
 class WorkerDone(Handover):
     """The result of one worker: its usage, None if it recorded none, and the state of its study if it has one."""
 
-    usage: WorkerUsage | None
-    progress: StudyProgress | None = None
+    usage: Usage | None
+    progress: Progress | None = None
 
 
 class Fitted(Handover):

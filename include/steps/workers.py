@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 
 from include.accelerators import tracking
 from include.accelerators.local import LocalRun
@@ -12,7 +11,6 @@ from include.accelerators.tracking import TrackedRun
 from include.accelerators.usage import Usage
 from include.lake.records import Attempt
 from include.spec.accelerator import AcceleratorSpec, Place
-from include.steps.handover import WorkerUsage
 from include.steps.workspace import Workspace
 
 __all__ = ["AcceleratorSettings", "LocalRun", "TrackedRun"]
@@ -65,7 +63,7 @@ def here(
     )  # fmt: skip
 
 
-def run(worker: LocalRun, tracked: TrackedRun) -> WorkerUsage:
+def run(worker: LocalRun, tracked: TrackedRun) -> Usage:
     """Run a worker on this machine to its end; a failed worker's usage is recorded too.
 
     Raises:
@@ -76,7 +74,7 @@ def run(worker: LocalRun, tracked: TrackedRun) -> WorkerUsage:
     finally:
         if worker.used is not None:
             tracking.record(tracked, worker.used)
-    return _handed_on(used)
+    return used
 
 
 def command(
@@ -93,11 +91,6 @@ def command(
     return ("python", "-m", JOB, *record, module, *arguments)
 
 
-def recorded(tracked: TrackedRun) -> WorkerUsage | None:
+def recorded(tracked: TrackedRun) -> Usage | None:
     """Read the usage that a worker elsewhere recorded about itself; None when MLflow has none."""
-    used = tracking.recorded(tracked)
-    return None if used is None else _handed_on(used)
-
-
-def _handed_on(used: Usage) -> WorkerUsage:
-    return WorkerUsage(**asdict(used))
+    return tracking.recorded(tracked)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -132,20 +131,50 @@ def test_a_search_worker_pulls_from_the_asked_budget(
 
 
 def test_usage_survives_the_way_through_mlflow() -> None:
-    used = Usage("sagemaker", "A10G", 12.5, 12.5, 9.0, 1.5, 20.25, 0.8, None)
+    used = Usage(
+        place="sagemaker",
+        device="A10G",
+        seconds=12.5,
+        gpu_seconds=12.5,
+        cpu_seconds=9.0,
+        peak_rss_gb=1.5,
+        peak_vram_gb=20.25,
+        utilisation=0.8,
+        cost_usd=None,
+    )
     assert Usage.from_metrics(used.metrics(), "sagemaker", "A10G") == used
     assert Usage.from_metrics({}, "", "") is None
 
 
 def test_usage_of_several_workers_adds_up() -> None:
-    long = Usage("local", "A10G", 30.0, 30.0, 9.0, 1.5, 20.25, 0.8, 0.3)
-    short = Usage("local", "A10G", 10.0, 10.0, 3.0, 2.5, 4.0, 0.4, 0.1)
+    long = Usage(
+        place="local",
+        device="A10G",
+        seconds=30.0,
+        gpu_seconds=30.0,
+        cpu_seconds=9.0,
+        peak_rss_gb=1.5,
+        peak_vram_gb=20.25,
+        utilisation=0.8,
+        cost_usd=0.3,
+    )
+    short = Usage(
+        place="local",
+        device="A10G",
+        seconds=10.0,
+        gpu_seconds=10.0,
+        cpu_seconds=3.0,
+        peak_rss_gb=2.5,
+        peak_vram_gb=4.0,
+        utilisation=0.4,
+        cost_usd=0.1,
+    )
     together = {
         "usage/workers": 2, "usage/seconds": 40, "usage/gpu_seconds": 40, "usage/cpu_seconds": 12,
         "usage/peak_rss_gb": 2.5, "usage/peak_vram_gb": 20.25, "usage/utilisation": 0.7, "usage/cost_usd": 0.4,
     }  # fmt: skip
     assert usage.total([long, short]) == pytest.approx(together)
-    unpriced = replace(short, cost_usd=None)
+    unpriced = short.model_copy(update={"cost_usd": None})
     assert "usage/cost_usd" not in usage.total([long, unpriced])
     assert usage.total([]) == {}
 

@@ -29,7 +29,17 @@ from include.steps.workspace import Workspace
 from include.training.model import MANIFEST
 from tests.unit import promotion_case as given
 
-WORKER = Usage("local", "cpu", 2.0, 0.0, 1.5, 0.25, None, 0.5, None)
+WORKER = Usage(
+    place="local",
+    device="cpu",
+    seconds=2.0,
+    gpu_seconds=0.0,
+    cpu_seconds=1.5,
+    peak_rss_gb=0.25,
+    peak_vram_gb=None,
+    utilisation=0.5,
+    cost_usd=None,
+)
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from include.lake.records import Attempt
 from include.monitoring import reference
-from include.steps.handover import Fitted, FrozenTrainingSet, StudyProgress
+from include.steps.handover import Fitted, FrozenTrainingSet, Progress
 from include.steps.train import training_sets
 from include.steps.workspace import Workspace
 from include.training import fit as fitting
@@ -70,13 +70,13 @@ def arguments(
     return line if trials is None else [*line, "--trials", str(trials)]
 
 
-def progress(workspace: Workspace, training_set: FrozenTrainingSet) -> StudyProgress:
+def progress(workspace: Workspace, training_set: FrozenTrainingSet) -> Progress:
     """Return the state of a training set's study."""
     found = results.study_progress(
         workspace.settings.optuna_storage, study_of(workspace, frozen_set(workspace, training_set))
     )
     _log.info("%s", found)
-    return StudyProgress(**asdict(found))
+    return found
 
 
 def frozen_set(workspace: Workspace, training_set: FrozenTrainingSet) -> Frozen:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from include.spec.training import ModelSettings
 from include.training.study.prepared import Frozen, open_data
-from include.training.study.results import Progress, progress_of
+from include.training.study.progress import Progress
+from include.training.study.results import progress_of
 from include.training.study.shared_study import join_study
 from include.training.study.storage import open_store
 from include.training.study.trial_runner import TrialRunner

@@ -17,7 +17,7 @@ from lifecycle.operators.base import LifecycleOperator
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from include.steps.handover import StudyProgress, WorkerUsage
+    from include.steps.handover import Progress, Usage
     from include.steps.workers import AcceleratorSettings, LocalRun, TrackedRun
     from include.steps.workspace import Workspace
     from lifecycle.operators.remote import Job
@@ -61,7 +61,7 @@ class AcceleratorOperator(LifecycleOperator):
         """Return the module's arguments, known when the task runs."""
         return [str(argument) for argument in self.arguments]
 
-    def progress(self, workspace: Workspace) -> StudyProgress | None:
+    def progress(self, workspace: Workspace) -> Progress | None:
         """Return the state of the study that the worker served, once the worker has succeeded."""
         return None
 
@@ -179,7 +179,7 @@ class AcceleratorOperator(LifecycleOperator):
         MlflowRunLink.save(context, tracked.url)
         return tracked
 
-    def _done(self, workspace: Workspace, used: WorkerUsage | None) -> dict[str, Any]:
+    def _done(self, workspace: Workspace, used: Usage | None) -> dict[str, Any]:
         from include.steps.handover import WorkerDone
 
         return self.give(WorkerDone(usage=used, progress=self.progress(workspace)))

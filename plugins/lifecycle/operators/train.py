@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from include.spec.accelerator import Place
-    from include.steps.handover import FrozenTrainingSet, StudyProgress
+    from include.steps.handover import FrozenTrainingSet, Progress
     from include.steps.workspace import Workspace
 
 
@@ -63,7 +63,7 @@ class SearchOperator(AcceleratorOperator):
         here = place == "local"
         return search.arguments(workspace, self._frozen(), budget, threads=self.needs.cores, shared=here)
 
-    def progress(self, workspace: Workspace) -> StudyProgress:
+    def progress(self, workspace: Workspace) -> Progress:
         from include.steps.train import search
 
         return search.progress(workspace, self._frozen())
