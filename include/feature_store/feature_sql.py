@@ -13,11 +13,13 @@ year give the same rows, and no row uses later knowledge.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from include.core import partitions
 from include.core.errors import SpecError
+from include.core.sql import identifier
 
 if TYPE_CHECKING:
     import duckdb
@@ -77,12 +79,14 @@ def scoring_rows(con: duckdb.DuckDBPyConnection, sql: Path, first: str, last: st
     return (sql / "training" / "entities.sql").read_text(encoding="utf-8")
 
 
-def training_rows(con: duckdb.DuckDBPyConnection, sql: Path, first: str, as_of: str, time_zone: str) -> str:
+def training_rows(
+    con: duckdb.DuckDBPyConnection, sql: Path, keys: Sequence[str], first: str, as_of: str, time_zone: str
+) -> str:
     """Return the query of the labelled rows that a training at the clock of ``as_of`` may learn from.
 
     Rows: those of ``scoring_rows`` from ``first`` to two days before ``as_of``, with the label and
-    ``label_known_at``, without rows whose outcome was not known before that clock. Needs the partitions up to
-    ``as_of`` of the raw tables as views of ``con``.
+    ``label_known_at``, joined by ``keys``, without rows whose outcome was not known before that clock. Needs the
+    partitions up to ``as_of`` of the raw tables as views of ``con``.
 
     Raises:
         UnknownPartition: no day between ``first`` and ``as_of`` has complete labels yet.
@@ -93,7 +97,7 @@ def training_rows(con: duckdb.DuckDBPyConnection, sql: Path, first: str, as_of: 
     return (
         f"SELECT * FROM ({(folder / 'entities.sql').read_text(encoding='utf-8')})\n"
         f"INNER JOIN ({(folder / 'labels.sql').read_text(encoding='utf-8')})\n"
-        f"USING (flight_date, carrier, flight, origin) WHERE label_known_at < TIMESTAMPTZ '{clock}'"
+        f"USING ({', '.join(map(identifier, keys))}) WHERE label_known_at < TIMESTAMPTZ '{clock}'"
     )
 
 

@@ -196,7 +196,9 @@ def _judged(
     with workspace.connect() as con:
         for name in case.partitioned_raw:
             workspace.attach(con, name, case.table("raw", name), partitions.key_range(first, key))
-        query = feature_sql.training_rows(con, case.assets_folder / "sql", first, key, case.time_zone)
+        query = feature_sql.training_rows(
+            con, case.assets_folder / "sql", case.training.keys, first, key, case.time_zone
+        )
         con.register("past", past)
         on = ", ".join(case.predictions.key)
         rows = con.sql(

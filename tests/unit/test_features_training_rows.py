@@ -11,6 +11,7 @@ import pytest
 from include.core import partitions
 from include.core.errors import SpecError, UnknownPartition
 from include.feature_store import feature_sql
+from include.spec.loading import load_use_case
 from tests.unit.flights_case import SQL, TIME_ZONE, connection, land, source
 
 AS_OF = "2013-01-20"
@@ -24,7 +25,8 @@ def con() -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def training(con: duckdb.DuckDBPyConnection, first: str = "2013-01-10", as_of: str = AS_OF) -> str:
-    return feature_sql.training_rows(con, SQL, first, as_of, TIME_ZONE)
+    keys = load_use_case("flights").training.keys
+    return feature_sql.training_rows(con, SQL, keys, first, as_of, TIME_ZONE)
 
 
 def test_labels_stop_two_days_before_the_clock_and_were_known_by_it(con: duckdb.DuckDBPyConnection) -> None:

@@ -248,7 +248,9 @@ def _labelled_rows(workspace: WorkspaceReader, days: Span, as_of: str, read: Map
         for name in case.partitioned_raw:
             table = case.table("raw", name)
             workspace.attach(con, name, table, Span(first=span.first, last=as_of).keys, read[table].version)
-        labelled = feature_sql.training_rows(con, case.assets_folder / "sql", span.first, as_of, case.time_zone)
+        labelled = feature_sql.training_rows(
+            con, case.assets_folder / "sql", case.training.keys, span.first, as_of, case.time_zone
+        )
         return f"SELECT * FROM ({labelled}) WHERE ds <= '{span.last}'"
 
     lookup = features.lookup(workspace, read)

@@ -121,7 +121,9 @@ def _rows(
             if table in read:
                 keys = partitions.key_range(read[table].first, read[table].last)
                 workspace.attach(con, name, table, keys, read[table].version)
-        query = feature_sql.training_rows(con, case.assets_folder / "sql", days.first, as_of, case.time_zone)
+        query = feature_sql.training_rows(
+            con, case.assets_folder / "sql", case.training.keys, days.first, as_of, case.time_zone
+        )
         order = ", ".join(("ds", *case.training.keys))
         rows = con.sql(f"SELECT * FROM ({query}) ORDER BY {order}").to_arrow_table()
     if rows.num_rows == 0:
