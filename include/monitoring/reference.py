@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from include.core.errors import LifecycleError
 from include.monitoring.profile import Floats, ReferenceProfile, profile
 from include.training.data import Feature
-from include.training.model import MANIFEST, Manifest
+from include.training.model import read_manifest
 
 PREDICTION = "prediction"
 _PROFILE = "reference.json"
@@ -39,7 +39,7 @@ def write_reference(folder: Path, rows: pa.Table, predicted: Floats) -> None:
 
     The model's manifest names features and label. The same rows give the same bytes.
     """
-    manifest = Manifest.model_validate_json((folder / MANIFEST).read_text(encoding="utf-8"))
+    manifest = read_manifest(folder)
     numeric, categorical = columns_by_kind(manifest.features)
     watched = rows.select([*numeric, *categorical, manifest.label])
     watched = watched.append_column(PREDICTION, pa.array(predicted, pa.float64()))

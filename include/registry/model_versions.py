@@ -121,6 +121,21 @@ def version_info(tracking_uri: str, use_case: str, number: int) -> Version:
         ) from error
 
 
+def newest(tracking_uri: str, use_case: str) -> int:
+    """Return the number of the version that was registered last.
+
+    Raises:
+        LifecycleError: no version is registered, or MLflow did not answer.
+    """
+    try:
+        found = MlflowClient(tracking_uri).search_model_versions(f"name = '{use_case}'")
+    except MlflowException as error:
+        raise LifecycleError(f"{use_case}: MLflow at {tracking_uri} did not answer ({error})") from error
+    if not found:
+        raise LifecycleError(f"{use_case} has no registered version; run {use_case}_train first")
+    return max(int(version.version) for version in found)
+
+
 def champion(tracking_uri: str, use_case: str) -> Version:
     """Return the version with the alias ``champion`` now; an alias has no history, the ledger has.
 

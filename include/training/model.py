@@ -195,7 +195,7 @@ def load_model(folder: Path | str, expected_digest: str | None = None) -> Loaded
     folder = Path(folder)
     if expected_digest is not None:
         verify(folder, expected_digest)
-    manifest = _read_manifest(folder)
+    manifest = read_manifest(folder)
     calibrator = Isotonic.load(folder / _CALIBRATION) if manifest.calibration != "none" else None
     load = load_blend if manifest.family == BLEND else family(manifest.family).load
     return LoadedModel(manifest, load(folder / _MODEL, Encoding(manifest.features)), calibrator)
@@ -207,7 +207,12 @@ def load_blend(folder: Path, encoding: Encoding) -> Blend:
     return Blend(tuple(load_model(folder / f"member-{i}") for i in range(len(weights))), weights)
 
 
-def _read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest of a model directory, without its model.
+
+    Raises:
+        TrainingError: the directory is no model directory of a known format.
+    """
     path = folder / MANIFEST
     if not path.is_file():
         raise TrainingError(f"{folder} holds no {MANIFEST}; it is not a model directory")

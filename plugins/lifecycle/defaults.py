@@ -21,6 +21,7 @@ LASTING = [
     errors.LateAttempt,
     errors.MissingPartitions,  # raised after the task has waited for them
     errors.NoChampion,
+    errors.PromotionConflict,  # the proposal names the ledger that it was judged against
     errors.RowsRefused,
     errors.SchemaMismatch,
     errors.SettingsError,

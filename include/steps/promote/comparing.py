@@ -13,11 +13,13 @@ from include.promotion.reproduction import Reproduction
 from include.registry import files, model_versions
 from include.steps.promote import reproducing
 from include.steps.score import recalibration
+from include.steps.train import training_sets
 from include.steps.workspace import Workspace
 from include.training.data import Window, Windows, split
 from include.training.judging import leakage
 from include.training.judging.metrics import Floats
-from include.training.training_set import TrainingSet, open_training_set
+from include.training.model import read_manifest
+from include.training.training_set import TrainingSet
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ def compare(workspace: Workspace, found: model_versions.Version, champion: int |
     """
     case = workspace.case
     reproduced = reproducing.reproduce(workspace, found.number)
-    training_set = training_set_of(found)
+    training_set = training_sets.of_version(workspace, found)
     windows = split(training_set.table, case.training)
     test = gates.TestDays(
         days=np.asarray(windows.test.day_names)[windows.test.days],
@@ -52,15 +54,6 @@ def compare(workspace: Workspace, found: model_versions.Version, champion: int |
     ]
     remarks = [] if champion is None else _remarks(workspace, champion, windows.test)
     return Comparison(gates.judge(test, case.gates, measured, remarks), reproduced)
-
-
-def training_set_of(found: model_versions.Version) -> TrainingSet:
-    """Open the frozen training set that a version was made from, and verify its fingerprint."""
-    return open_training_set(
-        found.tags["training_set"],
-        int(found.tags["training_set_version"]),
-        found.tags["training_set_fingerprint"],
-    )
 
 
 def predictions(workspace: Workspace, version: int, windows: Windows) -> Floats:
@@ -87,7 +80,8 @@ def _feature_guardrails(workspace: Workspace, training_set: TrainingSet) -> list
 
 def _remarks(workspace: Workspace, champion: int, test: Window) -> list[str]:
     """Return remarks on what makes the comparison uneven."""
-    seen = files.load(workspace.settings, workspace.case.name, champion).manifest.training_set.windows
+    folder = files.folder_of(workspace.settings, workspace.case.name, champion)
+    seen = read_manifest(folder).training_set.windows
     learnt = max(str(seen[name]["last"]) for name in ("train", "valid") if name in seen)
     if learnt < test.day_names[0]:
         return []

@@ -7,8 +7,9 @@ import logging
 
 from mlflow import MlflowClient
 
+from include.accelerators import tracking
 from include.core import partitions
-from include.core.errors import ConfError, LifecycleError, MissingPartitions, PromotionConflict
+from include.core.errors import ConfError, MissingPartitions, PromotionConflict
 from include.lake.records import Attempt
 from include.promotion import evidence_page, ledger
 from include.registry import model_versions
@@ -31,7 +32,7 @@ def propose(workspace: Workspace, version: str | None, attempt: Attempt) -> Prop
         TrainingError: the version does not reproduce its own predictions, or cannot be judged.
     """
     uri, case = workspace.settings.mlflow_tracking_uri, workspace.case
-    number = int(version) if version else newest_version(workspace)
+    number = int(version) if version else model_versions.newest(uri, case.name)
     entries = ledger.promotions(workspace.lake, workspace.case)
     champion = entries[-1].version if entries else None
     if champion == number:
@@ -136,20 +137,6 @@ def promote(workspace: Workspace, proposal: Proposal, decided_by: str, attempt: 
     return Promoted(version=proposal.version, reason=proposal.reason)
 
 
-def newest_version(workspace: Workspace) -> int:
-    """Return the number of the version that was registered last.
-
-    Raises:
-        LifecycleError: no version is registered.
-    """
-    name = workspace.case.name
-    client = MlflowClient(workspace.settings.mlflow_tracking_uri)
-    numbers = [int(found.version) for found in client.search_model_versions(f"name = '{name}'")]
-    if not numbers:
-        raise LifecycleError(f"{name} has no registered version; run {name}_train first")
-    return max(numbers)
-
-
 def _no_change(version: int, entries: list[ledger.Promotion], reason: str) -> Proposal:
     _log.info("%s", reason)
     return Proposal(kind="promotion", version=version, entries=len(entries), change=False, reason=reason)
@@ -181,7 +168,7 @@ def _links(workspace: Workspace, found: model_versions.Version) -> list[tuple[st
     """Return titles and addresses of the model card and of the version's run in MLflow."""
     uri = workspace.settings.mlflow_tracking_uri
     info = MlflowClient(uri).get_run(found.run_id).info
-    if not uri.startswith("http"):
+    page = tracking.TrackedRun(uri, info.experiment_id, found.run_id).url
+    if not page:
         return [("model card", f"{info.artifact_uri}/{CARD_FOLDER}/{CARD_HTML}")]
-    run = f"{uri}/#/experiments/{info.experiment_id}/runs/{found.run_id}"
-    return [("model card", f"{run}/artifacts/{CARD_FOLDER}/{CARD_HTML}"), ("run in MLflow", run)]
+    return [("model card", f"{page}/artifacts/{CARD_FOLDER}/{CARD_HTML}"), ("run in MLflow", page)]

@@ -21,6 +21,7 @@ from include.promotion import reproduction
 from include.registry import files
 from include.spec.use_case import UseCase
 from include.steps.workspace import Workspace
+from include.training.model import load_model
 
 _TIMEOUT_S = 300
 
@@ -69,9 +70,8 @@ def reproduce(workspace: Workspace, version: int) -> reproduction.Reproduction:
 def main(asked: dict[str, Any]) -> None:
     """Answer one request of :func:`reproduce` on standard output, as JSON."""
     workspace = Workspace(Settings(**asked["settings"]), UseCase.model_validate(asked["case"]))
-    model = files.load(workspace.settings, workspace.case.name, asked["version"])
     folder = files.folder_of(workspace.settings, workspace.case.name, asked["version"])
-    print(reproduction.measure(folder, model, workspace.settings.threads).model_dump_json())
+    print(reproduction.measure(folder, load_model(folder), workspace.settings.threads).model_dump_json())
 
 
 if __name__ == "__main__":

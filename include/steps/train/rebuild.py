@@ -15,7 +15,6 @@ from include.core.errors import ConfError, LifecycleError
 from include.registry import model_versions
 from include.steps.train import training_sets
 from include.steps.workspace import Workspace
-from include.training.training_set import open_training_set
 
 
 def rebuild_of_model(workspace: Workspace, version: int) -> str:
@@ -26,18 +25,9 @@ def rebuild_of_model(workspace: Workspace, version: int) -> str:
         TrainingError: the frozen rows are not those that the model was trained on, or the rebuilt ones differ.
     """
     found = model_versions.version_info(workspace.settings.mlflow_tracking_uri, workspace.case.name, version)
-    as_of = found.tags.get("as_of")
-    if not as_of:
-        raise LifecycleError(
-            f"{workspace.case.name} version {version} has no tag as_of; rebuild its training set "
-            f"{found.tags.get('training_set')} with --as-of and --version"
-        )
-    number = int(found.tags["training_set_version"])
     # verify first that the frozen table still holds the rows that the model was trained on
-    # at the address of this lake: the tag names the address that the lake had then
-    uri = workspace.lake.uri(training_sets.table_of(workspace, as_of))
-    open_training_set(uri, number, found.tags["training_set_fingerprint"])
-    return training_sets.rebuild(workspace, as_of, number)
+    training_sets.of_version(workspace, found)
+    return training_sets.rebuild(workspace, found.tags["as_of"], int(found.tags["training_set_version"]))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

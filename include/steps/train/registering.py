@@ -16,7 +16,7 @@ from include.steps.train import challenger, model_card, search, training_sets
 from include.steps.workspace import Workspace
 from include.training.fit import FittedModel
 from include.training.judging.evidence import Evidence
-from include.training.model import EVIDENCE, load_model
+from include.training.model import EVIDENCE, read_manifest, verify
 from include.training.study import results
 from include.training.study.storage import alone
 
@@ -62,6 +62,7 @@ def describe(workspace: Workspace, fitted: Fitted, attempt: Attempt) -> Challeng
 
 
 def _read(folder: Path, digest: str) -> FittedModel:
-    manifest = load_model(folder, digest).manifest
+    verify(folder, digest)
+    manifest = read_manifest(folder)
     evidence = Evidence.model_validate_json((folder / EVIDENCE).read_text(encoding="utf-8"))
     return FittedModel(folder, digest, manifest, evidence)

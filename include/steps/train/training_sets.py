@@ -8,10 +8,11 @@ from collections.abc import Mapping
 import pyarrow as pa
 
 from include.core import partitions
-from include.core.errors import TrainingError
+from include.core.errors import LifecycleError, TrainingError
 from include.core.partitions import Span
 from include.feature_store import feature_sql
 from include.lake.records import Attempt, Input
+from include.registry import model_versions
 from include.steps import features
 from include.steps.handover import FrozenTrainingSet
 from include.steps.workspace import Workspace, WorkspaceReader
@@ -57,6 +58,25 @@ def load(training_set: FrozenTrainingSet) -> TrainingSet:
         TrainingError: its rows are not those that were frozen.
     """
     return open_training_set(training_set.uri, training_set.version, training_set.fingerprint)
+
+
+def of_version(workspace: WorkspaceReader, found: model_versions.Version) -> TrainingSet:
+    """Read the frozen training set of a registered model version, at the address of this lake.
+
+    The version's own tag names the address that the lake had when the model was trained.
+
+    Raises:
+        LifecycleError: the version has no tag ``as_of``.
+        TrainingError: the frozen rows are not those that the model was trained on.
+    """
+    as_of = found.tags.get("as_of")
+    if not as_of:
+        raise LifecycleError(
+            f"{workspace.case.name} version {found.number} has no tag as_of, which names its training set; rebuild "
+            f"{found.tags.get('training_set')} with --as-of and --version, or train again"
+        )
+    uri = workspace.lake.uri(table_of(workspace, as_of))
+    return open_training_set(uri, int(found.tags["training_set_version"]), found.tags["training_set_fingerprint"])
 
 
 def rebuild(workspace: Workspace, as_of: str, version: int) -> str:
@@ -116,11 +136,7 @@ def _rows(
     case, days = workspace.case, label_days(workspace, as_of)
     read = recorded or _inputs(workspace, days, as_of)
     with workspace.connect() as con:
-        for name in case.partitioned_raw:
-            table = case.table("raw", name)
-            if table in read:
-                keys = partitions.key_range(read[table].first, read[table].last)
-                workspace.attach(con, name, table, keys, read[table].version)
+        workspace.attach_raw(con, read)
         query = feature_sql.training_rows(
             con, case.assets_folder / "sql", case.training.keys, days.first, as_of, case.time_zone
         )

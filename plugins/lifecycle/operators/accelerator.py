@@ -147,23 +147,24 @@ class AcceleratorOperator(LifecycleOperator):
         from include.steps import workers
         from lifecycle.operators import remote
 
-        self._delegate = delegate = remote.operator(place, job, settings)
-        delegate.execution_timeout = self.execution_timeout
-        # the task runner refuses an operator that it does not execute itself
-        with _closing(tracked), airflow_private.executing(delegate):
-            try:
-                act(delegate)
-            except TaskDeferred as waiting:
-                saved = {
-                    "place": place,
-                    "job": {**asdict(job), "needs": self.needs.model_dump()},
-                    "run": asdict(tracked),
-                    "method": waiting.method_name,
-                    "kwargs": waiting.kwargs or {},
-                }
-                raise TaskDeferred(
-                    trigger=waiting.trigger, method_name="resume", kwargs={"saved": saved}, timeout=waiting.timeout
-                ) from waiting
+        with _closing(tracked):
+            self._delegate = delegate = remote.operator(place, job, settings)
+            delegate.execution_timeout = self.execution_timeout
+            # the task runner refuses an operator that it does not execute itself
+            with airflow_private.executing(delegate):
+                try:
+                    act(delegate)
+                except TaskDeferred as waiting:
+                    saved = {
+                        "place": place,
+                        "job": {**asdict(job), "needs": self.needs.model_dump()},
+                        "run": asdict(tracked),
+                        "method": waiting.method_name,
+                        "kwargs": waiting.kwargs or {},
+                    }
+                    raise TaskDeferred(
+                        trigger=waiting.trigger, method_name="resume", kwargs={"saved": saved}, timeout=waiting.timeout
+                    ) from waiting
         used = workers.recorded(tracked)
         self.log.info("%s", used or "the worker recorded no usage in MLflow")
         return self._done(self.workspace(), used)

@@ -14,7 +14,7 @@ from include.steps.train.model_card.curves import curves
 from include.steps.workspace import Workspace
 from include.training.interval import Interval
 from include.training.judging.evidence import MODEL, Evidence, Slice
-from include.training.model import MANIFEST, Manifest
+from include.training.model import Manifest, read_manifest
 
 _LARGE_SLICE = 500
 _WIDE_GAP = 0.05
@@ -23,7 +23,7 @@ _SHOWN_TRIALS = 40
 
 def sections(workspace: Workspace, challenger: Challenger) -> tuple[Section, ...]:
     """Return every section of the card, most important first."""
-    manifest = Manifest.model_validate_json((challenger.model_dir / MANIFEST).read_text(encoding="utf-8"))
+    manifest = read_manifest(challenger.model_dir)
     evidence = Evidence.model_validate(challenger.evidence)
     shifted = recalibration.evidence_of(workspace, challenger)
     return (
