@@ -44,7 +44,7 @@ class FrozenTrainingSet(Handover):
         table, uri, version: name, address and Delta version of the table.
         rows: number of rows.
         trained_through: last day of which the rows may know anything.
-        fingerprint: sha256 over the rows, which each reader checks; None from a release that did not record it.
+        fingerprint: sha256 over the rows, which each reader checks.
     """
 
     as_of: str
@@ -53,7 +53,7 @@ class FrozenTrainingSet(Handover):
     version: int
     rows: int
     trained_through: str
-    fingerprint: str | None = None
+    fingerprint: str
 
 
 class WorkerDone(Handover):

@@ -97,7 +97,7 @@ def unnamed(workspace: Workspace, table: str) -> list[tuple[str, float]]:
 def pinned_versions(workspace: Workspace) -> dict[str, set[int]]:
     """Return the versions of each table that a training set was frozen from."""
     pinned: dict[str, set[int]] = defaultdict(set)
-    for table, _ in _tables(workspace):
+    for table in workspace.lake.tables(workspace.case.name):
         if table.split("/")[1] != "training":
             continue
         for record in workspace.lake.history(table):

@@ -119,11 +119,8 @@ def _scored_by(workspace: WorkspaceReader, key: str) -> int:
 
 def _scores(workspace: WorkspaceReader, key: str) -> pa.Table:
     """Return the published predictions of the days in the windows of ``key``; days without predictions are left out."""
-    case = workspace.case
-    days = max(case.monitoring.quality.window_days, case.monitoring.drift.window_days - 1)
-    table = case.table("predictions", "scores")
-    window = Span.one(key).with_days_before(days, case.history.first).keys
-    return workspace.lake.dataset(table, window).to_table()
+    table = workspace.case.table("predictions", "scores")
+    return workspace.lake.dataset(table, inputs.optional(workspace, "monitor", Span.one(key))[table]).to_table()
 
 
 def _unshifted(workspace: WorkspaceReader, scores: pa.Table, reference: Reference) -> pa.Table:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
 from include.core import partitions
-from include.core.errors import ConfError
+from include.core.errors import ConfError, MissingPartitions
 from include.core.partitions import Span
 
 if TYPE_CHECKING:
@@ -73,8 +72,6 @@ def bootstrap_span_of(context: Context, workspace: Workspace) -> Span:
 
 def next_partition(workspace: Workspace) -> str:
     """Return the first partition after the newest published one; the first of history when there is none."""
-    from include.core.errors import MissingPartitions
-
     try:
         return partitions.shift(workspace.newest("raw"), 1)
     except MissingPartitions:
@@ -92,8 +89,10 @@ def today(workspace: Workspace) -> str:
 def first_week_of_month(context: Context, workspace: Workspace) -> bool:
     """Tell whether this DAG run is a scheduled one of the first seven days of a month: of weekly runs, the first."""
     run = context["dag_run"]
-    scheduled = getattr(run.run_type, "value", run.run_type) == "scheduled"
-    return scheduled and run.run_after.astimezone(ZoneInfo(workspace.case.time_zone)).day <= 7
+    return (
+        _run_type(context) == "scheduled"
+        and run.run_after.astimezone(partitions.zone(workspace.case.time_zone)).day <= 7
+    )
 
 
 def origin_of(context: Context) -> str:
@@ -104,7 +103,7 @@ def origin_of(context: Context) -> str:
     inherited = _from_events(context, ORIGIN)
     if inherited is not None:
         return inherited
-    return str(getattr(context["dag_run"].run_type, "value", context["dag_run"].run_type))
+    return _run_type(context)
 
 
 def announce(context: Context, outlets: Iterable[Any], key: str) -> None:
@@ -120,6 +119,11 @@ def announce(context: Context, outlets: Iterable[Any], key: str) -> None:
 def challenger_version(context: Context) -> str | None:
     """Return the model version whose registration woke this DAG run; None if no registration did."""
     return _from_events(context, "version")
+
+
+def _run_type(context: Context) -> str:
+    run_type = context["dag_run"].run_type
+    return str(getattr(run_type, "value", run_type))
 
 
 def _from_events(context: Context, name: str) -> str | None:

@@ -120,8 +120,9 @@ def test_a_search_worker_pulls_from_the_asked_budget(
         "include.steps.train.search.arguments", lambda *given, **named: calls.append((*given[1:], named))
     )
     frozen = FrozenTrainingSet(
-        as_of="2013-11-01", table="set", uri="s3://bucket/set", version=3, rows=7, trained_through="2013-10-31"
-    )
+        as_of="2013-11-01", table="set", uri="s3://bucket/set", version=3, rows=7, trained_through="2013-10-31",
+        fingerprint="0" * 64,
+    )  # fmt: skip
     worker = SearchOperator(
         task_id="search", use_case="flights", training_set=frozen.model_dump(), worker=1, trials=trials,
         needs=AcceleratorSpec(cores=2),

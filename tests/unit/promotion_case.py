@@ -21,6 +21,7 @@ from include.spec.use_case import UseCase
 from include.steps.handover import Fitted, FrozenTrainingSet
 from include.steps.train import registering, search
 from include.steps.workspace import Workspace
+from include.training.training_set import TrainingSet
 from tests.unit.search_case import run_search
 from tests.unit.training_rows import model_settings, training_rows
 
@@ -110,6 +111,7 @@ def freeze(
         version=done.version,
         rows=made.num_rows,
         trained_through=partitions.shift(as_of, -1),
+        fingerprint=TrainingSet.of(made.cast(stage.schema())).fingerprint,
     )
 
 

@@ -10,7 +10,7 @@ from include.training.study import searching
 
 def run_search(workspace: Workspace, training_set: FrozenTrainingSet, trials: int | None = None) -> None:
     """Be one worker of the training set's study until its budget is settled."""
-    frozen, where = search.frozen_set(workspace, training_set), search.places(workspace)
+    frozen, where = search.frozen_set(training_set), search.places(workspace)
     searching.search(
         workspace.settings.optuna_storage,
         search.study_of(workspace, frozen),

@@ -16,7 +16,7 @@ def test_a_search_and_its_fit_go_on_without_the_work_folder(tmp_path: Path) -> N
     by = promotion_case.attempt()
     frozen = promotion_case.freeze(workspace, by)
     work = Path(workspace.settings.work_root)
-    storage, name = workspace.settings.optuna_storage, search.study_of(workspace, search.frozen_set(workspace, frozen))
+    storage, name = workspace.settings.optuna_storage, search.study_of(workspace, frozen)
 
     run_search(workspace, frozen, trials=1)
     assert any((work / "searches" / "flights").rglob("kept/trial-0000"))

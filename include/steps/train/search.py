@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ class Places:
     Attributes:
         prepared: encoded training sets, removed once a winner was fitted.
         checkpoints: states of interrupted trials, and the best trials of each study.
-        known: small files: fingerprints of frozen training sets, settings of workers.
+        known: small files: the settings of workers.
     """
 
     prepared: Path
@@ -55,9 +56,9 @@ def arguments(
     folders of this deployment. A worker that does not see them reads its settings from the use case of that name
     in its own copy of the code.
     """
-    frozen, where, case = frozen_set(workspace, training_set), places(workspace), workspace.case
-    line = ["--study", study_of(workspace, frozen), "--training-set", training_set.uri]
-    line += ["--version", str(training_set.version), "--fingerprint", frozen.fingerprint]
+    where, case = places(workspace), workspace.case
+    line = ["--study", study_of(workspace, training_set), "--training-set", training_set.uri]
+    line += ["--version", str(training_set.version), "--fingerprint", training_set.fingerprint]
     line += ["--threads", str(threads)]
     if shared:
         text = case.training.model_dump_json()
@@ -72,28 +73,14 @@ def arguments(
 
 def progress(workspace: Workspace, training_set: FrozenTrainingSet) -> Progress:
     """Return the state of a training set's study."""
-    found = results.study_progress(
-        workspace.settings.optuna_storage, study_of(workspace, frozen_set(workspace, training_set))
-    )
+    found = results.study_progress(workspace.settings.optuna_storage, study_of(workspace, training_set))
     _log.info("%s", found)
     return found
 
 
-def frozen_set(workspace: Workspace, training_set: FrozenTrainingSet) -> Frozen:
-    """Return a frozen training set by its fingerprint; its rows are read only if no task has read them yet."""
-    read: list[TrainingSet] = []
-
-    def rows() -> TrainingSet:
-        if not read:
-            read.append(training_sets.load(training_set))
-        return read[0]
-
-    if training_set.fingerprint is not None:
-        return Frozen(training_set.fingerprint, rows)
-    # a version of a Delta table never changes, so its fingerprint is computed once
-    name = hashlib.sha256(f"{training_set.uri}@{training_set.version}".encode()).hexdigest()[:16]
-    known = places(workspace).known.file(f"fingerprint-{name}", lambda path: _write(path, rows().fingerprint))
-    return Frozen(known.read_text(encoding="utf-8"), rows)
+def frozen_set(training_set: FrozenTrainingSet) -> Frozen:
+    """Return a frozen training set whose rows are read, once, only if they are needed."""
+    return Frozen(training_set.fingerprint, functools.cache(lambda: training_sets.load(training_set)))
 
 
 def _write(path: Path, text: str) -> None:
@@ -125,6 +112,6 @@ def fit(workspace: Workspace, training_set: FrozenTrainingSet, attempt: Attempt)
     return Fitted(model_dir=str(folder), digest=fitted.digest, training_set=training_set)
 
 
-def study_of(workspace: Workspace, training_set: TrainingSet | Frozen) -> str:
+def study_of(workspace: Workspace, training_set: TrainingSet | Frozen | FrozenTrainingSet) -> str:
     """Return the name of the study: one for each training set and search space."""
     return searching.study_name(workspace.case.name, training_set.fingerprint, workspace.case.training)

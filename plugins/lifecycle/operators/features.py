@@ -1,4 +1,4 @@
-"""Features: compute snapshots, register their definitions with Feast, bring the newest values online."""
+"""Features: compute snapshots, and bring the newest values online."""
 
 from __future__ import annotations
 
@@ -45,12 +45,3 @@ class MaterializeOperator(LifecycleOperator):
         materialized = features.materialize(self.workspace(), span)
         announce(context, self.outlets, span.last)
         return self.give(materialized)
-
-
-class ApplyFeatureDefinitionsOperator(LifecycleOperator):
-    """Register the use case's entities, views and service with Feast, and read them back."""
-
-    def execute(self, context: Context) -> list[str]:
-        from include.steps import features
-
-        return features.apply_definitions(self.workspace())

@@ -23,14 +23,12 @@ class FreezeTrainingSetOperator(LifecycleOperator):
     """
 
     def execute(self, context: Context) -> dict[str, Any]:
-        from include.steps.train import search, training_sets
+        from include.steps.train import training_sets
         from lifecycle.context import check_begun
 
         workspace = self.workspace()
         as_of = context["params"].get("as_of") or workspace.newest("features")
         frozen = training_sets.freeze(workspace, check_begun(workspace, as_of), self.attempt_of(context, workspace))
-        # the fingerprint names the study: stored here, so that no task that starts a worker has to read the rows
-        search.frozen_set(workspace, frozen)
         return self.give(frozen)
 
 
