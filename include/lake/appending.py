@@ -11,17 +11,10 @@ from deltalake.exceptions import CommitFailedError
 from include.core.errors import PromotionConflict
 from include.lake import delta_log, records, table_files
 from include.lake.lake import Lake
-from include.lake.reader import LakeReader
 from include.lake.records import Attempt, Record
 
 _COUNTER = "ledger"
 """The app transaction that counts the entries: two commits that set it conflict."""
-
-
-def entries(lake: LakeReader, table: str) -> int:
-    """Return how many entries ``append`` has written to ``table``."""
-    delta = lake.find(table)
-    return 0 if delta is None else delta.transaction_version(_COUNTER) or 0
 
 
 def is_ledger(delta: DeltaTable) -> bool:
@@ -55,7 +48,7 @@ def append(lake: Lake, table: str, rows: pa.Table, key: str, attempt: Attempt, e
         f"{table}: entry {expected + 1} was written by another task meanwhile; nothing was changed, "
         "read the ledger and decide again"
     )
-    if entries(lake, table) != expected:
+    if (delta.transaction_version(_COUNTER) or 0) != expected:
         raise conflict
     sorted_rows = rows.append_column("ds", pa.array([key] * rows.num_rows, pa.string()))
     stage = lake.stage(table, sorted_rows.to_reader(), [key], attempt, order=())

@@ -12,6 +12,11 @@ import pyarrow as pa
 from deltalake import DeltaTable, Transaction
 from deltalake.transaction import AddAction, RemoveAction
 
+RECORD = "lifecycle"
+"""Name of the publish record in the metadata of a commit, beside Delta's own."""
+
+_FEW = 8
+
 
 def added(key: str, path: str, size: int, statistics: Mapping[str, Any], data_change: bool = True) -> AddAction:
     """Return the action that adds the file ``path`` in the table's folder, of ``size`` bytes, to partition ``key``."""
@@ -45,9 +50,20 @@ def partition_transactions(delta: DeltaTable, keys: Iterable[str]) -> list[Trans
 
 def published(delta: DeltaTable, keys: Iterable[str]) -> frozenset[str]:
     """Return those of ``keys`` that have been published."""
-    asked, filled = set(keys), {part["ds"] for part in delta.partitions()}
-    # a partition without rows has no file, only its transaction; each look at a transaction reads the end of the log
-    return frozenset(key for key in asked if key in filled or delta.transaction_version(_name(key)))
+    asked = set(keys)
+    found = asked & {part["ds"] for part in delta.partitions()}
+    # a partition without rows has no file, only its transaction and its record
+    without_file = asked - found
+    if len(without_file) <= _FEW:
+        # each look at a transaction reads the end of the log
+        return frozenset(found | {key for key in without_file if delta.transaction_version(_name(key))})
+    return frozenset(found | (without_file & _recorded(delta)))
+
+
+def _recorded(delta: DeltaTable) -> set[str]:
+    """Return the partitions of all publish records."""
+    notes = [json.loads(commit[RECORD]) for commit in commits(delta) if RECORD in commit]
+    return {key for note in notes for key in note["partitions"]}
 
 
 def commits(delta: DeltaTable, limit: int | None = None) -> list[dict[str, Any]]:

@@ -146,10 +146,10 @@ class Lake(LakeReader):
         attempt_id = f"run/{attempt.dag_id}/{attempt.run_id}"
         self._refuse_late(delta, stage.table, attempt, attempt_id)
         changed = _changed(delta, stage)
-        unchanged = tuple(key for key in stage.keys if key not in set(changed))
-        rows = sum(stage.partitions[key].rows for key in stage.keys)
+        fresh = frozenset(changed)
+        unchanged = tuple(key for key in stage.keys if key not in fresh)
         if not changed:
-            return Publication(stage.table, delta.version(), (), unchanged, rows)
+            return Publication(stage.table, delta.version(), (), unchanged, stage.rows)
         partitions = {
             key: {"fingerprint": stage.partitions[key].fingerprint, "rows": stage.partitions[key].rows}
             for key in changed
@@ -172,7 +172,7 @@ class Lake(LakeReader):
         except CommitFailedError:
             return None
         delta.update_incremental()
-        return Publication(stage.table, delta.version(), tuple(changed), unchanged, rows)
+        return Publication(stage.table, delta.version(), tuple(changed), unchanged, stage.rows)
 
     def refuse_stale(self, stage: Stage) -> None:
         """Raise ``StaleStage`` if a partition was published with other content after the stage was made."""

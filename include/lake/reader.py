@@ -85,7 +85,7 @@ class LakeReader:
         for layer in filesystem.get_file_info(pafs.FileSelector(f"{base}/{use_case}", allow_not_found=True)):
             for info in filesystem.get_file_info(pafs.FileSelector(layer.path, allow_not_found=True)):
                 name = f"{use_case}/{layer.base_name}/{info.base_name}"
-                if TABLE_NAME.fullmatch(name) and self.find(name) is not None:
+                if TABLE_NAME.fullmatch(name) and DeltaTable.is_deltatable(self.uri(name)):
                     found.append(name)
         return sorted(found)
 

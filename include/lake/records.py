@@ -10,9 +10,7 @@ from typing import Any
 from deltalake import DeltaTable
 
 from include.lake import delta_log
-
-RECORD = "lifecycle"
-"""The key of the record in the commit's metadata, beside the keys that Delta itself writes."""
+from include.lake.delta_log import RECORD
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,9 @@ class Stage:
         """
         filled = [part for _, part in sorted(self.partitions.items()) if part.rows]
         files = [f"{self.path}/{part.file}" for part in filled]
-        if not files or has_folders(self.filesystem):
+        if not files:
+            return self.schema().empty_table()
+        if has_folders(self.filesystem):
             return files
         found = pads.dataset(
             files, self.schema(), "parquet", self.filesystem, partitioning=_HIVE, partition_base_dir=self.path

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pytest
 from deltalake import DeltaTable
 
+from include.core import partitions
 from include.core.errors import (
     LateAttempt,
     MissingPartitions,
@@ -21,7 +22,7 @@ from include.core.errors import (
     StaleStage,
 )
 from include.lake import file_statistics, reader
-from include.lake.appending import append, entries
+from include.lake.appending import append
 from include.lake.lake import Lake
 from include.lake.reader import LakeReader
 from include.lake.records import Attempt
@@ -271,11 +272,10 @@ def test_hostile_table_names_are_refused(lake: Lake, name: str) -> None:
 
 def test_of_two_ledger_entries_that_race_one_wins(lake: Lake) -> None:
     entry = pa.table({"version": ["3"]})
-    assert entries(lake, "flights/ledger/promotions") == 0
+    assert lake.records("flights/ledger/promotions") == {}
     assert append(lake, "flights/ledger/promotions", entry, DAY, attempt(), expected=0) == 1
     with pytest.raises(PromotionConflict):
         append(lake, "flights/ledger/promotions", entry, DAY, attempt("r2"), expected=0)
-    assert entries(lake, "flights/ledger/promotions") == 1
     assert lake.dataset("flights/ledger/promotions").to_table().num_rows == 1
 
 
@@ -356,3 +356,12 @@ def test_files_of_one_group_have_bounds_of_their_own() -> None:
     ]  # fmt: skip
     assert [part["maxValues"].get("at", "")[:10] for part in parts] == ["2013-11-03", "", "2013-11-03", ""]
     assert [(part["numRecords"], part["nullCount"]["at"]) for part in parts] == [(2, 0), (0, 0), (2, 1), (1, 1)]
+
+
+def test_partitions_without_rows_are_found_among_few_and_among_many(lake: Lake) -> None:
+    keys = partitions.key_range("2013-11-01", "2013-11-20")
+    empty = [key for key in keys if key != DAY]
+    put(lake, rows(d2013_11_02=[1]), list(keys), attempt())
+    unknown = partitions.key_range("2014-01-01", "2014-01-20")
+    assert lake.published(TABLE, [*empty[:3], unknown[0]]) == frozenset(empty[:3])
+    assert lake.published(TABLE, [*keys, *unknown]) == frozenset(keys)
