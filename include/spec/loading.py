@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from include.core import yaml_file
+from include.core import places, yaml_file
 from include.core.errors import SpecError
 from include.core.words import nearest
 from include.spec.use_case import FOLDER, UseCase
@@ -62,12 +62,20 @@ def json_schema() -> dict[str, Any]:
 
 def _found() -> list[Path]:
     """Return every spec file, by name; of two with one name, that of the earlier folder comes first."""
-    folders = [
-        FOLDER,
-        *(Path(part).expanduser() for part in os.environ.get(MORE_FOLDERS, "").split(os.pathsep) if part),
-    ]
+    folders, _ = _folders()
     paths = [path for folder in folders for path in folder.glob("*/*.yaml") if path.stem == path.parent.name]
     return sorted(paths, key=lambda path: path.stem)
+
+
+def _folders() -> tuple[list[Path], list[str]]:
+    """Return the folders of use cases, the shipped one first, and the faults of the others."""
+    found, faults = [FOLDER], []
+    for part in filter(None, os.environ.get(MORE_FOLDERS, "").split(os.pathsep)):
+        try:
+            found.append(places.folder(part))
+        except ValueError as error:
+            faults.append(f"{MORE_FOLDERS} has {part!r}: {error}")
+    return list(dict.fromkeys(found)), faults
 
 
 def _spec_files() -> dict[str, Path]:
@@ -77,6 +85,9 @@ def _spec_files() -> dict[str, Path]:
 
 def _load_all() -> Iterator[UseCase | Broken]:
     files = _spec_files()
+    _, faults = _folders()
+    if faults:
+        yield Broken(MORE_FOLDERS, SpecError(faults))
     for path in _found():
         try:
             if files[path.stem] != path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
@@ -289,6 +290,8 @@ def _override_fault(default: Dimension, override: Override) -> str | None:
     for value in given:
         if numeric and (isinstance(value, str | bool)):
             return f"{value!r} is not a number"
+        if numeric and not math.isfinite(float(value)):
+            return f"{value!r} is not a finite number"
         if integer and float(value) != int(value):
             return f"{value!r} is not a whole number"
     if isinstance(override, Range) and not numeric:

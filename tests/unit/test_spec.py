@@ -316,5 +316,21 @@ def test_further_folders_are_separated_as_in_path(tmp_path: Path, monkeypatch: p
     assert [case.name for case in load_use_cases()] == ["flights", "flights_live", "one", "two"]
 
 
+@pytest.mark.parametrize("part", ["more/cases", "~nobody-has-this-name/cases"])
+def test_a_folder_of_use_cases_that_cannot_be_is_reported_beside_the_sound_ones(
+    monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    monkeypatch.setenv(MORE_FOLDERS, part)
+    (broken,) = broken_use_cases()
+    assert part in str(broken.error)
+    assert "give the whole path" in str(broken.error)
+    assert [case.name for case in load_use_cases()] == ["flights", "flights_live"]
+
+
+def test_the_shipped_folder_named_again_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(MORE_FOLDERS, str(FOLDER))
+    assert [case.name for case in load_use_cases()] == ["flights", "flights_live"]
+
+
 def test_nearest_lists_the_known_words_when_none_is_near() -> None:
     assert nearest("zzz", ["log_loss"]) == "; known are log_loss"

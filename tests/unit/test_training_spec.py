@@ -26,6 +26,8 @@ from tests.unit.training_rows import REGRESSION, model_settings
         ),
         ({"families": {"lightgbm": {"rounds": "many"}}}, "lightgbm.rounds: 'many' is not a number"),
         ({"families": {"lightgbm": {"num_leaves": 5.5}}}, "lightgbm.num_leaves: 5.5 is not a whole number"),
+        ({"families": {"lightgbm": {"num_leaves": float("inf")}}}, "lightgbm.num_leaves: inf is not a finite number"),
+        ({"families": {"lightgbm": {"lambda_l2": {"low": 1, "high": float("inf")}}}}, "inf is not a finite number"),
         ({"families": {"lightgbm": {"num_leaves": []}}}, "an empty list leaves nothing to choose"),
         ({"families": {"logistic": {"penalty": {"low": 2, "high": 1}}}}, "low 2.0 is not below high 1.0"),
         ({"families": {}}, "at least 1 item"),
