@@ -146,9 +146,10 @@ clean: ## remove caches; keeps the environment and all state
 	@rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache site
 	@find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
-purge: down ## stop everything and delete all state (lake, databases, models, secrets) after asking
+purge: ## stop everything and delete all state (lake, databases, models, secrets) after asking
 	@home="$${LIFECYCLE_HOME:-var}"; home="$${home/#\~\//$$HOME/}"; \
 	  if [ "$${YES:-}" != 1 ]; then read -rp "delete $$home, with the lake, models and databases? [y/N] " answer; [ "$$answer" = y ]; fi; \
+	  $(MAKE) down; \
 	  rm -rf "$$home"
 
 help: ## this list

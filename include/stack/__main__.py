@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import sys
 import time
 
@@ -44,7 +43,6 @@ def main(arguments: list[str] | None = None) -> int:
         ("down", _down, "stop everything; what is stored stays"),
         ("status", _status, "what runs, where it listens, where its log is"),
         ("passwords", _passwords, "print the logins of Airflow and MLflow"),
-        ("env", _env, "print `export` lines for a shell's eval; they hold secrets"),
         ("demo", _demo, "bootstrap, train, promote and backfill the flights use case"),
     ):
         commands.add_parser(name, help=help_text, description=help_text).set_defaults(run=run)
@@ -91,13 +89,6 @@ def _status(layout: Layout, options: argparse.Namespace) -> int:
     console.print(table)
     console.print(f"Airflow {layout.airflow_url}   MLflow {layout.mlflow_url}   state {layout.home}", soft_wrap=True)
     return 0 if all(state.healthy for state in states) else 1
-
-
-def _env(layout: Layout, options: argparse.Namespace) -> int:
-    for name, value in sorted(Stack(layout).environ().items()):
-        if os.environ.get(name) != value and name.isidentifier():
-            sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
-    return 0
 
 
 def _passwords(layout: Layout, options: argparse.Namespace) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -115,10 +115,6 @@ class AirflowApi:
         content = self.call("GET", path, map_index=map_index, full_content=True).get("content", [])
         return [_line(entry) for entry in content]
 
-    def asset_events(self, **query: Any) -> list[Json]:
-        """List asset events, newest first."""
-        return self._all("/assets/events", "asset_events", **{"order_by": "-timestamp", **query})
-
     def clear(self, dag_id: str, run_id: str) -> None:
         """Clear the failed tasks of a DAG run, so that they and the tasks after them run again."""
         body: Json = {"dry_run": False, "only_failed": True}
@@ -143,7 +139,6 @@ class AirflowApi:
         dag_id: str,
         run_id: str,
         timeout_s: float,
-        on_poll: Callable[[Json], None] | None = None,
         poll_s: float = 0.5,
     ) -> str:
         """Poll a DAG run until it has finished; return ``success`` or ``failed``.
@@ -152,7 +147,6 @@ class AirflowApi:
             dag_id: id of the DAG.
             run_id: id of the DAG run.
             timeout_s: seconds to wait at most.
-            on_poll: called with the DAG run after each poll.
             poll_s: seconds between two polls.
 
         Raises:
@@ -161,8 +155,6 @@ class AirflowApi:
         deadline = time.monotonic() + timeout_s
         while True:
             run = self.run(dag_id, run_id)
-            if on_poll is not None:
-                on_poll(run)
             if run["state"] in FINISHED:
                 return str(run["state"])
             if time.monotonic() > deadline:

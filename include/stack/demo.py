@@ -163,7 +163,7 @@ class Demo:
             self.board.refresh()
             if time.monotonic() > deadline:
                 raise RunTimeout(f"{otherwise} after {timeout_s:.0f} s; see {self.layout.airflow_url}")
-            # stop waiting when a service has ended: without a scheduler the answer never changes
+            # stop waiting when a service has ended for good: without a scheduler the answer never changes
             self.stack.require_running()
             time.sleep(_POLL_S)
         self.board.refresh()

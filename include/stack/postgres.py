@@ -79,21 +79,33 @@ class Postgres:
         return True
 
     def _becomes_ready(self) -> bool:
-        """Wait while the server starts or recovers; return false when it ends, as it does just after a kill."""
+        """Wait while the server starts or recovers; return false when it ends, as it does just after a kill.
+
+        Raises:
+            SettingsError: the server runs and does not answer.
+        """
         give_up = time.monotonic() + _READY_SECONDS
         while self.is_running() and time.monotonic() < give_up:
             if self._run("psql", "-h", str(self.socket_folder), "-U", "postgres", "-c", "SELECT 1").returncode == 0:
                 return True
             time.sleep(0.2)
-        return self.is_running()
+        if self.is_running():
+            raise SettingsError(f"PostgreSQL does not answer; the end of {self.log_file}:\n{self._log_end()}")
+        return False
 
     def stop(self) -> bool:
-        """Disconnect the clients, flush to disk and stop; return false when the server did not run."""
+        """Disconnect the clients, flush to disk and stop; return false when the server did not run.
+
+        Raises:
+            SettingsError: the server does not stop; holds the end of its log.
+        """
         if not self.is_running():
             return False
         stopped = self._run("pg_ctl", "-D", str(self.data), "-m", "fast", "-w", "-t", "30", "stop")
         if stopped.returncode != 0:
-            self._run("pg_ctl", "-D", str(self.data), "-m", "immediate", "-w", "-t", "30", "stop")
+            stopped = self._run("pg_ctl", "-D", str(self.data), "-m", "immediate", "-w", "-t", "30", "stop")
+        if stopped.returncode != 0 and self.is_running():
+            raise SettingsError(f"PostgreSQL does not stop; the end of {self.log_file}:\n{self._log_end()}")
         if self.data.parent != self.socket_folder.parent:
             # the short socket folder lies outside the state folder, where nothing else deletes it
             with suppress(OSError):

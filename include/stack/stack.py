@@ -149,11 +149,13 @@ class Stack:
         self._start([service], self._full_environ())
 
     def require_running(self) -> None:
-        """Check that no service has ended.
+        """Check that no service has ended for good: a supervisor that runs starts it again.
 
         Raises:
             StackError: a service has ended; names its log.
         """
+        if self.supervisor.process() is not None:
+            return
         for service in self.services:
             if service.daemon.process() is None:
                 raise StackError(_failure_text(service.daemon, "has ended; run: make up"))

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.e2e
 
 
 def test_only_the_owner_can_read_what_is_stored(bootstrapped: Deployment) -> None:
-    """Issue 14, 3: lake, models, reports and logs of root were readable by every local user."""
+    """Lake, models, reports and logs of root were readable by every local user."""
     home, server = bootstrapped.layout.home, {bootstrapped.layout.postgres, bootstrapped.layout.socket_folder}
     # PostgreSQL's user may pass through the state folder, and no more
     assert home.stat().st_mode & 0o076 == 0
@@ -29,7 +29,7 @@ def test_only_the_owner_can_read_what_is_stored(bootstrapped: Deployment) -> Non
 
 
 def test_a_killed_service_comes_back(bootstrapped: Deployment) -> None:
-    """Issue 14, 3: MLflow's child kept the port when its parent was killed, and nothing could start MLflow again."""
+    """MLflow's child kept the port when its parent was killed, and nothing could start MLflow again."""
     stack = bootstrapped.stack
     (before,) = (state for state in stack.status() if state.name == "mlflow")
     assert before.pid is not None
@@ -43,7 +43,7 @@ def test_a_killed_service_comes_back(bootstrapped: Deployment) -> None:
 
 
 def test_up_mends_a_stack_whose_database_was_killed(bootstrapped: Deployment) -> None:
-    """Issue 14, 3: the first `make up` failed, and what ended while the database was away stayed down."""
+    """The first `make up` failed, and what ended while the database was away stayed down."""
     stack = bootstrapped.stack
     versions, killed_at, postmaster = bootstrapped.versions(), time.time(), stack.postgres.pid()
     assert postmaster is not None

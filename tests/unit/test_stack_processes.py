@@ -79,7 +79,7 @@ def test_who_ignores_sigterm_is_killed(daemon: Daemon) -> None:
 
 
 def test_the_rest_of_a_killed_service_is_found_and_stopped(daemon: Daemon) -> None:
-    """Issue 14, 3: a killed MLflow left a child that kept the port, and `make down` did not find it."""
+    """A killed MLflow left a child that kept the port, and `make down` did not find it."""
     leader, *rest = wait_for_members(start(daemon, FORKING), 3)
     leader.kill()
     until(lambda: daemon.process() is None, "the end of the leader")
@@ -111,7 +111,7 @@ def test_another_session_with_the_same_id_is_left_alone(daemon: Daemon, change: 
 
 
 def test_a_family_that_ends_by_itself_meanwhile_is_no_fault(daemon: Daemon) -> None:
-    """Issue 14, 3: `make down` met a process that had just ended, and left PostgreSQL up."""
+    """`make down` met a process that had just ended, and left PostgreSQL up."""
     for _ in range(20):
         start(daemon, "import os\nfor _ in range(30):\n    os.fork() or os._exit(0)")
         stop([daemon], grace_s=0.1)

@@ -52,7 +52,7 @@ def test_airflow_gets_our_passwords_privately(tmp_path: Path) -> None:
 
 
 def test_each_service_gets_only_the_secrets_that_it_needs(tmp_path: Path) -> None:
-    """Issue 14, 3: MLflow's server and the DAG processor had the keys that sign tokens and sessions."""
+    """MLflow's server and the DAG processor had the keys that sign tokens and sessions."""
     environ = generate_secrets() | {"MLFLOW_AUTH_ADMIN_PASSWORD": "p", "AIRFLOW_HOME": "/home"}
     given = {service.name: only_needed(service.name, environ) for service in services_of(Layout(tmp_path))}
     holders = {name: {part for part, values in given.items() if name in values} for name in environ}
