@@ -111,7 +111,7 @@ def freeze(
         version=done.version,
         rows=made.num_rows,
         trained_through=partitions.shift(as_of, -1),
-        fingerprint=TrainingSet.of(made.cast(stage.schema())).fingerprint,
+        fingerprint=TrainingSet.of(made.select(stage.schema().names).cast(stage.schema())).fingerprint,
     )
 
 

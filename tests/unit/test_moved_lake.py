@@ -52,7 +52,7 @@ def scored(workspace: Workspace) -> pa.Table:
 
 
 def test_scoring_reads_the_new_address(old: Workspace, new: Workspace) -> None:
-    """Issue 14, section 1: the old lake may hold garbage, or be gone."""
+    """The old lake may hold garbage, or be gone."""
     before = looked_up(old)
     garble(old)
     assert looked_up(new).equals(before)
@@ -61,7 +61,7 @@ def test_scoring_reads_the_new_address(old: Workspace, new: Workspace) -> None:
 
 
 def test_scoring_does_not_read_the_old_address(old: Workspace, new: Workspace) -> None:
-    """Issue 14, section 1: garbage in the new lake is never answered from the old one."""
+    """Garbage in the new lake is never answered from the old one."""
     garble(new)
     with pytest.raises(Exception, match=r"(?i)parquet"):
         looked_up(new)
@@ -70,7 +70,7 @@ def test_scoring_does_not_read_the_old_address(old: Workspace, new: Workspace) -
 
 
 def test_a_training_set_is_rebuilt_from_the_new_address(old: Workspace, new: Workspace) -> None:
-    """Issue 14, section 1: rebuilding does not apply definitions, and still reads the new lake."""
+    """Rebuilding does not apply definitions, and still reads the new lake."""
     record = new.lake.records(training_sets.table_of(new, AS_OF), [AS_OF])[AS_OF]
     garble(old)
     assert training_sets.rebuild(new, AS_OF, record.version) == record.fingerprint
@@ -80,7 +80,7 @@ def test_a_training_set_is_rebuilt_from_the_new_address(old: Workspace, new: Wor
 
 
 def test_a_models_training_set_is_verified_at_the_new_address(new: Workspace) -> None:
-    """Issue 14, section 1: the model's tag names the address of the lake in which it was trained."""
+    """The model's tag names the address of the lake in which it was trained."""
     assert rebuild.rebuild_of_model(new, 1)
     (frozen,) = Path(new.settings.lake_root).glob("autumn/training/*/ds=*/*.parquet")
     frozen.write_bytes(b"no Parquet")
