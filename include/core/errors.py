@@ -73,6 +73,18 @@ class ContentDiffers(LifecycleError):
         super().__init__("\n".join(self.differences))
 
 
+class SpanDependent(LifecycleError):
+    """Rows of a partition differ by the span that they are computed in; carries every difference."""
+
+    def __init__(self, differences: list[str]) -> None:
+        self.differences = list(differences)
+        super().__init__("\n".join(self.differences))
+
+
+class DefinitionChanged(LifecycleError):
+    """Rows were computed by another query than those beside them, or than those that a model learnt from."""
+
+
 class TrainingError(LifecycleError):
     """A model cannot be trained from this data or with these settings."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -41,15 +41,24 @@ def of_parts(rows: pa.Table, counts: Sequence[int]) -> list[dict[str, Any]]:
         for name in names:
             part["nullCount"][name] = part["numRecords"] - bound[f"{name}_count"]
             if bound[f"{name}_count"]:
-                part["minValues"][name] = _text(bound[f"{name}_min"])
+                part["minValues"][name] = text_of(bound[f"{name}_min"])
                 last = bound[f"{name}_max"]
                 # the last millisecond of the year 9999 has no later one: without a bound readers open the file
                 if last < _LAST:
-                    part["maxValues"][name] = _text(last, up=True)
+                    part["maxValues"][name] = text_of(last, up=True)
     return found
 
 
-def _text(instant: datetime, up: bool = False) -> str:
+def bounds_of(statistics: Mapping[str, Any], column: str) -> tuple[str, str] | None:
+    """Return the bounds of a time stamp column of a file; None if it has a null or no bounds."""
+    if statistics.get("nullCount", {}).get(column) != 0:
+        return None
+    low, high = (statistics.get(name, {}).get(column) for name in ("minValues", "maxValues"))
+    return None if low is None or high is None else (low, high)
+
+
+def text_of(instant: datetime, up: bool = False) -> str:
+    """Write an instant as Delta's statistics do: whole milliseconds of UTC, cut off, or rounded ``up``."""
     cut = instant.astimezone(UTC).replace(microsecond=instant.microsecond // 1000 * 1000)
     if up and cut != instant:
         cut += _GRAIN

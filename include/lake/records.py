@@ -12,6 +12,9 @@ from deltalake import DeltaTable
 from include.lake import delta_log
 from include.lake.delta_log import RECORD
 
+DEFINITION = "definition"
+"""A note that names what computed the rows. Rows of a new definition are published, be they equal to those before."""
+
 
 @dataclass(frozen=True)
 class Attempt:

@@ -97,6 +97,17 @@ class Stage:
         # an audit reads the rows several times: fetch a small stage once
         return found.to_table() if sum(part.bytes for part in filled) <= FETCHED_BYTES else found
 
+    def rows_of(self, key: str) -> pa.Table:
+        """Read the staged rows of one partition into memory, ``ds`` last."""
+        part = self.partitions[key]
+        if not part.rows:
+            return self.schema().empty_table()
+        path = f"{self.path}/{part.file}"
+        found = pads.dataset(
+            [path], self.schema(), "parquet", self.filesystem, partitioning=_HIVE, partition_base_dir=self.path
+        )
+        return found.to_table()
+
     def save(self) -> None:
         """Write the manifest, which makes the folder a stage."""
         manifest = {

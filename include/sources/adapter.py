@@ -6,10 +6,17 @@ from and *when each row could first be known*. It knows nothing of the lake, of 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+import inspect
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
+
+from include.core import modules
+from include.core.errors import SpecError
+from include.core.words import nearest
 
 if TYPE_CHECKING:
     import duckdb
+
+    from include.spec.use_case import UseCase
 
 REFERENCE = "reference"
 """The one partition of a table that does not change from day to day."""
@@ -34,3 +41,22 @@ class SourceAdapter(Protocol):
                 the file, the column where there is one, and the remedy.
         """
         ...
+
+
+def open_adapter(case: UseCase, cache: str) -> SourceAdapter:
+    """Import the adapter that the spec names, and make it with the folder ``cache`` and the options of the spec.
+
+    Raises:
+        SpecError: there is no such module or class, or the class takes other options.
+    """
+    module, name = case.source.adapter.split(":")
+    found = vars(modules.of_use_case(case.assets_folder, module, f"{case.name}: source.adapter"))
+    made: Any = found.get(name)
+    if not inspect.isclass(made):
+        classes = [other for other, value in found.items() if inspect.isclass(value)]
+        raise SpecError([f"{case.name}: source.adapter: {module} has no class {name!r}{nearest(name, classes)}"])
+    try:
+        inspect.signature(made).bind(cache, **case.source.options)
+    except TypeError as error:
+        raise SpecError([f"{case.name}: source.options do not fit {name}{inspect.signature(made)}: {error}"]) from None
+    return cast(SourceAdapter, made(cache, **case.source.options))  # type: ignore[call-arg]

@@ -152,10 +152,13 @@ def _parsed(text: str) -> Any:
 
 
 def _over(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-    """Lay ``values`` over ``base``: groups are merged, lists are replaced."""
+    """Lay ``values`` over ``base``: groups are merged, lists are replaced, and null takes a group or a list away."""
     merged = dict(base)
     for name, value in values.items():
         below = merged.get(name)
+        if value is None and isinstance(below, dict | list):
+            del merged[name]
+            continue
         merged[name] = _over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
     return merged
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
@@ -26,6 +26,9 @@ FOLDER = REPOSITORY / "include" / "use_cases"
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 Column = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Key = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+
+NO_FEATURES = ("ds", "event_timestamp", "label_known_at")
+"""Columns of a training set that say when, and are never learnt from."""
 
 TAKEN_NAMES = ("audited_partitions", "entity_rows", "history_rows", "partitions", "staged")
 """Tables and views that steps make on the connection on which raw tables are views of their own name."""
@@ -55,8 +58,9 @@ class History(Values):
 class SourceSpec(Values):
     """The adapter that delivers raw partitions, as ``module:Class``, and the options it takes."""
 
-    adapter: Annotated[str, Field(pattern=r"^include\.use_cases\.[a-z][a-z0-9_]*\.source:[A-Z][A-Za-z0-9]*$")] = Field(
-        description="class that delivers the raw tables, made with the cache folder and the options"
+    adapter: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Z]\w*$")] = Field(
+        description="class that delivers the raw tables, made with the cache folder and the options; a module without "
+        "a dot is a file of the use case's folder"
     )
     options: dict[Column, bool | int | float | str] = Field(default={}, description="the class's keyword arguments")
 
@@ -75,7 +79,12 @@ class FeatureSpec(Values):
     lookback_days: int = Field(
         ge=1, le=400, description="partitions that a partition's features read: its own and those before it"
     )
-    views: dict[Column, tuple[Column, ...]] = Field(min_length=1, description="each view's entity keys")
+    lifetime_days: int = Field(
+        default=2, ge=1, description="days after which a feature value counts as missing: its own, and those of a delay"
+    )
+    views: dict[Column, Annotated[tuple[Column, ...], Field(min_length=1)]] = Field(
+        min_length=1, description="each view's entity keys"
+    )
 
 
 class PredictionSpec(Values):
@@ -106,6 +115,8 @@ class UseCase(Values):
         cron: when a partition's run is due; one tick a partition.
         time_zone: IANA zone in which a partition is a calendar day.
         accelerator: what one search worker needs of the machine it runs on.
+        label_delay_days: partitions until the outcomes of a partition are complete but for a few: those of `D` are
+            used from the clock of `D` plus this many days on.
         training_days: label days of a training set, counted back from its last; left out, all of history.
         promotion: ``auto`` promotes what the gates recommend; ``approve`` asks a person first.
         limits: what a reader of a model card must know beyond its figures.
@@ -128,12 +139,28 @@ class UseCase(Values):
     predictions: PredictionSpec
     training: ModelSettings
     accelerator: AcceleratorSpec = AcceleratorSpec()
+    label_delay_days: int = Field(default=1, ge=1, le=400)
     training_days: int | None = Field(default=None, ge=3)
     promotion: Literal["auto", "approve"] = "auto"
     gates: GateSpec = GateSpec()
     scoring: ScoringSpec = ScoringSpec()
     monitoring: MonitoringSpec = MonitoringSpec()
     bootstrap: BootstrapSpec = BootstrapSpec()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _derive_the_training(cls, values: Any) -> Any:
+        """Fill in what follows from the rest: the key of a row, its day, and the columns that are no features."""
+        training = values.get("training") if isinstance(values, dict) else None
+        if not isinstance(training, dict):
+            return values
+        derived: dict[str, Any] = {"day_column": "day", "ignore": [], **training}
+        predictions = values.get("predictions")
+        if "keys" not in training and isinstance(predictions, dict) and "key" in predictions:
+            derived["keys"] = predictions["key"]
+        if isinstance(derived["ignore"], list):
+            derived["ignore"] = [*NO_FEATURES, *(name for name in derived["ignore"] if name not in NO_FEATURES)]
+        return {**values, "training": derived}
 
     @field_validator("raw")
     @classmethod
@@ -205,6 +232,10 @@ class UseCase(Values):
         """Return the lake's name of one of this use case's tables."""
         return f"{self.name}/{layer}/{name}"
 
+    def training_table(self, as_of: str) -> str:
+        """Return the table of one clock's training set; each has its own, so that the address alone identifies it."""
+        return self.table("training", f"as_of_{as_of.replace('-', '_')}")
+
     # ---- partitions -----------------------------------------------------------------------------
 
     def check_span(self, span: Span) -> Span:
@@ -225,3 +256,12 @@ class UseCase(Values):
     def lookback(self, span: Span) -> Span:
         """Return the raw partitions that the features of ``span`` read, cut off where history begins."""
         return span.with_days_before(self.features.lookback_days - 1, self.history.first)
+
+    @property
+    def first_label_day(self) -> str:
+        """Return the first partition whose features have a whole look-back."""
+        return partitions.shift(self.history.first, self.features.lookback_days)
+
+    def last_label_day(self, as_of: str) -> str:
+        """Return the last partition whose outcomes are complete, but for a few, at the clock of ``as_of``."""
+        return partitions.shift(as_of, -self.label_delay_days)

@@ -7,7 +7,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from include.core.partitions import Span
 from include.core.settings import Settings
+from include.core.sql import identifier
+from include.feature_store import feature_sql
 from include.lake.records import Record
 from include.promotion import ledger
 from include.registry import model_versions
@@ -130,12 +133,10 @@ def _observed(workspace: Workspace, keys: list[str], scores: pa.Table) -> dict[s
         for name in case.partitioned_raw:
             landed = [key for key in workspace.lake.keys(case.table("raw", name)) if key >= keys[0]]
             workspace.attach(con, name, case.table("raw", name), landed)
-        con.execute("CREATE TEMP TABLE partitions (ds VARCHAR, day DATE)").fetchall()
-        con.executemany("INSERT INTO partitions VALUES (?, ?)", [(key, key) for key in keys])
-        labels = (case.assets_folder / "sql" / "training" / "labels.sql").read_text(encoding="utf-8")
-        on = ", ".join(case.predictions.key)
+        labels = feature_sql.label_rows(con, case, Span.of(keys))
+        on, label = ", ".join(map(identifier, ("ds", *case.training.keys))), identifier(case.training.label)
         found = con.sql(
-            f'SELECT ds, avg("{case.training.label}") AS share, count("{case.training.label}") / count(*) AS known '
+            f"SELECT ds, avg({label}) AS share, count({label}) / count(*) AS known "
             f"FROM scores LEFT JOIN ({labels}) USING ({on}) GROUP BY ds"
         ).fetchall()
     return {key: share for key, share, known in found if known > 0.98}

@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import feast
 import pyarrow as pa
 
 from include.core import partitions
+from include.core.errors import RowsRefused, SpanDependent
 from include.core.partitions import Span
 from include.feature_store import feast_store, feature_sql
+from include.feature_store.definitions import of_tables
+from include.lake import file_statistics
 from include.lake.records import Attempt, Input
-from include.steps import inputs
+from include.lake.staging import Stage
+from include.spec.use_case import UseCase
+from include.steps import inputs, span_check
 from include.steps.handover import Materialized, Stages
 from include.steps.workspace import Workspace, WorkspaceReader
 
@@ -24,6 +30,8 @@ def stage(workspace: Workspace, span: Span, attempt: Attempt) -> Stages:
 
     Raises:
         MissingPartitions: a raw partition in the look-back window is not published.
+        RowsRefused: the time stamps of a snapshot are not the clock of its partition.
+        SpanDependent: a query reads a later partition, or one before the look-back.
         UnknownPartition: a partition is outside the source's history.
     """
     case, now = workspace.case, workspace.at_one_moment()
@@ -32,23 +40,60 @@ def stage(workspace: Workspace, span: Span, attempt: Attempt) -> Stages:
     for table, parts in wanted.items():
         now.lake.require(table, parts)
     read = inputs.read(now, wanted)
-    folders = {}
+    staged = {}
     with now.connect() as con:
         now.attach_raw(con, read)
-        queries = feature_sql.compute(con, case.assets_folder / "sql", span.first, span.last, case.time_zone)
-        for view, query in queries.items():
+        for view, query in feature_sql.compute(con, case, span).items():
             table = case.table("features", view)
-            staged = workspace.stage(con, table, query, keys, attempt, case.features.views[view], read)
-            folders[table] = staged.path
-    return Stages(folders=folders)
+            staged[view] = workspace.stage(con, table, query, keys, attempt, case.features.views[view], read)
+    try:
+        _refuse_other_clocks(case, staged)
+        span_check.refuse_differences(now, span, read, staged)
+    except (RowsRefused, SpanDependent):
+        for stage_of_view in staged.values():
+            workspace.lake.discard(stage_of_view)
+        raise
+    return Stages(folders={one.table: one.path for one in staged.values()})
+
+
+def _refuse_other_clocks(case: UseCase, staged: Mapping[str, Stage]) -> None:
+    """Refuse snapshots that are not as of the clock of their partition: point-in-time joins rest on it."""
+    faults = []
+    for view, stage_of_view in staged.items():
+        for key, part in stage_of_view.partitions.items():
+            clock = file_statistics.text_of(partitions.clock(key, case.time_zone))
+            for column in (feature_sql.EVENT, feature_sql.CREATED):
+                if part.rows and file_statistics.bounds_of(part.statistics, column) != (clock, clock):
+                    faults.append(
+                        f"{case.name}: view {view}: {column} of {key} is not {clock} in every row; a snapshot is as of "
+                        f"its clock: select partitions.clock AS {column}"
+                    )
+    if faults:
+        raise RowsRefused("\n".join(faults[:10]))
 
 
 def definitions(workspace: WorkspaceReader) -> list[Any]:
-    """Return the use case's Feast entities, views and service, over its tables in the lake."""
+    """Return the use case's Feast entities, views and service, over its tables in the lake.
+
+    They follow from the spec and the tables, unless ``feast_repo/<use case>.py`` writes them out.
+
+    Raises:
+        MissingPartitions: a feature table has never been published.
+        SpecError: a column has a type that Feast does not know.
+    """
     case = workspace.case
-    module = import_module(f"feast_repo.{case.like or case.name}")
-    found: list[Any] = module.definitions(case.name, lambda view: workspace.lake.uri(case.table("features", view)))
-    return found
+    written = f"feast_repo.{case.assets_folder.name}"
+    if find_spec(written) is not None:
+        found: list[Any] = import_module(written).definitions(
+            case.name, lambda view: workspace.lake.uri(case.table("features", view))
+        )
+        return found
+    tables = {}
+    for view in case.features.views:
+        table = case.table("features", view)
+        columns = workspace.lake.open(table).schema().to_arrow()
+        tables[view] = (workspace.lake.uri(table), pa.schema(columns))
+    return of_tables(case, tables)
 
 
 def store(workspace: WorkspaceReader) -> feast.FeatureStore:

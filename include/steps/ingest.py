@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import duckdb
 
-from include.core.errors import SpecError
 from include.core.partitions import Span
 from include.lake.records import Attempt
 from include.lake.staging import Stage
 from include.quality.quarantine import split_quarantine
-from include.quality.suites import load_suite
 from include.sources.adapter import REFERENCE
-from include.spec.suite import Suite
 from include.steps import row_counts
 from include.steps.handover import Stages
+from include.steps.suites import suites_of
 from include.steps.workspace import Workspace
 
 
@@ -54,24 +52,6 @@ def land(workspace: Workspace, span: Span, attempt: Attempt) -> Stages:
     for name, stage in stages.items():
         row_counts.refuse_loss(stage, delivered[name], quarantined.get(name, {}))
     return Stages(folders={stage.table: stage.path for stage in (*stages.values(), quarantine)})
-
-
-def suites_of(workspace: Workspace, names: Iterable[str]) -> dict[str, Suite]:
-    """Load the expectation suites of some tables.
-
-    Raises:
-        SpecError: suites have faults; the error lists all of them.
-    """
-    found: dict[str, Suite] = {}
-    faults: list[str] = []
-    for name in names:
-        try:
-            found[name] = load_suite(workspace.case.assets_folder / "suites" / f"{name}.yaml")
-        except SpecError as error:
-            faults += error.faults
-    if faults:
-        raise SpecError(faults)
-    return found
 
 
 def _stage_rejected(

@@ -8,6 +8,7 @@ from include.core.partitions import Span
 from include.lake import fingerprint
 from include.lake.records import Input
 from include.sources.adapter import REFERENCE
+from include.spec.use_case import UseCase
 from include.steps.workspace import WorkspaceReader
 
 LAYER_BEFORE = {"features": "raw", "score": "features", "monitor": "predictions"}
@@ -32,8 +33,10 @@ def wanted(workspace: WorkspaceReader, step: str, span: Span) -> Wanted:
         return daily | {case.table("raw", name): (REFERENCE,) for name in case.reference_raw}
     if step == "score":
         shift = case.scoring.recalibration
-        # the outcomes of a window of days, nearly complete two days later, shift the predictions of each partition
-        return _features(workspace, span if shift is None else _window(workspace, span, shift.window_days + 1))
+        # the outcomes of a window of days, complete after the label delay, shift the predictions of each partition
+        return _features(
+            workspace, span if shift is None else _window(workspace, span, _judged_days(case, shift.window_days))
+        )
     window_of = _window(workspace, span, case.monitoring.drift.window_days - 1)
     return {case.table("predictions", "scores"): span.keys} | _features(workspace, window_of)
 
@@ -43,7 +46,7 @@ def optional(workspace: WorkspaceReader, step: str, span: Span) -> Wanted:
     case = workspace.case
     if step != "monitor":
         return {}
-    days = max(case.monitoring.quality.window_days, case.monitoring.drift.window_days - 1)
+    days = max(_judged_days(case, case.monitoring.quality.window_days), case.monitoring.drift.window_days - 1)
     return {case.table("predictions", "scores"): _window(workspace, span, days).keys}
 
 
@@ -92,6 +95,11 @@ def _features(workspace: WorkspaceReader, span: Span) -> Wanted:
     case, keys = workspace.case, span.keys
     views: Wanted = {case.table("features", view): keys for view in case.features.views}
     return views | {case.table("raw", name): keys for name in case.partitioned_raw}
+
+
+def _judged_days(case: UseCase, window_days: int) -> int:
+    """Return how many days before a partition the window begins whose outcomes are complete at its clock."""
+    return case.label_delay_days + window_days - 1
 
 
 def _window(workspace: WorkspaceReader, span: Span, days_before: int) -> Span:

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from include.core import partitions
 from include.core.errors import MissingPartitions
 from include.core.partitions import Span
+from include.core.sql import identifier
 from include.feature_store import feature_sql
 from include.lake.records import Attempt
 from include.monitoring import drift, drift_report, window_verdicts
@@ -184,23 +185,21 @@ def _judged(
     """Join past predictions of this version with their outcomes; None when no day's outcomes are complete yet."""
     case = workspace.case
     complete = pc.and_(
-        pc.less_equal(scores["ds"], feature_sql.last_label_day(key)), pc.equal(scores["model_version"], version)
+        pc.less_equal(scores["ds"], case.last_label_day(key)), pc.equal(scores["model_version"], version)
     )
     past = scores.filter(complete)
     if past.num_rows == 0:
         return None
-    first = pc.min(past["ds"]).as_py()
+    days = Span(first=pc.min(past["ds"]).as_py(), last=case.last_label_day(key))
     with workspace.connect() as con:
         for name in case.partitioned_raw:
-            workspace.attach(con, name, case.table("raw", name), partitions.key_range(first, key))
-        query = feature_sql.training_rows(
-            con, case.assets_folder / "sql", case.training.keys, first, key, case.time_zone
-        )
+            workspace.attach(con, name, case.table("raw", name), partitions.key_range(days.first, key))
+        query = feature_sql.training_rows(con, case, days, key)
         con.register("past", past)
-        on = ", ".join(case.predictions.key)
+        on, label = ", ".join(map(identifier, ("ds", *case.predictions.key))), identifier(case.training.label)
         rows = con.sql(
-            f'SELECT ds, prediction, label FROM (SELECT {on}, "{case.training.label}" AS label FROM ({query})) '
-            f"JOIN past USING ({on}) ORDER BY ds, {on}"
+            f"SELECT ds, prediction, label FROM (SELECT {on}, {label} AS label FROM ({query})) "
+            f"JOIN past USING ({on}) ORDER BY {on}"
         ).to_arrow_table()
     if rows.num_rows == 0:
         return None

@@ -19,7 +19,7 @@ from include.sources.adapter import REFERENCE
 from include.spec.suite import Suite
 from include.steps import row_counts
 from include.steps.handover import Published, Stages
-from include.steps.ingest import suites_of
+from include.steps.suites import suites_of
 from include.steps.workspace import Workspace
 
 _log = logging.getLogger(__name__)

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from include.lake.lake import Lake
 from include.lake.reader import LakeReader
 from include.lake.records import Attempt, Input
 from include.lake.staging import Stage
-from include.sources.adapter import REFERENCE, SourceAdapter
+from include.sources.adapter import REFERENCE, SourceAdapter, open_adapter
 from include.spec.loading import load_use_case
 from include.spec.use_case import UseCase
 
@@ -67,14 +66,16 @@ class WorkspaceReader:
         # DuckDB's own reader reads many small files in a fraction of the time of a scan through Arrow
         con.execute(f"CREATE OR REPLACE TEMP VIEW {sql.identifier(view)} AS FROM {sql.partitioned_parquet(paths)}")
 
-    def attach_raw(self, con: duckdb.DuckDBPyConnection, read: Mapping[str, Input]) -> None:
+    def attach_raw(self, con: duckdb.DuckDBPyConnection, read: Mapping[str, Input], within: Span | None = None) -> None:
         """Let ``con`` read the raw tables that ``read`` names, under their own names, at the recorded versions.
 
-        The publish record then names what was read, even if a table is published again meanwhile.
+        The publish record then names what was read, even if a table is published again meanwhile. ``within`` are the
+        partitions to show; left out, all that ``read`` names.
         """
         for name, raw in self.case.raw.items():
             if (found := read.get(self.case.table("raw", name))) is not None:
-                keys = [REFERENCE] if raw.reference else partitions.key_range(found.first, found.last)
+                shown = within or Span(first=found.first, last=found.last)
+                keys = [REFERENCE] if raw.reference else shown.keys
                 self.attach(con, name, self.case.table("raw", name), keys, found.version)
 
     # ---- where reports go ---------------------------------------------------------------------
@@ -170,11 +171,7 @@ class Workspace(WorkspaceReader):
     @cached_property
     def source(self) -> SourceAdapter:
         """The adapter that delivers this use case's raw partitions."""
-        module, name = self.case.source.adapter.split(":")
-        adapter: SourceAdapter = getattr(import_module(module), name)(
-            self.settings.source_cache, **self.case.source.options
-        )
-        return adapter
+        return open_adapter(self.case, self.settings.source_cache)
 
     def stage(
         self,

@@ -17,6 +17,7 @@ LASTING = [
     errors.AuditFailed,
     errors.ConfError,
     errors.ContentDiffers,
+    errors.DefinitionChanged,
     errors.DigestMismatch,
     errors.LateAttempt,
     errors.MissingPartitions,  # raised after the task has waited for them
@@ -25,6 +26,7 @@ LASTING = [
     errors.RowsRefused,
     errors.SchemaMismatch,
     errors.SettingsError,
+    errors.SpanDependent,
     errors.SpecError,
     errors.StaleStage,
     errors.StagePublished,

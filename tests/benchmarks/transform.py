@@ -84,7 +84,7 @@ def bare(lake: str, first: str, last: str, daily: bool = False) -> Work:
                 wanted = keys if name in case.partitioned_raw else ("reference",)
                 files = [str(path) for key in wanted for path in folder.glob(f"ds={key}/*.parquet")]
                 con.execute(f"CREATE VIEW {name} AS FROM {sql.partitioned_parquet(files)}")
-            queries = feature_sql.compute(con, case.assets_folder / "sql", first, last, case.time_zone)
+            queries = feature_sql.compute(con, case, Span(first=first, last=last))
             for view, query in queries.items():
                 target = f"{out / view}' (PARTITION_BY (ds)," if daily else f"{out / view}.parquet' ("
                 con.execute(f"COPY ({query}) TO '{target} FORMAT parquet, COMPRESSION snappy)")

@@ -13,7 +13,7 @@ import pytest
 from include.spec.loading import load_use_case
 from include.spec.use_case import UseCase
 from tests.dags.airflow_home import DAGS, REPOSITORY, parse_elsewhere
-from tests.dags.test_dag_files import IDS
+from tests.dags.test_dag_files import IDS, STEPS
 
 # Airflow's own core uses these
 AIRFLOWS = {"sqlalchemy"}
@@ -54,9 +54,7 @@ def test_a_broken_spec_is_one_import_error_and_takes_no_other_dag_down(tmp_path:
         'bad.yaml: training.metric "logloss"',
     ):
         assert fault in error
-    assert sorted(found["serialized"]) == sorted(
-        [*IDS, *(dag_id.replace("flights_", "good_") for dag_id in IDS if "live" not in dag_id)]
-    )
+    assert sorted(found["serialized"]) == sorted([*IDS, *(f"good_{step}" for step in STEPS)])
     assert (DAGS / "use_case_specs.py").exists()
 
 

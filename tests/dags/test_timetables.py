@@ -17,10 +17,11 @@ from airflow.utils.types import DagRunType
 
 from include.core import partitions
 from tests.dags.airflow_home import dagbag, scheduled
+from tests.dags.test_dag_files import USE_CASES
 
 NEW_YORK = "America/New_York"
 Day = tuple[int, int, int]
-PARTITIONED = [f"{case}_{stage}" for case in ("flights", "flights_live") for stage in ("features", "monitor", "score")]
+PARTITIONED = [f"{case}_{stage}" for case in USE_CASES for stage in ("features", "monitor", "score")]
 
 
 @pytest.fixture(params=[*PARTITIONED, "flights_ingest", "flights_live_ingest"])

@@ -14,8 +14,9 @@ import duckdb
 import pytest
 
 from include.core import yaml_file
+from include.core.partitions import Span
 from include.feature_store import feature_sql
-from tests.unit.flights_case import SQL, TIME_ZONE, connection, source
+from tests.unit.flights_case import FLIGHTS, connection, source
 
 HERE = Path(__file__).parent
 
@@ -54,7 +55,7 @@ def test_rows_out(view: str, case: dict[str, Any]) -> None:
             for row in rows:
                 insert(con, table, case.get("defaults", {}).get(table, {}) | row)
         first, last = case["days"]
-        query = feature_sql.compute(con, SQL, first, last, TIME_ZONE)[view]
+        query = feature_sql.compute(con, FLIGHTS, Span(first=first, last=last))[view]
         named = list(case["expect"][0])
         order = ", ".join(str(n + 1) for n in range(len(named)))
         found = con.execute(f"SELECT {', '.join(named)} FROM ({query}) ORDER BY {order}").fetchall()
@@ -63,4 +64,4 @@ def test_rows_out(view: str, case: dict[str, Any]) -> None:
 
 
 def test_each_feature_sql_has_cases() -> None:
-    assert {view_of(path) for path in HERE.glob("test_*.yaml")} == set(feature_sql.views(SQL))
+    assert {view_of(path) for path in HERE.glob("test_*.yaml")} == set(feature_sql.views(FLIGHTS))

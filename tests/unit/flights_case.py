@@ -10,10 +10,11 @@ from pathlib import Path
 
 import duckdb
 
+from include.spec.loading import load_use_case
 from include.use_cases.flights.source import FlightsSource
 
-SQL = Path(__file__).resolve().parents[2] / "include" / "use_cases" / "flights" / "sql"
-TIME_ZONE = "America/New_York"
+FLIGHTS = load_use_case("flights")
+TIME_ZONE = FLIGHTS.time_zone
 
 
 @functools.cache

@@ -76,14 +76,20 @@ CHILD = """
 import json, locale, sys
 from pathlib import Path
 import duckdb, pyarrow as pa
+from include.core.partitions import Span
 from include.feature_store import feature_sql
+from include.spec.loading import load_use_case
 from include.training.model import load_model
 assert locale.getencoding() not in ("UTF-8", "utf-8"), locale.getencoding()
 folder = Path(sys.argv[1])
 rows = pa.table(json.loads(sys.stdin.buffer.read()))
 con = duckdb.connect()
-queries = feature_sql.compute(con, folder / "sql", "2013-11-02", "2013-11-02", "America/New_York")
-matched = con.execute(queries["cities"]).fetchall()
+case = load_use_case("flights")
+views = case.features.model_copy(update={"views": {"cities": ("city",)}})
+case = case.model_copy(update={"features": views})
+case._assets_folder = folder
+queries = feature_sql.compute(con, case, Span.one("2013-11-02"))
+matched = con.execute(f"SELECT found FROM ({queries['cities']})").fetchall()
 print(json.dumps({"predicted": load_model(folder / "model").predict(rows).tolist(), "matched": matched}))
 """
 
@@ -100,7 +106,9 @@ def test_a_process_in_an_ascii_locale_scores_and_selects_the_same(tmp_path: Path
     fit_best(storage, name, frozen, settings, tmp_path / "model", use_case="flights")
     folder = tmp_path / "sql" / "features"
     folder.mkdir(parents=True)
-    (folder / "cities.sql").write_text("SELECT chr(83) || chr(227) || 'o Paulo' = 'São Paulo'", encoding="utf-8")
+    found = "city = 'São Paulo' AS found, clock AS event_timestamp, clock AS created_timestamp"
+    query = f"SELECT ds, chr(83) || chr(227) || 'o Paulo' AS city, {found} FROM partitions"
+    (folder / "cities.sql").write_text(query, encoding="utf-8")
 
     asked = {**rows.slice(0, 50).select(["carrier", "rate", "noise", "gap"]).to_pydict()}
     done = subprocess.run(

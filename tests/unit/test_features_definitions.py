@@ -9,8 +9,9 @@ import pytest
 from feast import FeatureService, FeatureView, FileSource
 
 from feast_repo.flights import ENTITIES, NOT_SERVED, VIEWS, definitions
+from include.core.partitions import Span
 from include.feature_store import feature_sql
-from tests.unit.flights_case import SQL, TIME_ZONE, connection, land, source
+from tests.unit.flights_case import FLIGHTS, connection, land, source
 
 DUCKDB_TYPES = {"Float32": "FLOAT", "Int64": "BIGINT", "String": "VARCHAR"}
 STAMPS = {"event_timestamp": "TIMESTAMP WITH TIME ZONE", "created_timestamp": "TIMESTAMP WITH TIME ZONE"}
@@ -29,12 +30,12 @@ def feature_views(use_case: str) -> dict[str, FeatureView]:
 
 
 def test_each_feature_sql_has_a_view() -> None:
-    assert sorted(VIEWS) == feature_sql.views(SQL)
+    assert sorted(VIEWS) == feature_sql.views(FLIGHTS)
 
 
 @pytest.mark.parametrize("view", sorted(VIEWS))
 def test_fields_are_the_columns_of_the_sql(con: duckdb.DuckDBPyConnection, view: str) -> None:
-    query = feature_sql.compute(con, SQL, "2013-01-02", "2013-01-02", TIME_ZONE)[view]
+    query = feature_sql.compute(con, FLIGHTS, Span.one("2013-01-02"))[view]
     columns = {row[0]: row[1] for row in con.execute(f"DESCRIBE {query}").fetchall()}
     defined = feature_views("flights")[view]
     told = {field.name: DUCKDB_TYPES[str(field.dtype)] for field in defined.entity_columns + defined.features}

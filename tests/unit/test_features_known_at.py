@@ -13,7 +13,7 @@ from include.core import partitions
 from include.core.partitions import Span
 from include.feature_store import feature_sql
 from include.spec.loading import load_use_case
-from tests.unit.flights_case import SQL, TIME_ZONE, connection, land, source
+from tests.unit.flights_case import FLIGHTS, TIME_ZONE, connection, land, source
 
 HISTORY = "2013-01-01"
 # the first days have a clipped window; 2013-03-10 has 23 hours
@@ -22,7 +22,7 @@ days = st.sampled_from(partitions.key_range(FIRST, LAST)) | st.sampled_from(["20
 
 
 def compute(con: duckdb.DuckDBPyConnection, first: str, last: str) -> dict[str, str]:
-    return feature_sql.compute(con, SQL, first, last, TIME_ZONE)
+    return feature_sql.compute(con, FLIGHTS, Span(first=first, last=last))
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_deleting_what_was_known_before_the_clock_is_noticed(weeks: duckdb.DuckD
     """Show that the two tests above can fail."""
     see(weeks, FIRST, "2013-02-20", before=partitions.clock("2013-02-19", TIME_ZONE).isoformat())
     untouched = {"calendar", "dest_density", "hour_density", "route_density"}
-    assert changed(weeks, "2013-02-20", "2013-02-20") == set(feature_sql.views(SQL)) - untouched
+    assert changed(weeks, "2013-02-20", "2013-02-20") == set(feature_sql.views(FLIGHTS)) - untouched
 
 
 def test_one_thread_gives_the_bits_of_two(weeks: duckdb.DuckDBPyConnection) -> None:
@@ -94,7 +94,7 @@ def test_one_thread_gives_the_bits_of_two(weeks: duckdb.DuckDBPyConnection) -> N
         weeks.execute("SET threads = 2").fetchall()
 
 
-@pytest.mark.parametrize("view", feature_sql.views(SQL))
+@pytest.mark.parametrize("view", feature_sql.views(FLIGHTS))
 def test_each_entity_of_a_day_has_one_row_at_its_clock(weeks: duckdb.DuckDBPyConnection, view: str) -> None:
     columns = [row[0] for row in weeks.execute(f"DESCRIBE whole.{view}").fetchall()]
     keys = columns[: columns.index("event_timestamp")]
@@ -108,8 +108,8 @@ def test_each_entity_of_a_day_has_one_row_at_its_clock(weeks: duckdb.DuckDBPyCon
 
 def test_every_flight_finds_its_row_in_every_view(weeks: duckdb.DuckDBPyConnection) -> None:
     see(weeks, FIRST, LAST)
-    rows = feature_sql.scoring_rows(weeks, SQL, FIRST, LAST, TIME_ZONE)
-    for view in feature_sql.views(SQL):
+    rows = feature_sql.scoring_rows(weeks, FLIGHTS, Span(first=FIRST, last=LAST))
+    for view in feature_sql.views(FLIGHTS):
         columns = [row[0] for row in weeks.execute(f"DESCRIBE whole.{view}").fetchall()]
         keys = ", ".join(columns[: columns.index("event_timestamp")])
         lost = weeks.execute(f"SELECT count(*) FROM ({rows}) ANTI JOIN whole.{view} USING ({keys})").fetchall()
@@ -121,4 +121,4 @@ def test_the_look_back_is_clipped_at_the_start_of_history() -> None:
     asked = Span(first="2013-11-02", last="2013-11-05")
     assert case.lookback(asked) == Span(first="2013-10-06", last="2013-11-05")
     assert case.lookback(Span.one("2013-01-03")) == Span(first=HISTORY, last="2013-01-03")
-    assert feature_sql.first_label_day(HISTORY) == "2013-01-29"
+    assert case.first_label_day == "2013-01-29"

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import duckdb
 import pytest
 
 from include.core import partitions
-from include.core.errors import SpecError, UnknownPartition
+from include.core.errors import UnknownPartition
+from include.core.partitions import Span
 from include.feature_store import feature_sql
-from include.spec.loading import load_use_case
-from tests.unit.flights_case import SQL, TIME_ZONE, connection, land, source
+from tests.unit.flights_case import FLIGHTS, TIME_ZONE, connection, land, source
 
 AS_OF = "2013-01-20"
 
@@ -25,8 +24,8 @@ def con() -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def training(con: duckdb.DuckDBPyConnection, first: str = "2013-01-10", as_of: str = AS_OF) -> str:
-    keys = load_use_case("flights").training.keys
-    return feature_sql.training_rows(con, SQL, keys, first, as_of, TIME_ZONE)
+    days = Span(first=first, last=FLIGHTS.last_label_day(as_of))
+    return feature_sql.training_rows(con, FLIGHTS, days, as_of)
 
 
 def test_labels_stop_two_days_before_the_clock_and_were_known_by_it(con: duckdb.DuckDBPyConnection) -> None:
@@ -55,7 +54,7 @@ def test_deleting_what_became_known_after_the_clock_changes_no_row(
 
 
 def test_scoring_rows_carry_no_outcome(con: duckdb.DuckDBPyConnection) -> None:
-    query = feature_sql.scoring_rows(con, SQL, "2013-01-20", "2013-01-21", TIME_ZONE)
+    query = feature_sql.scoring_rows(con, FLIGHTS, Span(first="2013-01-20", last="2013-01-21"))
     columns = {row[0]: row[1] for row in con.execute(f"DESCRIBE {query}").fetchall()}
     assert columns == {
         "ds": "VARCHAR",
@@ -74,15 +73,10 @@ def test_scoring_rows_carry_no_outcome(con: duckdb.DuckDBPyConnection) -> None:
 
 def test_training_adds_the_label_and_when_it_was_known(con: duckdb.DuckDBPyConnection) -> None:
     rows = {row[0] for row in con.execute(f"DESCRIBE {training(con)}").fetchall()}
-    scoring = con.execute(f"DESCRIBE {feature_sql.scoring_rows(con, SQL, AS_OF, AS_OF, TIME_ZONE)}").fetchall()
+    scoring = con.execute(f"DESCRIBE {feature_sql.scoring_rows(con, FLIGHTS, Span.one(AS_OF))}").fetchall()
     assert rows - {row[0] for row in scoring} == {"disrupted", "label_known_at"}
 
 
 def test_no_day_with_complete_labels(con: duckdb.DuckDBPyConnection) -> None:
     with pytest.raises(UnknownPartition, match=r"2013-01-19\.\.2013-01-18"):
         training(con, first="2013-01-19")
-
-
-def test_a_folder_without_feature_sql_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="has no feature SQL; write one query a feature view"):
-        feature_sql.views(tmp_path)

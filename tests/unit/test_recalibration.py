@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from include.core import partitions
 from include.core.errors import TrainingError
+from include.spec.loading import load_use_case
 from include.spec.scoring import RecalibrationSpec, ScoringSpec
 from include.steps.score import recalibration
 from include.steps.score.recalibration import Known, apply, learn, undo
@@ -21,7 +22,8 @@ from include.training.data import split
 from include.training.model import load_model
 from tests.unit import promotion_case as given
 
-ZONE = "America/New_York"
+CASE = load_use_case("flights")
+ZONE = CASE.time_zone
 DAYS = np.repeat(partitions.key_range("2013-10-01", "2013-10-31"), 50)
 SPEC = RecalibrationSpec(window_days=7, min_rows=100, shrink_days=0)
 
@@ -40,7 +42,7 @@ KNOWN = Known(DAYS, Y, PREDICTED, instants(DAYS))
 
 
 def test_the_offset_brings_the_mean_of_the_window_to_what_was_observed() -> None:
-    state = learn("2013-10-20", KNOWN, SPEC, ZONE)
+    state = learn("2013-10-20", KNOWN, CASE, SPEC)
     assert (state.first, state.last, state.rows) == ("2013-10-12", "2013-10-18", 350)
     chosen = np.isin(DAYS, partitions.key_range(state.first, state.last))
     assert apply(PREDICTED[chosen], state.offset).mean() == pytest.approx(Y[chosen].mean(), abs=1e-5)
@@ -58,30 +60,30 @@ def test_what_became_known_after_the_clock_changes_nothing(day: int, seed: int) 
     full = replace(KNOWN, known_at=known_at)
     before = known_at < clock
     cut = Known(DAYS[before], Y[before], PREDICTED[before], known_at[before])
-    assert learn(key, full, SPEC, ZONE) == learn(key, cut, SPEC, ZONE)
+    assert learn(key, full, CASE, SPEC) == learn(key, cut, CASE, SPEC)
 
 
 def test_outcomes_count_on_the_day_that_has_25_hours_too() -> None:
     days = np.repeat(["2013-11-03"], 200)
     late = int(partitions.clock("2013-11-05", ZONE).timestamp() * 1_000_000)
     known = Known(days, np.ones(200), np.full(200, 0.2), np.full(200, late))
-    assert learn("2013-11-05", known, SPEC, ZONE).rows == 0
-    assert learn("2013-11-05", replace(known, known_at=known.known_at - 1), SPEC, ZONE).rows == 200
+    assert learn("2013-11-05", known, CASE, SPEC).rows == 0
+    assert learn("2013-11-05", replace(known, known_at=known.known_at - 1), CASE, SPEC).rows == 200
 
 
 def test_too_few_outcomes_leave_predictions_as_they_are() -> None:
-    few = learn("2013-10-20", KNOWN, RecalibrationSpec(window_days=7, min_rows=351), ZONE)
+    few = learn("2013-10-20", KNOWN, CASE, RecalibrationSpec(window_days=7, min_rows=351))
     assert (few.offset, few.rows) == (0.0, 350)
-    none = learn("2013-09-01", KNOWN, SPEC, ZONE)
+    none = learn("2013-09-01", KNOWN, CASE, SPEC)
     assert (none.offset, none.rows, none.observed) == (0.0, 0, None)
     assert apply(PREDICTED, 0.0) is PREDICTED
 
 
 def test_an_offset_is_bounded_and_may_be_shrunk() -> None:
     everything = replace(KNOWN, y=np.ones(len(DAYS)))
-    assert learn("2013-10-20", everything, SPEC, ZONE).offset == pytest.approx(SPEC.max_offset, abs=1e-5)
-    whole = learn("2013-10-20", KNOWN, SPEC, ZONE).offset
-    half = learn("2013-10-20", KNOWN, RecalibrationSpec(window_days=7, min_rows=100, shrink_days=7), ZONE).offset
+    assert learn("2013-10-20", everything, CASE, SPEC).offset == pytest.approx(SPEC.max_offset, abs=1e-5)
+    whole = learn("2013-10-20", KNOWN, CASE, SPEC).offset
+    half = learn("2013-10-20", KNOWN, CASE, RecalibrationSpec(window_days=7, min_rows=100, shrink_days=7)).offset
     assert 0.3 * whole < half < 0.7 * whole
 
 

@@ -100,7 +100,7 @@ def test_an_offset_learnt_in_parts_of_days_is_the_offset_learnt_at_once(
 
 def test_nothing_that_became_known_after_the_clock_matters(scored: Workspace, tmp_path: Path) -> None:
     known = asking(chain.until(chain.landed(), tmp_path / "known", DAY))
-    first = recalibration.window(DAY, SPEC).first
+    first = recalibration.window(DAY, scored.case, SPEC).first
     # MLflow is that of the trained lake; the ledger is not there, so the version is named
     known = Workspace(
         known.settings.model_copy(update={"mlflow_tracking_uri": scored.settings.mlflow_tracking_uri}), known.case

@@ -22,6 +22,7 @@ from include.spec import loading
 from include.spec.loading import MORE_FOLDERS, broken_use_cases, json_schema, load_use_case, load_use_cases
 from include.spec.use_case import FOLDER
 
+SHIPPED = sorted(path.stem for path in FOLDER.glob("*/*.yaml") if path.stem == path.parent.name)
 FLIGHTS = FOLDER / "flights" / "flights.yaml"
 SCHEMA = REPOSITORY / "include/spec/use_case.schema.json"
 
@@ -71,7 +72,7 @@ def faults(name: str) -> list[str]:
 
 def test_the_shipped_specs_are_sound() -> None:
     assert broken_use_cases() == []
-    assert [case.name for case in load_use_cases()] == ["flights", "flights_live"]
+    assert [case.name for case in load_use_cases()] == SHIPPED
 
 
 def test_the_schema_for_editors_is_what_the_code_checks() -> None:
@@ -81,7 +82,7 @@ def test_the_schema_for_editors_is_what_the_code_checks() -> None:
 
 def test_editors_accept_the_shipped_specs_and_mark_an_unknown_name() -> None:
     validator = Draft202012Validator(json_schema())
-    for name in ("flights", "flights_live"):
+    for name in SHIPPED:
         shipped = yaml.safe_load((FOLDER / name / f"{name}.yaml").read_text(encoding="utf-8"))
         assert [error.message for error in validator.iter_errors(shipped)] == []
     assert not validator.is_valid(values("flights", training__metrik="log_loss"))
@@ -194,7 +195,7 @@ def test_bytes_that_are_not_text_and_a_folder_in_the_files_place(write: Write, f
 def test_a_broken_spec_leaves_the_others_alone(write: Write) -> None:
     write("bad", values("bad", ownr="me", history__first="2013-99-99"))
     write("good", values("good"))
-    assert [case.name for case in load_use_cases()] == ["flights", "flights_live", "good"]
+    assert [case.name for case in load_use_cases()] == sorted([*SHIPPED, "good"])
     (broken,) = broken_use_cases()
     assert (broken.name, len(broken.error.faults)) == ("bad", 2)
 
@@ -313,7 +314,7 @@ def test_further_folders_are_separated_as_in_path(tmp_path: Path, monkeypatch: p
         text = yaml.safe_dump({"name": name, "like": "flights"})
         (tmp_path / name / name / f"{name}.yaml").write_text(text, encoding="utf-8")
     monkeypatch.setenv(MORE_FOLDERS, os.pathsep.join([str(tmp_path / "one"), "", str(tmp_path / "two")]))
-    assert [case.name for case in load_use_cases()] == ["flights", "flights_live", "one", "two"]
+    assert [case.name for case in load_use_cases()] == sorted([*SHIPPED, "one", "two"])
 
 
 @pytest.mark.parametrize("part", ["more/cases", "~nobody-has-this-name/cases"])
@@ -324,12 +325,32 @@ def test_a_folder_of_use_cases_that_cannot_be_is_reported_beside_the_sound_ones(
     (broken,) = broken_use_cases()
     assert part in str(broken.error)
     assert "give the whole path" in str(broken.error)
-    assert [case.name for case in load_use_cases()] == ["flights", "flights_live"]
+    assert [case.name for case in load_use_cases()] == SHIPPED
 
 
 def test_the_shipped_folder_named_again_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(MORE_FOLDERS, str(FOLDER))
-    assert [case.name for case in load_use_cases()] == ["flights", "flights_live"]
+    assert [case.name for case in load_use_cases()] == SHIPPED
+
+
+def test_null_takes_away_what_the_other_use_case_has(write: Write) -> None:
+    write("less", {
+        "name": "less", "like": "flights",
+        "training": {"families": {"torch_mlp": None}, "baselines": None},
+        "gates": {"guardrails": {"auc": None}, "slices": None, "feature_auc": None},
+        "features": {"views": {"calendar": None}},
+    })  # fmt: skip
+    base, less = load_use_case("flights"), load_use_case("less")
+    assert set(base.training.families) - set(less.training.families) == {"torch_mlp"}
+    assert set(base.features.views) - set(less.features.views) == {"calendar"}
+    assert (set(less.gates.guardrails), less.gates.slices, less.gates.feature_auc) == ({"calibration_error"}, {}, None)
+    assert [baseline.name for baseline in less.training.baselines] == ["constant"]
+
+
+def test_the_key_of_a_row_is_stated_once() -> None:
+    case = load_use_case("flights")
+    assert case.training.keys == list(case.predictions.key)
+    assert case.training.ignore == ["ds", "event_timestamp", "label_known_at"]
 
 
 def test_nearest_lists_the_known_words_when_none_is_near() -> None:

@@ -122,7 +122,7 @@ def _entities(workspace: WorkspaceReader, read: Mapping[str, Input]) -> streamin
         for name in case.partitioned_raw:
             table = case.table("raw", name)
             workspace.attach(con, name, table, span.keys, read[table].version if table in read else None)
-        return feature_sql.scoring_rows(con, case.assets_folder / "sql", span.first, span.last, case.time_zone)
+        return feature_sql.scoring_rows(con, case, span)
 
     return query
 

@@ -21,6 +21,7 @@ from include.core import partitions
 from include.core.errors import TrainingError
 from include.core.partitions import Span
 from include.feature_store import feature_sql
+from include.feature_store.feature_sql import KNOWN_AT
 from include.lake.records import Input
 from include.registry.registration import Challenger
 from include.spec.scoring import RecalibrationSpec
@@ -38,7 +39,6 @@ from include.training.model import LoadedModel, load_model
 from include.training.training_set import open_training_set
 
 TABLE = "recalibration"
-KNOWN_AT = "label_known_at"
 SCHEMA = pa.schema(
     [
         ("ds", pa.string()),
@@ -100,17 +100,17 @@ class State:
     observed: float | None
 
 
-def window(key: str, spec: RecalibrationSpec) -> Span:
+def window(key: str, case: UseCase, spec: RecalibrationSpec) -> Span:
     """Return the days whose outcomes the offset of ``key`` is learnt from."""
-    last = feature_sql.last_label_day(key)
+    last = case.last_label_day(key)
     return Span(first=partitions.shift(last, 1 - spec.window_days), last=last)
 
 
-def learn(key: str, known: Known, spec: RecalibrationSpec, time_zone: str) -> State:
+def learn(key: str, known: Known, case: UseCase, spec: RecalibrationSpec) -> State:
     """Learn the offset of ``key`` from the outcomes of its window that were known before its clock."""
-    days = window(key, spec)
+    days = window(key, case, spec)
     first, last = days.first, days.last
-    clock = int(partitions.clock(key, time_zone).timestamp() * 1_000_000)
+    clock = int(partitions.clock(key, case.time_zone).timestamp() * 1_000_000)
     chosen = (known.days >= first) & (known.days <= last) & (known.known_at < clock)
     rows = int(np.count_nonzero(chosen))
     if rows == 0:
@@ -171,7 +171,7 @@ def label_days(case: UseCase, span: Span) -> Span | None:
     spec = case.scoring.recalibration
     if spec is None:
         return None
-    first, last = max(window(span.first, spec).first, case.history.first), window(span.last, spec).last
+    first, last = max(window(span.first, case, spec).first, case.history.first), window(span.last, case, spec).last
     return None if last < first else Span(first=first, last=last)
 
 
@@ -194,14 +194,14 @@ def states(
     nothing = Known(np.array([], dtype="U10"), np.empty(0), np.empty(0), np.empty(0, dtype=np.int64))
     known, found, ahead, seen = dict.fromkeys(models, nothing), {}, iter(runs), ""
     for key, version in versions.items():
-        days = window(key, spec)
+        days = window(key, case, spec)
         while seen < days.last and (run := next(ahead, None)):
             # an outcome of the run's last day may still become known while that day is in the window of a later day
-            as_of = min(max(versions), partitions.shift(run.last, feature_sql.LABEL_DELAY + spec.window_days - 1))
+            as_of = min(max(versions), partitions.shift(run.last, case.label_delay_days + spec.window_days - 1))
             for one, more in _known_of(workspace, models, run, as_of, read).items():
                 known[one] = Known.together([known[one].since(days.first), *more])
             seen = run.last
-        found[key] = learn(key, known[version], spec, case.time_zone)
+        found[key] = learn(key, known[version], case, spec)
     return found
 
 
@@ -248,10 +248,7 @@ def _labelled_rows(workspace: WorkspaceReader, days: Span, as_of: str, read: Map
         for name in case.partitioned_raw:
             table = case.table("raw", name)
             workspace.attach(con, name, table, Span(first=span.first, last=as_of).keys, read[table].version)
-        labelled = feature_sql.training_rows(
-            con, case.assets_folder / "sql", case.training.keys, span.first, as_of, case.time_zone
-        )
-        return f"SELECT * FROM ({labelled}) WHERE ds <= '{span.last}'"
+        return feature_sql.training_rows(con, case, span, as_of)
 
     lookup = features.lookup(workspace, read)
     for chunk in streaming.chunks(workspace, days, query, case.predictions.key):
@@ -331,7 +328,7 @@ def shifted_test(
     rows = pa.concat_tables([before, test.table])
     predicted = np.concatenate([model.predict(before, threads), plain])
     known = known_rows(rows, predicted, case.training.label, case.training.day_column)
-    found = {day: learn(day, known, spec, case.time_zone) for day in test.day_names}
+    found = {day: learn(day, known, case, spec) for day in test.day_names}
     offsets = np.array([found[day].offset for day in test.day_names])[test.days]
     return _apply_each(plain, offsets), found
 

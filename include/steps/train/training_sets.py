@@ -107,8 +107,8 @@ def rebuild(workspace: Workspace, as_of: str, version: int) -> str:
 
 
 def table_of(workspace: WorkspaceReader, as_of: str) -> str:
-    """Return the table of one clock's training set; each has its own, so that the address alone identifies it."""
-    return workspace.case.table("training", f"as_of_{as_of.replace('-', '_')}")
+    """Return the table of one clock's training set."""
+    return workspace.case.training_table(as_of)
 
 
 def label_days(workspace: WorkspaceReader, as_of: str) -> Span:
@@ -118,7 +118,7 @@ def label_days(workspace: WorkspaceReader, as_of: str) -> Span:
         TrainingError: no day has both a whole look-back and complete labels.
     """
     case = workspace.case
-    first, last = feature_sql.first_label_day(case.history.first), feature_sql.last_label_day(as_of)
+    first, last = case.first_label_day, case.last_label_day(as_of)
     if case.training_days is not None:
         first = max(first, partitions.shift(last, 1 - case.training_days))
     if last < first:
@@ -137,9 +137,7 @@ def _rows(
     read = recorded or _inputs(workspace, days, as_of)
     with workspace.connect() as con:
         workspace.attach_raw(con, read)
-        query = feature_sql.training_rows(
-            con, case.assets_folder / "sql", case.training.keys, days.first, as_of, case.time_zone
-        )
+        query = feature_sql.training_rows(con, case, days, as_of)
         order = ", ".join(("ds", *case.training.keys))
         rows = con.sql(f"SELECT * FROM ({query}) ORDER BY {order}").to_arrow_table()
     if rows.num_rows == 0:

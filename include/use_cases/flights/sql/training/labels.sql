@@ -1,5 +1,6 @@
 -- What became of each flight: the label, and the instant from which it could be known.
 SELECT
+    p.ds,
     o.flight_date,
     o.carrier,
     o.flight,
