@@ -14,8 +14,8 @@ STACK := PYTHONPATH=. $(BIN)/python -m include.stack
 PYTEST := PYTHONPATH=.:plugins $(BIN)/pytest
 # a file to a worker: what a file prepares is prepared once; the end-to-end tests have a stack and stay one process
 PARALLEL := -n auto --dist loadfile
-CODE := $(wildcard dags plugins include feast_repo tests docs)
-TYPED := $(wildcard include plugins docs)
+CODE := $(wildcard dags plugins include feast_repo tests docs supply_chain)
+TYPED := $(wildcard include plugins docs supply_chain)
 
 # find-links of pip are handed to uv, which does not read pip's settings: there a machine may offer
 # builds of its own, such as a small CPU build of torch
@@ -73,10 +73,11 @@ test-dags: setup ## DAGs load, operators execute
 test-e2e: setup ## a real scheduler on an embedded stack of its own
 	@$(PYTEST) $(wildcard tests/e2e) $(ARGS)
 
-lint: setup ## ruff (style, layers, security), formatting, the Dockerfile, arrows between folders, types, the docs build
+lint: setup ## ruff (style, layers, security), formatting, the Dockerfile, licences, arrows between folders, types, the docs build
 	@$(BIN)/ruff check $(CODE)
 	@$(BIN)/ruff format --check $(CODE)
 	@$(BIN)/hadolint docker/Dockerfile
+	@$(BIN)/python -m supply_chain.licences
 	@$(MAKE) arrows types docs
 
 format: setup ## let ruff repair what it can
@@ -121,6 +122,25 @@ bench-clean: ## delete the benchmarks' generated data; results stay
 bench-%: setup ## one of them: join audit transform publish materialize sweep score drift parse torch start chain backfill
 	@PYTHONPATH=.:plugins $(BIN)/python -m tests.benchmarks $* $(ARGS)
 
+##@ Check what it rests on
+.PHONY: licences audit sbom
+licences: setup ## the licence of every package in the lock; one that is not allowed fails
+	@$(BIN)/python -m supply_chain.licences --list
+
+audit: .venv-audit/.installed ## ask a vulnerability service about every package in the lock; fails too where none can be asked
+	@.venv-audit/bin/python -m supply_chain.vulnerabilities $(ARGS)
+
+sbom: .venv-audit/.installed ## the lock as CycloneDX JSON in sbom/, one file for each build of torch
+	@mkdir -p sbom
+	@# it warns that the lock says nothing of who needs whom
+	@for build in cpu cuda; do PYTHONWARNINGS=ignore::UserWarning .venv-audit/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
+	  --of JSON -o sbom/lock-$$build.cdx.json requirements-$$build.txt; done
+
+.venv-audit/.installed: requirements-audit.txt
+	@$(PYTHON) -m venv --clear .venv-audit
+	@.venv-audit/bin/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements-audit.txt
+	@touch $@
+
 ##@ Set it up
 .PHONY: setup lock compose-secrets clean purge help
 setup: $(STAMP) ## the virtual environment with every pinned package
@@ -157,8 +177,8 @@ compose-secrets: setup ## docker/.env with fresh secrets for docker/compose.yaml
 	@PYTHONPATH=. $(BIN)/python -m include.stack.containers secrets docker/.env
 
 clean: ## remove caches; keeps the environment and all state
-	@rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache site
-	@find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+	@rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache .venv-audit sbom site
+	@find . -name __pycache__ -type d -not -path './$(VENV)/*' -not -path './.venv-audit/*' -prune -exec rm -rf {} +
 
 purge: ## stop everything and delete all state (lake, databases, models, secrets) after asking
 	@home="$${LIFECYCLE_HOME:-var}"; home="$${home/#\~\//$$HOME/}"; \
