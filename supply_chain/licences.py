@@ -59,7 +59,8 @@ def licence_of(package: str) -> str | None:
         about = metadata(package)
     except PackageNotFoundError:
         return None
-    return declared(about.get("License-Expression"), about.get_all("Classifier") or [], about.get("License"))
+    expression = about["License-Expression"] if "License-Expression" in about else None
+    return declared(expression, about.get_all("Classifier") or [], about["License"] if "License" in about else None)
 
 
 def not_allowed(licence: str, rule: Rules) -> list[str]:

@@ -15,7 +15,7 @@ RULES = Rules(
     words={"Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0"},
     exceptions={"linter": "GPL, a program that nothing is linked with"},
 )
-ENTRY = re.compile(r"^[a-z0-9][^\n]*(?:\\\n[^\n]*)*", re.MULTILINE)
+ENTRY = re.compile(r"^[a-z0-9](?:[^\n]*\\\n)*[^\n]*", re.MULTILINE)
 LOCKS = sorted(licences.REPOSITORY.glob("requirements*.txt"))
 
 
@@ -95,7 +95,7 @@ def test_a_service_without_advisories_is_not_believed(monkeypatch: pytest.Monkey
     """A mirror of the index may answer for every package and know no vulnerability of any."""
     knows_nothing = {"dependencies": [{"name": "any", "version": "1", "vulns": []}]}
     monkeypatch.setattr(vulnerabilities, "ask", lambda *_: knows_nothing)
-    with pytest.raises(vulnerabilities.NotAuditedError, match="pycrypto==2.6.1, which has several"):
+    with pytest.raises(vulnerabilities.NotAuditedError, match=r"pycrypto==2\.6\.1, which has several"):
         vulnerabilities.audit(["requirements.txt"], [])
 
 
