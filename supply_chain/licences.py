@@ -59,8 +59,8 @@ def licence_of(package: str) -> str | None:
         about = metadata(package)
     except PackageNotFoundError:
         return None
-    expression = about["License-Expression"] if "License-Expression" in about else None
-    return declared(expression, about.get_all("Classifier") or [], about["License"] if "License" in about else None)
+    expression, text = (next(iter(about.get_all(field) or []), None) for field in ("License-Expression", "License"))
+    return declared(expression, about.get_all("Classifier") or [], text)
 
 
 def not_allowed(licence: str, rule: Rules) -> list[str]:
