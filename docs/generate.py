@@ -23,6 +23,7 @@ from typing import Any
 
 from docs.markup import BOUNDS, KINDS, cell, code, plain
 from docs.spec_reference import attributes, spec_page, suites_page
+from supply_chain import licences
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ENV_FILE = REPOSITORY / "docker" / "airflow.env"
@@ -40,6 +41,7 @@ def pages() -> dict[str, str]:
         "reference/settings.md": _NOTE + settings_page(),
         "reference/make.md": _NOTE + make_page(),
         "reference/dags.md": _NOTE + dags_page(forms),
+        "reference/licences.md": _NOTE + licences.page(),
     }
 
 

@@ -88,7 +88,7 @@ def parse(text: str) -> Any:
         yaml.YAMLError: it is not YAML, a key stands twice, or a value can be read in two ways; names the line.
     """
     try:
-        return yaml.load(text, Loader=_Loader)
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - it makes plain values only, as yaml.SafeLoader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
