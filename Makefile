@@ -31,7 +31,7 @@ COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --
 TORCH ?=
 
 ##@ Use it
-.PHONY: demo up down status passwords shell rebuild verify
+.PHONY: demo up down status passwords shell rebuild verify check
 demo: setup ## the whole chain on real flights, with progress and a summary; leaves the services up
 	@$(STACK) demo
 
@@ -57,6 +57,10 @@ rebuild: setup ## make a model's training set again and prove its hash (make reb
 
 verify: setup ## compare every partition of the lake with its publish record (CASE=flights; all without CASE)
 	@$(STACK) shell python -m include.steps.verify $(if $(CASE),--use-case $(CASE))
+
+check: setup ## try a use case in a lake that is thrown away: source, suites, queries, features, labels (CASE=flights)
+	@: $(or $(CASE),$(error give the use case: make check CASE=flights))
+	@$(STACK) shell python -m include.steps.check --use-case $(CASE)
 
 ##@ Change it
 .PHONY: test test-unit test-dags test-e2e lint format types arrows schema

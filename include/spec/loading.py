@@ -47,7 +47,12 @@ def load_use_case(name: str) -> UseCase:
     """
     files = _spec_files()
     if name not in files:
-        raise SpecError([f"use case {name!r} unknown{nearest(name, files)}"])
+        folders, faults = _folders()
+        looked = ", ".join(str(folder) for folder in folders)
+        raise SpecError([
+            f"use case {name!r} unknown{nearest(name, files)} Looked for <name>/<name>.yaml in {looked}; "
+            f"{MORE_FOLDERS} names further folders", *faults,
+        ])  # fmt: skip
     return _load(files[name], files)
 
 

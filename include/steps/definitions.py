@@ -89,13 +89,10 @@ def refuse_other_features(
     for part, by_key in digests.items():
         for number, known in learnt.items():
             right = {parts[part] for parts in known if part in parts}
-            other = [
-                key
-                for key, digest in by_key.items()
-                if scored[key] == number and right and digest not in {None, *right}
-            ]
+            mine = {key: digest for key, digest in by_key.items() if scored[key] == number and digest is not None}
+            other = sorted(key for key, digest in mine.items() if right and digest not in right)
             if other:
-                faults.append(_refusal(case, part, sorted(other), number))
+                faults.append(_refusal(case, part, other, number))
     if faults:
         raise DefinitionChanged("\n".join(faults))
 

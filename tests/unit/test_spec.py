@@ -210,7 +210,9 @@ def test_one_name_in_two_folders_is_a_fault_of_the_second_only(write: Write) -> 
 
 
 def test_an_unknown_use_case_names_the_nearest() -> None:
-    assert faults("flihgts") == ["use case 'flihgts' unknown; did you mean \"flights\"?"]
+    (fault,) = faults("flihgts")
+    assert fault.startswith("use case 'flihgts' unknown; did you mean \"flights\"? Looked for <name>/<name>.yaml in /")
+    assert MORE_FOLDERS in fault
 
 
 # ---- like ---------------------------------------------------------------------------------------
