@@ -73,8 +73,9 @@ def append(lake: Lake, table: str, rows: pa.Table, key: str, attempt: Attempt, e
 
 
 def columns_of(lake: Lake, record: Record) -> tuple[str, ...]:
-    """Return the columns that a ledger had when an entry was appended, in the order of its fingerprint."""
-    return tuple(field.name for field in lake.open(record.table, record.version).schema().fields)
+    """Return the columns of an entry's file, in the order of its fingerprint: a ledger may have got more since then."""
+    names = [field.name for field in lake.open(record.table, record.version).schema().fields]
+    return tuple(name for name in names if name != "ds")
 
 
 def _add_columns(delta: DeltaTable, schema: pa.Schema, conflict: PromotionConflict) -> None:

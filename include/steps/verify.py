@@ -131,7 +131,7 @@ def _compare(workspace: Workspace, table: str, paths: Sequence[str], published: 
         return str(error).splitlines()[0], 0
     if found.num_rows != expected:
         return f"{found.num_rows} rows are there, {expected} were published", found.num_rows
-    if len(published) > 1:
+    if table.split("/")[1] == "ledger":
         same = _same_entries(workspace, found, published)
         return ("" if same else "an entry is not as it was appended"), expected
     content = fingerprint.of_table(found)

@@ -184,7 +184,7 @@ def test_fetching_gives_the_signed_files_and_downloads_once(
     folder = model_versions.fetch(store, "flights", 1, tmp_path / "cache", signing_case.trusted())
     assert (folder / "trees" / "0.txt").read_text() == "tree"
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [challenger.digest]
-    monkeypatch.setattr(model_versions, "_download", lambda *_: pytest.fail("downloaded again"))
+    monkeypatch.setattr(model_versions, "download", lambda *_: pytest.fail("downloaded again"))
     assert model_versions.fetch(store, "flights", 1, tmp_path / "cache", signing_case.trusted()) == folder
 
 
