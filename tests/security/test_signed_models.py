@@ -280,6 +280,23 @@ def test_a_rotated_key_leaves_old_models_valid_until_it_is_distrusted(there: Wor
     assert predicting.load_version(there, FIRST)
 
 
+def test_the_commands_list_and_rotate_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in signing_case.key_settings(tmp_path, 1).items():
+        monkeypatch.setenv(f"LIFECYCLE_{name.upper()}", value)
+    (old,) = keys.trusted(KeySettings.read()).keys
+    assert keys.main(["rotate"]) == 0
+    new = capsys.readouterr().out.split()[0]
+    assert keys.main(["list"]) == 0
+    assert sorted(line.split()[:2] for line in capsys.readouterr().out.splitlines()) == sorted(
+        [[old, "trusted"], [new, "signs"]]
+    )
+    Path(tmp_path, "signing.pem").chmod(0o644)
+    assert keys.main(["list"]) == 1
+    assert "chmod 600" in capsys.readouterr().err
+
+
 def test_a_key_that_others_can_read_signs_nothing(there: Workspace) -> None:
     Path(there.settings.signing_key).chmod(0o640)
     with pytest.raises(SettingsError, match="can be read by other users; run: chmod 600"):
