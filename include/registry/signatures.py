@@ -132,7 +132,13 @@ def _is_of_entry(where: str, statement: Statement, entry: Promotion) -> None:
     """Check that a version is the one that the ledger's entry promoted."""
     if entry.signed:
         # the ledger is in the lake, which is trusted; a version that was signed again keeps its substance
-        named = Statement.model_validate_json(entry.signed.partition(" ")[2])
+        try:
+            named = Statement.model_validate_json(entry.signed.partition(" ")[2])
+        except ValidationError as error:
+            raise SignatureRefused(
+                f"{where}: entry {entry.entry} of the ledger holds no signed statement of a form that this release "
+                "knows; use the release that wrote it, or bring the ledger back from a backup"
+            ) from error
         same = named.substance == statement.substance
         digests = f": digest {statement.digest[:12]}, promoted was {named.digest[:12]}"
     else:

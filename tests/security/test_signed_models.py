@@ -202,6 +202,12 @@ def test_numbers_that_began_again_are_noticed(there: Workspace) -> None:
     assert predicting.load_version(there, FIRST)
 
 
+def test_an_entry_of_the_ledger_that_cannot_be_read_is_named(there: Workspace) -> None:
+    (entry,) = ledger.promotions(there.lake, there.case)
+    with pytest.raises(SignatureRefused, match="entry 1 of the ledger holds no signed statement"):
+        files.version_of(there.settings, NAME, FIRST, replace(entry, signed="A {}"))
+
+
 def test_a_version_that_is_replaced_while_a_person_decides_is_not_promoted(there: Workspace) -> None:
     """Signed again after its files changed, for example by a person who was misled."""
     judged = Proposal(
