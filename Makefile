@@ -31,7 +31,7 @@ COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --
 TORCH ?=
 
 ##@ Use it
-.PHONY: demo up down status passwords shell rebuild verify check
+.PHONY: demo up down status passwords shell rebuild verify check keys rotate-key sign
 demo: setup ## the whole chain on real flights, with progress and a summary; leaves the services up
 	@$(STACK) demo
 
@@ -61,6 +61,17 @@ verify: setup ## compare every partition of the lake with its publish record (CA
 check: setup ## try a use case in a lake that is thrown away: source, suites, queries, features, labels (CASE=flights)
 	@: $(or $(CASE),$(error give the use case: make check CASE=flights))
 	@$(STACK) shell python -m include.steps.check --use-case $(CASE)
+
+keys: setup ## list the keys by which models are accepted, and the one that signs
+	@$(STACK) shell python -m include.registry.keys list
+
+rotate-key: setup ## make a new key that signs models; what the old one signed stays valid
+	@$(STACK) shell python -m include.registry.keys rotate
+
+sign: setup ## sign a version in MLflow that has no signature, after a look at its files (make sign CASE=flights MODEL=1)
+	@: $(or $(CASE),$(error give the use case and the model version: make sign CASE=flights MODEL=1))
+	@: $(or $(MODEL),$(error give the model version too: make sign CASE=$(CASE) MODEL=1))
+	@$(STACK) shell python -m include.registry.sign --use-case $(CASE) --model $(MODEL)
 
 ##@ Change it
 .PHONY: test test-unit test-dags test-e2e lint format types arrows schema

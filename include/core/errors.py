@@ -93,6 +93,10 @@ class DigestMismatch(LifecycleError):
     """A model's files are not the ones that were registered."""
 
 
+class SignatureRefused(LifecycleError):
+    """A model version is not signed by a trusted key, or it is not the one that the ledger names."""
+
+
 class NoChampion(LifecycleError):
     """No promoted model may score this partition."""
 

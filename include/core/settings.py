@@ -22,6 +22,7 @@ _UNSET = "is not set; see docker/airflow.env for what it means"
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Place = Annotated[Text, AfterValidator(place)]
+OptionalPlace = Annotated[str, AfterValidator(lambda text: place(text.strip()) if text.strip() else "")]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -86,6 +87,10 @@ class Settings(EnvironmentSettings):
         optuna_storage: SQLAlchemy address of the Optuna studies.
         mlflow_tracking_uri: address of the MLflow server, or a local store.
         source_cache: folder for what source adapters unpack.
+        signing_key: PEM file of the private key that signs models, or with ``signing_command`` of its public key; empty
+            in a process that signs nothing.
+        signing_command: command that signs in place of the file; see ``include/registry/keys.py``.
+        trusted_keys: folder of the public keys by which models are accepted.
         threads: threads that one task may use for SQL, fitting and scoring.
         memory_limit: memory that one DuckDB connection may use before it spills to disk.
         code_version: commit of the running code, recorded with every publish.
@@ -107,6 +112,9 @@ class Settings(EnvironmentSettings):
     optuna_storage: Text
     mlflow_tracking_uri: Text = Field(validation_alias="MLFLOW_TRACKING_URI")
     source_cache: Place
+    signing_key: OptionalPlace = ""
+    signing_command: str = ""
+    trusted_keys: OptionalPlace = ""
     threads: Count = 1
     # the limit becomes part of a SQL statement
     memory_limit: str = Field(default="2GB", pattern=r"^[0-9]+(\.[0-9]+)? ?([KMGT]i?B|%)$")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Transaction
+from deltalake import CommitProperties, DeltaTable, Field, Transaction
 from deltalake.exceptions import CommitFailedError
 
 from include.core.errors import PromotionConflict
@@ -34,7 +34,7 @@ def append(lake: Lake, table: str, rows: pa.Table, key: str, attempt: Attempt, e
     Args:
         lake: the lake that holds the ledger.
         table: name of the ledger's table; it is created if need be.
-        rows: the entry, without ``ds``.
+        rows: the entry, without ``ds``. A column that the table lacks is added to it; older entries have null there.
         key: partition that takes the rows.
         attempt: who appends.
         expected: number of entries that the caller has read.
@@ -50,7 +50,9 @@ def append(lake: Lake, table: str, rows: pa.Table, key: str, attempt: Attempt, e
     )
     if (delta.transaction_version(_COUNTER) or 0) != expected:
         raise conflict
+    _add_columns(delta, schema, conflict)
     sorted_rows = rows.append_column("ds", pa.array([key] * rows.num_rows, pa.string()))
+    sorted_rows = sorted_rows.select([field.name for field in delta.schema().fields])
     stage = lake.stage(table, sorted_rows.to_reader(), [key], attempt, order=())
     partition = {"fingerprint": stage.partitions[key].fingerprint, "rows": rows.num_rows}
     try:
@@ -68,3 +70,21 @@ def append(lake: Lake, table: str, rows: pa.Table, key: str, attempt: Attempt, e
         raise conflict from error
     lake.discard(stage)
     return expected + 1
+
+
+def columns_of(lake: Lake, record: Record) -> tuple[str, ...]:
+    """Return the columns of an entry's file, in the order of its fingerprint: a ledger may have got more since then."""
+    names = [field.name for field in lake.open(record.table, record.version).schema().fields]
+    return tuple(name for name in names if name != "ds")
+
+
+def _add_columns(delta: DeltaTable, schema: pa.Schema, conflict: PromotionConflict) -> None:
+    known = {field.name for field in delta.schema().fields}
+    missing = [Field.from_arrow(field) for field in schema if field.name not in known]
+    if not missing:
+        return
+    try:
+        delta.alter.add_columns(missing)
+    except CommitFailedError as error:
+        raise conflict from error
+    delta.update_incremental()

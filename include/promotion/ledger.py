@@ -32,6 +32,7 @@ SCHEMA = pa.schema(
         ("evidence", pa.string()),
         ("kind", pa.string()),
         ("since", pa.string()),
+        ("signed", pa.string()),
     ]
 )
 
@@ -49,6 +50,8 @@ class Promotion:
         evidence: the gates' verdict as JSON, or the reason of the rollback.
         kind: ``promotion`` or ``rollback``.
         since: first partition that the entry counts for; ``None`` for the one after ``trained_through``.
+        signed: the signed statement of the version that was promoted; ``None`` in an entry from before models were
+            signed.
     """
 
     entry: int
@@ -59,6 +62,7 @@ class Promotion:
     evidence: str
     kind: str = PROMOTION
     since: str | None = None
+    signed: str | None = None
 
     @property
     def counts_from(self) -> str:
@@ -72,7 +76,10 @@ def promotions(lake: LakeReader, case: UseCase) -> list[Promotion]:
     table = case.table("ledger", TABLE)
     if lake.version(table) is None:
         return []
-    rows = lake.dataset(table).to_table(columns=SCHEMA.names).sort_by("entry").to_pylist()
+    found = lake.dataset(table)
+    # a ledger from before models were signed has no column for that
+    columns = [name for name in SCHEMA.names if name in found.schema.names]
+    rows = found.to_table(columns=columns).sort_by("entry").to_pylist()
     return [Promotion(**row) for row in rows]
 
 
@@ -115,6 +122,12 @@ def champion_of(entries: list[Promotion], key: str, case: str) -> Promotion:
         f"{case}: no champion of {key}: every promoted version knows data up to {oldest} or later; train one "
         f'as of {key} or earlier, or ask for the model "current"'
     )
+
+
+def entry_of(entries: list[Promotion], version: int) -> Promotion | None:
+    """Return the newest entry that made ``version`` champion, one with a signed statement before one without."""
+    of_version = [entry for entry in entries if entry.version == version]
+    return max(of_version, key=lambda entry: (entry.signed is not None, entry.entry), default=None)
 
 
 def withdrawn(entries: list[Promotion]) -> set[int]:

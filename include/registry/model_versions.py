@@ -1,19 +1,21 @@
-"""Model versions in MLflow: registered once, fetched by a checked digest, nothing pickled.
+"""Model versions in MLflow: registered and signed once, fetched by a verified signature, nothing pickled.
 
 Experiment and registered model have the name of the use case. A registration has a key, a hash of training set,
 study, seed and model digest, as a tag on its MLflow run, its logged model and its version. An attempt that finds
 this tag continues there, so no repetition makes a second version.
 
-The digest is a plain SHA-256 in a tag of the version: it proves that the files are the registered ones to anyone who
-trusts MLflow's database. Every call uses a client of an explicit address and leaves MLflow's process-wide state alone.
+The tag ``signed`` holds the signed statement of the version (``signatures``), which repeats the digest of the files and
+the tags that code relies on. A version without a valid one is foreign: nothing is loaded from it, and a search for
+versions passes it over. Every call uses a client of an explicit address and leaves MLflow's process-wide state alone.
 User and password of a server with basic auth come from ``MLFLOW_TRACKING_USERNAME`` and ``MLFLOW_TRACKING_PASSWORD``.
 """
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -21,9 +23,13 @@ from mlflow.entities import LoggedModel
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from include.core.errors import LifecycleError, NoChampion
+from include.core.errors import LifecycleError, NoChampion, SignatureRefused
+from include.promotion.ledger import Promotion
+from include.registry import signatures
+from include.registry.keys import Signer, Trusted
 from include.registry.registration import CHAMPION, KEY, MODEL_NAME, Challenger, MlflowRun
 
+_log = logging.getLogger(__name__)
 _MISSING = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
 
 
@@ -33,10 +39,10 @@ class Version:
 
     Attributes:
         number: version in the registry, from 1.
-        digest: SHA-256 over the model's files, checked by ``fetch``.
+        digest: SHA-256 over the model's files, compared by ``fetch``.
         trained_through: last partition whose labels the model has seen.
         run_id: MLflow run with its evidence.
-        tags: all tags of the version.
+        tags: all tags of the version; of a verified version those in ``signatures.COVERED`` are the signed ones.
     """
 
     use_case: str
@@ -47,8 +53,10 @@ class Version:
     tags: Mapping[str, str]
 
 
-def register(tracking_uri: str, challenger: Challenger) -> Version:
-    """Record a challenger with its evidence and make it a version; continue an unfinished attempt.
+def register(tracking_uri: str, challenger: Challenger, signer: Signer) -> Version:
+    """Record a challenger with its evidence and make it a signed version; continue an unfinished attempt.
+
+    What is signed is the challenger, not what MLflow answers about it.
 
     Two callers at once would register two versions: ``registering.register`` lets callers take turns by a lock.
 
@@ -63,11 +71,13 @@ def register(tracking_uri: str, challenger: Challenger) -> Version:
     try:
         known = _with_key(client, challenger.use_case, challenger.key)
         if known is not None:
+            signed = _sign(client, known, challenger.tags, signer)
             MlflowRun.close(client, known.run_id, known.number)
-            return known
+            return signed
         run = MlflowRun.open(client, challenger)
         run.log_evidence()
-        version = _create_version(client, challenger, run.run_id, run.log_model())
+        created = _create_version(client, challenger, run.run_id, run.log_model())
+        version = _sign(client, created, challenger.tags, signer)
         MlflowRun.close(client, run.run_id, version.number)
     except MlflowException as error:
         raise LifecycleError(
@@ -77,21 +87,24 @@ def register(tracking_uri: str, challenger: Challenger) -> Version:
     return version
 
 
-def fetch(tracking_uri: str, use_case: str, number: int, cache: Path) -> Path:
-    """Download the files of a version once into ``cache``, check their digest, and return their folder.
+def fetch(
+    tracking_uri: str, use_case: str, number: int, cache: Path, trusted: Trusted, entry: Promotion | None = None
+) -> Path:
+    """Verify a version, download its files once into ``cache``, compare their digest, and return their folder.
 
     Raises:
-        DigestMismatch: the files do not have the registered digest.
+        SignatureRefused: see :func:`verified`.
+        DigestMismatch: the files do not have the signed digest.
         LifecycleError: the version does not exist or its files are gone.
     """
     from include.training.model import verify
 
-    version = version_info(tracking_uri, use_case, number)
+    version = verified(tracking_uri, use_case, number, trusted, entry)
     folder = cache / version.digest
     if not folder.exists():
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache, prefix=".fetching-") as scratch:
-            arrived = _download(tracking_uri, version, Path(scratch))
+            arrived = download(tracking_uri, version, Path(scratch))
             verify(arrived, version.digest)
             try:
                 arrived.rename(folder)
@@ -104,11 +117,36 @@ def fetch(tracking_uri: str, use_case: str, number: int, cache: Path) -> Path:
     return folder
 
 
-def version_info(tracking_uri: str, use_case: str, number: int) -> Version:
-    """Read the record of one version.
+def verified(
+    tracking_uri: str, use_case: str, number: int, trusted: Trusted, entry: Promotion | None = None
+) -> Version:
+    """Read the record of one version and verify its signature; ``entry`` is the ledger's entry that promoted it.
 
     Raises:
-        LifecycleError: there is no such version, or it was not registered by this project.
+        SignatureRefused: a trusted key has not signed it for this name, number and tags, or the ledger names another.
+        LifecycleError: there is no such version.
+    """
+    try:
+        found = version_info(tracking_uri, use_case, number)
+    except SignatureRefused:
+        raise
+    except LifecycleError as error:
+        if entry is None:
+            raise
+        raise LifecycleError(
+            f"{error}. Entry {entry.entry} of the ledger promoted it: bring MLflow's database and files back from a "
+            "backup. If they are lost, move the table ledger/promotions of the use case away, train, and promote anew"
+        ) from error
+    signatures.verify(use_case, number, found.tags, trusted, entry)
+    return found
+
+
+def version_info(tracking_uri: str, use_case: str, number: int) -> Version:
+    """Read the record of one version as MLflow shows it, without a look at its signature.
+
+    Raises:
+        SignatureRefused: it was not registered by this project.
+        LifecycleError: there is no such version.
     """
     client = MlflowClient(tracking_uri)
     try:
@@ -121,19 +159,40 @@ def version_info(tracking_uri: str, use_case: str, number: int) -> Version:
         ) from error
 
 
-def newest(tracking_uri: str, use_case: str) -> int:
-    """Return the number of the version that was registered last.
+def newest(tracking_uri: str, use_case: str, trusted: Trusted) -> int:
+    """Return the number of the version that was registered last; foreign versions are passed over, with a warning.
 
     Raises:
-        LifecycleError: no version is registered, or MLflow did not answer.
+        LifecycleError: no version with a valid signature is registered, or MLflow did not answer.
     """
     try:
         found = MlflowClient(tracking_uri).search_model_versions(f"name = '{use_case}'")
     except MlflowException as error:
         raise LifecycleError(f"{use_case}: MLflow at {tracking_uri} did not answer ({error})") from error
-    if not found:
-        raise LifecycleError(f"{use_case} has no registered version; run {use_case}_train first")
-    return max(int(version.version) for version in found)
+    refusals: list[str] = []
+    for version in sorted(found, key=lambda version: int(version.version), reverse=True):
+        try:
+            signatures.verify(use_case, int(version.version), version.tags, trusted)
+        except SignatureRefused as refusal:
+            refusals.append(str(refusal))
+            _log.warning("passed over: %s", refusal)
+            continue
+        return int(version.version)
+    if refusals:
+        raise LifecycleError(f"{use_case} has no version that may be used. The newest: {refusals[0]}")
+    raise LifecycleError(f"{use_case} has no registered version; run {use_case}_train first")
+
+
+def sign(tracking_uri: str, version: Version, signer: Signer) -> Version:
+    """Sign a version as MLflow shows it; the caller has compared it with its files.
+
+    Raises:
+        LifecycleError: MLflow did not answer.
+    """
+    try:
+        return _sign(MlflowClient(tracking_uri), version, {**version.tags, "use_case": version.use_case}, signer)
+    except MlflowException as error:
+        raise LifecycleError(f"{version.use_case}: MLflow at {tracking_uri} did not answer ({error})") from error
 
 
 def champion(tracking_uri: str, use_case: str) -> Version:
@@ -184,16 +243,30 @@ def _create_version(client: MlflowClient, challenger: Challenger, run_id: str, m
     return _version(created)
 
 
+def _sign(client: MlflowClient, version: Version, tags: Mapping[str, str], signer: Signer) -> Version:
+    """Store the signed statement of a version; what it repeats is taken from ``tags``."""
+    signed = signatures.sign(tags, version.number, signer)
+    if version.tags.get(signatures.SIGNED) != signed:
+        client.set_model_version_tag(version.use_case, str(version.number), signatures.SIGNED, signed)
+    return replace(version, tags={**version.tags, signatures.SIGNED: signed})
+
+
 def _with_key(client: MlflowClient, use_case: str, key: str) -> Version | None:
     found = client.search_model_versions(f"name = '{use_case}' and tags.{KEY} = '{key}'")
-    return min(map(_version, found), key=lambda version: version.number, default=None)
+    # anybody may have copied the tag to a version by hand
+    ours = [version for version in found if not _lacks(version)]
+    return min(map(_version, ours), key=lambda version: version.number, default=None)
+
+
+def _lacks(found: ModelVersion) -> list[str]:
+    return [name for name in ("digest", "trained_through") if name not in found.tags]
 
 
 def _version(found: ModelVersion) -> Version:
     tags = dict(found.tags)
-    missing = [name for name in ("digest", "trained_through") if name not in tags]
+    missing = _lacks(found)
     if missing:
-        raise LifecycleError(
+        raise SignatureRefused(
             f"{found.name} version {found.version} lacks the tag {' and '.join(missing)}: it was not "
             f"registered by this project and cannot be used; register the model by training it"
         )
@@ -207,7 +280,12 @@ def _version(found: ModelVersion) -> Version:
     )
 
 
-def _download(tracking_uri: str, version: Version, scratch: Path) -> Path:
+def download(tracking_uri: str, version: Version, scratch: Path) -> Path:
+    """Download the files of a version into ``scratch``, and return their folder; nothing about them is verified.
+
+    Raises:
+        LifecycleError: they are gone, or no model of this project.
+    """
     from mlflow.artifacts import download_artifacts
 
     client = MlflowClient(tracking_uri)

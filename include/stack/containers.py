@@ -14,9 +14,11 @@ import sys
 from pathlib import Path
 
 from include.core.errors import LifecycleError, SettingsError
+from include.core.files import write_private
+from include.registry import keys
 from include.stack.environment import code_version, task_capacity
 from include.stack.mlflow_login import write_login_settings
-from include.stack.secrets import generate_secrets, write_airflow_passwords, write_private
+from include.stack.secrets import generate_secrets, write_airflow_passwords
 
 
 def write_compose_env(path: Path) -> None:
@@ -51,13 +53,14 @@ def write_compose_env(path: Path) -> None:
 
 
 def prepare() -> None:
-    """Write the login files into the state folder, migrate Airflow's schema and set the size of the search pool.
+    """Write the login files and the key of models, migrate Airflow's schema and set the size of the search pool.
 
     Every start sets the pool: ``LIFECYCLE_SEARCH_SLOTS`` declares its size, and a size set by hand is overwritten.
     """
     home = Path(os.environ["LIFECYCLE_HOME"])
     write_airflow_passwords(Path(os.environ["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"]), os.environ)
     write_login_settings(home / "mlflow" / "auth.ini", os.environ)
+    keys.ensure(keys.KeySettings.read())
     slots = os.environ.get("LIFECYCLE_SEARCH_SLOTS", "1")
     subprocess.run(["airflow", "db", "migrate"], check=True)
     subprocess.run(["airflow", "pools", "set", "gpu", slots, "search workers at once"], check=True)

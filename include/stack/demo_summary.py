@@ -13,7 +13,6 @@ from include.core.sql import identifier
 from include.feature_store import feature_sql
 from include.lake.records import Record
 from include.promotion import ledger
-from include.registry import model_versions
 from include.sources.adapter import REFERENCE
 from include.spec.loading import load_use_case
 from include.steps.score import predicting
@@ -63,11 +62,10 @@ def _model(workspace: Workspace) -> list[Section]:
     entries = ledger.promotions(workspace.lake, workspace.case)
     if not entries:
         return []
-    settings, case = workspace.settings, workspace.case
-    champion = model_versions.version_info(settings.mlflow_tracking_uri, case.name, entries[-1].version)
+    champion = predicting.model_version(workspace, entries[-1].version)
     folder = predicting.model_folder(workspace, champion.number)
     found = Evidence.model_validate_json((folder / EVIDENCE).read_text(encoding="utf-8"))
-    progress = study_progress(settings.optuna_storage, champion.tags["study"])
+    progress = study_progress(workspace.settings.optuna_storage, champion.tags["study"])
     about: list[Row] = [
         ("champion", "trained through", "trials run", "pruned", "failed", "resumed from a checkpoint"),
         (

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from include.core.repository import REPOSITORY
 from include.stack.envfile import parse_env
 from include.stack.layout import Layout
-from include.stack.secrets import FOR_PEOPLE
+from include.stack.secrets import FOR_PEOPLE, SIGNING_KEY
 
 SETTINGS_FILE = REPOSITORY / "docker" / "airflow.env"
 
@@ -58,6 +58,7 @@ def service_environ(
         "LIFECYCLE_MLFLOW_PORT": str(layout.mlflow_port),
         "LIFECYCLE_BIND": layout.bind,
     }
+    values[SIGNING_KEY] = given.get(SIGNING_KEY) or str(layout.keys / "signing.pem")
     values["LIFECYCLE_CODE_VERSION"] = given.get("LIFECYCLE_CODE_VERSION") or code_version()
     settings = parse_env(settings_file.read_text(encoding="utf-8"), str(settings_file), values)
     overrides = {}

@@ -112,6 +112,11 @@ class Layout:
         return self.home / "secrets.env"
 
     @property
+    def keys(self) -> Path:
+        """Return the folder of the keys of signed models."""
+        return self.home / "keys"
+
+    @property
     def overrides_file(self) -> Path:
         """Return the optional file of settings that win over ``docker/airflow.env``."""
         return self.home / "overrides.env"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from include.stack.secrets import write_private
+from include.core.files import write_private
 
 
 def write_login_settings(path: Path, environ: Mapping[str, str]) -> dict[str, str]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from include.core.errors import SettingsError
+from include.core.files import write_private
 from include.stack.envfile import parse_env
 
 _GENERATORS: dict[str, Callable[[], str]] = {
@@ -28,10 +28,15 @@ _GENERATORS: dict[str, Callable[[], str]] = {
     "LIFECYCLE_VIEWER_PASSWORD": lambda: secrets.token_urlsafe(15),
 }
 
+# names the file of the key that signs models; the key itself is in no environment
+SIGNING_KEY = "LIFECYCLE_SIGNING_KEY"
+
 # the secrets that each part needs; tasks are children of the scheduler
 NEEDED_BY: dict[str, frozenset[str]] = {
     "api-server": frozenset({"AIRFLOW__API_AUTH__JWT_SECRET", "AIRFLOW__API__SECRET_KEY", "AIRFLOW__CORE__FERNET_KEY"}),
-    "scheduler": frozenset({"AIRFLOW__API_AUTH__JWT_SECRET", "AIRFLOW__CORE__FERNET_KEY", "MLFLOW_TRACKING_PASSWORD"}),
+    "scheduler": frozenset(
+        {"AIRFLOW__API_AUTH__JWT_SECRET", "AIRFLOW__CORE__FERNET_KEY", "MLFLOW_TRACKING_PASSWORD", SIGNING_KEY}
+    ),
     # it encrypts the arguments of asset watchers and signs the links to DAG bundles
     "dag-processor": frozenset({"AIRFLOW__CORE__FERNET_KEY"}),
     # it decrypts the arguments of triggers
@@ -48,19 +53,6 @@ def only_needed(part: str, environ: Mapping[str, str]) -> dict[str, str]:
     kept = NEEDED_BY[part]
     every = {*_GENERATORS, *(name for names in NEEDED_BY.values() for name in names)}
     return {name: value for name, value in environ.items() if name not in every or name in kept}
-
-
-def write_private(path: Path, text: str) -> None:
-    """Replace the file with ``text``; at no moment can another user read it."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
 
 
 def generate_secrets() -> dict[str, str]:

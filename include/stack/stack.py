@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from include.core.errors import LifecycleError
 from include.core.repository import REPOSITORY
+from include.registry import keys
 from include.stack.environment import service_environ
 from include.stack.launch import LAUNCH
 from include.stack.layout import Layout
@@ -211,10 +212,11 @@ class Stack:
             service.daemon.start(service.command, only_needed(service.name, environ), REPOSITORY)
 
     def _full_environ(self) -> dict[str, str]:
-        """Return the environment with every secret, and write the files of logins that belong to it."""
+        """Return the environment with every secret, and write the files of logins and keys that belong to it."""
         secrets, _ = load_or_create_secrets(self.layout.secrets_file)
         write_airflow_passwords(self.layout.home / "airflow" / "passwords.json", secrets)
         environ = service_environ(self.layout, secrets)
+        keys.ensure(keys.KeySettings.read(environ))
         return environ | write_login_settings(self.layout.home / "mlflow" / "auth.ini", environ)
 
     def _supervise(self, anew: bool) -> None:

@@ -88,6 +88,7 @@ class Proposal(Handover):
         kind: ``promotion`` or ``rollback``.
         change: whether the champion should change; ``reason`` says why or why not.
         since: first partition of a rollback; None for a promotion.
+        digest: SHA-256 over the files that were judged; None for a rollback, whose version the ledger names.
         evidence: the verdict as JSON, for the ledger.
         body: the evidence as Markdown, for a person.
     """
@@ -98,6 +99,7 @@ class Proposal(Handover):
     change: bool
     reason: str
     since: str | None = None
+    digest: str | None = None
     evidence: str = "{}"
     body: str = ""
 

@@ -26,6 +26,7 @@ LASTING = [
     errors.RowsRefused,
     errors.SchemaMismatch,
     errors.SettingsError,
+    errors.SignatureRefused,
     errors.SpanDependent,
     errors.SpecError,
     errors.StaleStage,

@@ -36,6 +36,7 @@ from include.steps.promote import deciding
 from include.steps.score import predicting
 from include.steps.train import registering, search, training_sets
 from include.steps.workspace import Workspace
+from tests.unit import signing_case
 from tests.unit.flights_case import source_cache
 from tests.unit.search_case import run_search
 
@@ -143,6 +144,7 @@ def settings_in(folder: Path) -> Settings:
         optuna_storage=f"sqlite:///{folder / 'studies.db'}",
         mlflow_tracking_uri=f"sqlite:///{folder / 'mlflow.db'}",
         source_cache=str(folder / "sources"),
+        **signing_case.shared(),
     )
 
 

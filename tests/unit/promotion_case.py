@@ -22,6 +22,7 @@ from include.steps.handover import Fitted, FrozenTrainingSet
 from include.steps.train import registering, search
 from include.steps.workspace import Workspace
 from include.training.training_set import TrainingSet
+from tests.unit import signing_case
 from tests.unit.search_case import run_search
 from tests.unit.training_rows import model_settings, training_rows
 
@@ -58,6 +59,7 @@ def workspace(folder: Path, **values: Any) -> Workspace:
         optuna_storage=f"sqlite:///{folder / 'studies.db'}",
         mlflow_tracking_uri=f"sqlite:///{folder / 'mlflow.db'}",
         source_cache=str(folder / "sources"),
+        **signing_case.shared(),
     )
     shutil.copy(_empty_store(), folder / "mlflow.db")
     # the default place for artifacts is the current folder

@@ -14,6 +14,7 @@ from include.spec.use_case import UseCase
 from include.steps import features, ingest, publishing
 from include.steps.handover import Published
 from include.steps.workspace import Workspace
+from tests.unit import signing_case
 
 FOLDER = Path(__file__).parents[1] / "use_cases"
 
@@ -55,6 +56,7 @@ def workspace(folder: Path, case: UseCase) -> Workspace:
         optuna_storage=f"sqlite:///{folder / 'studies.db'}",
         mlflow_tracking_uri=f"sqlite:///{folder / 'mlflow.db'}",
         source_cache=str(folder / "sources"),
+        **signing_case.shared(),
     )
     return Workspace(settings, case)
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from include.core.errors import NoChampion, PromotionConflict
+from include.lake.appending import append
 from include.promotion import ledger
 from include.promotion.ledger import Promotion
 from include.steps.workspace import Workspace
@@ -37,6 +40,19 @@ def test_entries_are_kept_in_order_and_the_newest_is_current(workspace: Workspac
         ledger.record(workspace.lake, workspace.case, one, chain.attempt(f"promote {one.entry}"))
     assert ledger.promotions(workspace.lake, workspace.case) == entries
     assert ledger.current(workspace.lake, workspace.case) == entries[-1]
+
+
+def test_a_ledger_from_before_signatures_is_read_and_goes_on(workspace: Workspace) -> None:
+    old = [name for name in ledger.SCHEMA.names if name != "signed"]
+    rows = pa.Table.from_pylist([asdict(entry(1, 4, "2013-10-31"))], schema=ledger.SCHEMA).select(old)
+    append(workspace.lake, "autumn/ledger/promotions", rows, "2013-10-31", chain.attempt("old"), 0)
+    assert ledger.promotions(workspace.lake, workspace.case) == [entry(1, 4, "2013-10-31")]
+    signed = replace(entry(2, 4, "2013-10-31"), signed="A {}")
+    ledger.record(workspace.lake, workspace.case, signed, chain.attempt("new"))
+    found = ledger.promotions(workspace.lake, workspace.case)
+    assert found == [entry(1, 4, "2013-10-31"), signed]
+    assert ledger.entry_of(found, 4) == signed
+    assert ledger.entry_of(found, 5) is None
 
 
 @pytest.mark.parametrize(

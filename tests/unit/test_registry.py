@@ -15,10 +15,11 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from include.accelerators import tracking
-from include.core.errors import DigestMismatch, LifecycleError, NoChampion
+from include.core.errors import DigestMismatch, LifecycleError, NoChampion, SignatureRefused
 from include.registry import model_versions
 from include.registry.registration import Challenger, TrainedOn
 from include.training.model import digest
+from tests.unit import signing_case
 
 
 @pytest.fixture(scope="module")
@@ -75,13 +76,13 @@ def runs(store: str) -> list[Any]:
 def test_an_experiment_deleted_in_the_ui_is_restored(store: str, challenger: Challenger) -> None:
     """C36: a search must not end in an experiment that takes no MLflow run."""
     client = MlflowClient(store)
-    first = model_versions.register(store, challenger)
+    first = model_versions.register(store, challenger, signing_case.signer())
     experiment = client.search_runs([found.experiment_id for found in client.search_experiments()])[
         0
     ].info.experiment_id
     client.delete_experiment(experiment)
-    assert model_versions.register(store, challenger).number == first.number
-    other = model_versions.register(store, replace(challenger, study="flights-cd34"))
+    assert model_versions.register(store, challenger, signing_case.signer()).number == first.number
+    other = model_versions.register(store, replace(challenger, study="flights-cd34"), signing_case.signer())
     assert other.number == first.number + 1
     assert len(runs(store)) == 2
     assert client.get_experiment(experiment).lifecycle_stage == "active"
@@ -97,7 +98,7 @@ def test_the_workers_of_a_deleted_experiment_are_recorded(store: str) -> None:
 def test_a_registration_records_everything_that_rebuilds_the_model(
     store: str, challenger: Challenger, tmp_path: Path
 ) -> None:
-    version = model_versions.register(store, challenger)
+    version = model_versions.register(store, challenger, signing_case.signer())
     assert (version.number, version.digest, version.trained_through) == (1, challenger.digest, "2013-10-29")
     assert version.tags["training_set_version"] == "3"
     (run,) = runs(store)
@@ -118,13 +119,15 @@ def test_a_registration_records_everything_that_rebuilds_the_model(
 
 
 def test_registering_again_makes_no_second_version(store: str, challenger: Challenger) -> None:
-    assert model_versions.register(store, challenger) == model_versions.register(store, challenger)
+    assert model_versions.register(store, challenger, signing_case.signer()) == model_versions.register(
+        store, challenger, signing_case.signer()
+    )
     assert len(versions(store)) == len(runs(store)) == 1
 
 
 def test_another_model_is_another_version(store: str, challenger: Challenger) -> None:
-    model_versions.register(store, challenger)
-    assert model_versions.register(store, replace(challenger, seed=1)).number == 2
+    model_versions.register(store, challenger, signing_case.signer())
+    assert model_versions.register(store, replace(challenger, seed=1), signing_case.signer()).number == 2
 
 
 def fail_once(monkeypatch: pytest.MonkeyPatch, method: str, *, after: bool) -> None:
@@ -153,8 +156,8 @@ def test_an_interrupted_registration_is_completed_not_repeated(
 ) -> None:
     fail_once(monkeypatch, step, after=after)
     with pytest.raises(LifecycleError, match="run the registration again"):
-        model_versions.register(store, challenger)
-    assert model_versions.register(store, challenger).number == 1
+        model_versions.register(store, challenger, signing_case.signer())
+    assert model_versions.register(store, challenger, signing_case.signer()).number == 1
     assert len(versions(store)) == len(runs(store)) == 1
     assert [run.info.status for run in runs(store)] == ["FINISHED"]
 
@@ -163,43 +166,43 @@ def test_an_error_after_the_version_was_committed_creates_no_second_one(
     store: str, challenger: Challenger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fail_once(monkeypatch, "create_model_version", after=True)
-    assert model_versions.register(store, challenger).number == 1
+    assert model_versions.register(store, challenger, signing_case.signer()).number == 1
     assert len(versions(store)) == 1
 
 
 def test_a_changed_folder_is_not_registered(store: str, challenger: Challenger) -> None:
     (challenger.model_dir / "trees" / "0.txt").write_text("another tree")
     with pytest.raises(DigestMismatch):
-        model_versions.register(store, challenger)
+        model_versions.register(store, challenger, signing_case.signer())
     assert not runs(store)
 
 
 def test_fetching_gives_the_signed_files_and_downloads_once(
     store: str, challenger: Challenger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model_versions.register(store, challenger)
-    folder = model_versions.fetch(store, "flights", 1, tmp_path / "cache")
+    model_versions.register(store, challenger, signing_case.signer())
+    folder = model_versions.fetch(store, "flights", 1, tmp_path / "cache", signing_case.trusted())
     assert (folder / "trees" / "0.txt").read_text() == "tree"
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [challenger.digest]
-    monkeypatch.setattr(model_versions, "_download", lambda *_: pytest.fail("downloaded again"))
-    assert model_versions.fetch(store, "flights", 1, tmp_path / "cache") == folder
+    monkeypatch.setattr(model_versions, "download", lambda *_: pytest.fail("downloaded again"))
+    assert model_versions.fetch(store, "flights", 1, tmp_path / "cache", signing_case.trusted()) == folder
 
 
 @pytest.mark.parametrize("where", ["artifacts", "cache"])
 def test_tampered_files_are_refused(store: str, challenger: Challenger, tmp_path: Path, where: str) -> None:
-    model_versions.register(store, challenger)
+    model_versions.register(store, challenger, signing_case.signer())
     if where == "cache":
-        model_versions.fetch(store, "flights", 1, tmp_path / "cache")
+        model_versions.fetch(store, "flights", 1, tmp_path / "cache", signing_case.trusted())
     (file,) = (tmp_path / where).rglob("0.txt")
     file.write_text("another tree")
     with pytest.raises(DigestMismatch):
-        model_versions.fetch(store, "flights", 1, tmp_path / "cache")
+        model_versions.fetch(store, "flights", 1, tmp_path / "cache", signing_case.trusted())
 
 
 def test_the_champion_alias_follows(store: str, challenger: Challenger) -> None:
     with pytest.raises(NoChampion, match="flights_train"):
         model_versions.champion(store, "flights")
-    model_versions.register(store, challenger)
+    model_versions.register(store, challenger, signing_case.signer())
     with pytest.raises(NoChampion):
         model_versions.champion(store, "flights")
     model_versions.set_alias_champion(store, "flights", 1)
@@ -208,12 +211,12 @@ def test_the_champion_alias_follows(store: str, challenger: Challenger) -> None:
 
 def test_an_unknown_version_is_named(store: str, tmp_path: Path) -> None:
     with pytest.raises(LifecycleError, match="version 7 is not registered"):
-        model_versions.fetch(store, "flights", 7, tmp_path)
+        model_versions.fetch(store, "flights", 7, tmp_path, signing_case.trusted())
 
 
 def test_a_version_of_someone_else_is_refused(store: str) -> None:
     client = MlflowClient(store)
     client.create_registered_model("flights")
     client.create_model_version("flights", "/elsewhere")
-    with pytest.raises(LifecycleError, match="lacks the tag digest and trained_through"):
+    with pytest.raises(SignatureRefused, match="lacks the tag digest and trained_through"):
         model_versions.version_info(store, "flights", 1)

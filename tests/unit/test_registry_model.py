@@ -30,6 +30,7 @@ from include.training.judging.evidence import evaluate
 from include.training.judging.metrics import metric
 from include.training.model import LoadedModel, Manifest, TrainingSetRecord, digest, load_model, save_model
 from include.training.training_set import TrainingSet
+from tests.unit import signing_case
 
 SETTINGS = load_settings(
     {
@@ -102,7 +103,7 @@ def fitted(tmp_path: Path) -> tuple[FittedModel, TrainingSet]:
 
 
 def test_a_registered_model_loads_through_mlflow_and_predicts_the_same(
-    fitted: tuple[FittedModel, TrainingSet], tmp_path: Path
+    fitted: tuple[FittedModel, TrainingSet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = f"sqlite:///{tmp_path / 'mlflow.db'}"
     MlflowClient(store).create_experiment("flights", artifact_location=str(tmp_path / "artifacts"))
@@ -114,14 +115,16 @@ def test_a_registered_model_loads_through_mlflow_and_predicts_the_same(
         dag_run_id="manual__1",
         output="probability",
     )
-    version = model_versions.register(store, challenger)
+    version = model_versions.register(store, challenger, signing_case.signer())
     run = MlflowClient(store).get_run(version.run_id)
     assert run.data.metrics["log_loss.low"] < run.data.metrics["log_loss"]
     assert run.data.metrics["historical_rate carrier hour/log_loss"] > 0
     assert run.data.params["logistic.max_iter"] == str(fitted[0].manifest.params["max_iter"])
 
     rows = flights().select(["carrier", "hour", "wind"])
-    ours = load_model(model_versions.fetch(store, "flights", 1, tmp_path / "cache"), version.digest)
+    fetched = model_versions.fetch(store, "flights", 1, tmp_path / "cache", signing_case.trusted())
+    ours = load_model(fetched, version.digest)
+    monkeypatch.setenv("LIFECYCLE_TRUSTED_KEYS", signing_case.shared()["trusted_keys"])
     mlflow.set_tracking_uri(store)
     try:
         theirs = mlflow.pyfunc.load_model("models:/flights/1")

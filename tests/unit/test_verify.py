@@ -53,6 +53,20 @@ def test_a_whole_lake_differs_nowhere(workspace: Workspace) -> None:
     assert (found.partitions, found.rows, found.differences, found.unnamed) == (4, 103, (), ())
 
 
+@pytest.mark.parametrize("compacted", [False, True])
+def test_a_ledger_that_got_a_column_is_whole(workspace: Workspace, compacted: bool) -> None:
+    """As when an entry with a signature follows entries from before models were signed."""
+    name, by = "flights/ledger/promotions", Attempt("flights", "flights_promote", "r3")
+    append(workspace.lake, name, pa.table({"version": [3], "signed": ["yes"]}), DAY, by, 3)
+    if compacted:
+        compaction.compact(workspace.lake, name, workspace.lake.open(name))
+    assert workspace.lake.dataset(name).to_table(["version", "signed"]).sort_by("version").to_pydict() == {
+        "version": [0, 1, 2, 3],
+        "signed": [None, None, None, "yes"],
+    }
+    assert differences(workspace) == []
+
+
 def test_a_compacted_ledger_is_whole(workspace: Workspace) -> None:
     ledger = "flights/ledger/promotions"
     assert compaction.compact(workspace.lake, ledger, workspace.lake.open(ledger)) == 2

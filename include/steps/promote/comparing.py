@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from include.promotion import gates, guardrails
 from include.promotion.reproduction import Reproduction
-from include.registry import files, model_versions
+from include.registry.model_versions import Version
 from include.steps.promote import reproducing
-from include.steps.score import recalibration
+from include.steps.score import predicting, recalibration
 from include.steps.train import training_sets
 from include.steps.workspace import Workspace
 from include.training.data import Window, Windows, split
@@ -30,7 +30,7 @@ class Comparison:
     reproduced: Reproduction
 
 
-def compare(workspace: Workspace, found: model_versions.Version, champion: int | None) -> Comparison:
+def compare(workspace: Workspace, found: Version, champion: int | None) -> Comparison:
     """Judge a registered version against the champion on the test window of its own training set.
 
     Raises:
@@ -58,7 +58,7 @@ def compare(workspace: Workspace, found: model_versions.Version, champion: int |
 
 def predictions(workspace: Workspace, version: int, windows: Windows) -> Floats:
     """Predict the test rows with a version, recalibrated day by day where scoring does so."""
-    model = files.load(workspace.settings, workspace.case.name, version)
+    model = predicting.load_version(workspace, version)
     return recalibration.shifted_test(model, windows, workspace.case, workspace.settings.threads)[0]
 
 
@@ -80,8 +80,7 @@ def _feature_guardrails(workspace: Workspace, training_set: TrainingSet) -> list
 
 def _remarks(workspace: Workspace, champion: int, test: Window) -> list[str]:
     """Return remarks on what makes the comparison uneven."""
-    folder = files.folder_of(workspace.settings, workspace.case.name, champion)
-    seen = read_manifest(folder).training_set.windows
+    seen = read_manifest(predicting.model_folder(workspace, champion)).training_set.windows
     learnt = max(str(seen[name]["last"]) for name in ("train", "valid") if name in seen)
     if learnt < test.day_names[0]:
         return []

@@ -9,13 +9,15 @@ from mlflow import MlflowClient
 
 from include.accelerators import tracking
 from include.core import partitions
-from include.core.errors import ConfError, MissingPartitions, PromotionConflict
+from include.core.errors import ConfError, MissingPartitions, PromotionConflict, SignatureRefused
 from include.lake.records import Attempt
 from include.promotion import evidence_page, ledger
-from include.registry import model_versions
+from include.registry import keys, model_versions
 from include.registry.artifacts import CARD_FOLDER, CARD_HTML
+from include.registry.signatures import SIGNED
 from include.steps.handover import Promoted, Proposal
 from include.steps.promote import comparing, reproducing
+from include.steps.score import predicting
 from include.steps.workspace import Workspace
 
 _log = logging.getLogger(__name__)
@@ -29,10 +31,13 @@ def propose(workspace: Workspace, version: str | None, attempt: Attempt) -> Prop
 
     Raises:
         LifecycleError: the version does not exist.
+        SignatureRefused: it is not signed by a trusted key, or is not the one that the ledger names.
         TrainingError: the version does not reproduce its own predictions, or cannot be judged.
     """
     uri, case = workspace.settings.mlflow_tracking_uri, workspace.case
-    number = int(version) if version else model_versions.newest(uri, case.name)
+    number = int(version) if version else model_versions.newest(uri, case.name, keys.trusted(workspace.settings))
+    # first: under this number MLflow may have another model than the one that the ledger knows
+    found = predicting.model_version(workspace, number)
     entries = ledger.promotions(workspace.lake, workspace.case)
     champion = entries[-1].version if entries else None
     if champion == number:
@@ -42,7 +47,6 @@ def propose(workspace: Workspace, version: str | None, attempt: Attempt) -> Prop
     if number in ledger.withdrawn(entries):
         reason = f"version {number} was rolled back; only a rollback to {number} makes it champion again"
         return _no_change(number, entries, reason)
-    found = model_versions.version_info(uri, case.name, number)
     judged = comparing.compare(workspace, found, champion)
     body = evidence_page.markdown(judged.verdict, judged.reproduced, _links(workspace, found))
     folder = workspace.report_folder("promotions", attempt)
@@ -55,6 +59,7 @@ def propose(workspace: Workspace, version: str | None, attempt: Attempt) -> Prop
         entries=len(entries),
         change=judged.verdict.promote,
         reason=judged.verdict.reason,
+        digest=found.digest,
         evidence=judged.verdict.model_dump_json(),
         body=body,
     )
@@ -110,6 +115,7 @@ def promote(workspace: Workspace, proposal: Proposal, decided_by: str, attempt: 
 
     Raises:
         PromotionConflict: another change was recorded meanwhile; nothing changed.
+        SignatureRefused: the version is not signed by a trusted key, or not the one that was judged.
     """
     uri, case = workspace.settings.mlflow_tracking_uri, workspace.case
     entries = ledger.promotions(workspace.lake, workspace.case)
@@ -120,7 +126,12 @@ def promote(workspace: Workspace, proposal: Proposal, decided_by: str, attempt: 
                 f"{case.name}: version {proposal.version} was judged against entry {proposal.entries} of the ledger, "
                 f"meanwhile version {newer.version if newer else '?'} became champion; nothing was changed, judge again"
             )
-        found = model_versions.version_info(uri, case.name, proposal.version)
+        found = predicting.model_version(workspace, proposal.version)
+        if proposal.digest not in (None, found.digest):
+            raise SignatureRefused(
+                f"{case.name} version {proposal.version} has digest {found.digest[:12]}, judged was "
+                f"{str(proposal.digest)[:12]}: it was replaced in MLflow meanwhile; nothing was changed, judge again"
+            )
         entry = ledger.Promotion(
             entry=len(entries) + 1,
             version=proposal.version,
@@ -130,6 +141,7 @@ def promote(workspace: Workspace, proposal: Proposal, decided_by: str, attempt: 
             evidence=proposal.evidence,
             kind=proposal.kind,
             since=proposal.since,
+            signed=found.tags[SIGNED],
         )
         ledger.record(workspace.lake, workspace.case, entry, attempt)
         _log.info("%s: version %d is champion from %s on", case.name, entry.version, entry.counts_from)

@@ -18,8 +18,8 @@ from include.core.errors import TrainingError
 from include.core.repository import REPOSITORY
 from include.core.settings import Settings
 from include.promotion import reproduction
-from include.registry import files
 from include.spec.use_case import UseCase
+from include.steps.score import predicting
 from include.steps.workspace import Workspace
 from include.training.model import load_model
 
@@ -34,7 +34,7 @@ def reproduce(workspace: Workspace, version: int) -> reproduction.Reproduction:
     """
     name = f"{workspace.case.name} version {version}"
     asked = {
-        "settings": workspace.settings.model_dump(mode="json"),
+        "settings": workspace.settings.model_dump(mode="json", exclude={"signing_key", "signing_command"}),
         "case": workspace.case.model_dump(mode="json"),
         "version": version,
     }
@@ -70,7 +70,7 @@ def reproduce(workspace: Workspace, version: int) -> reproduction.Reproduction:
 def main(asked: dict[str, Any]) -> None:
     """Answer one request of :func:`reproduce` on standard output, as JSON."""
     workspace = Workspace(Settings(**asked["settings"]), UseCase.model_validate(asked["case"]))
-    folder = files.folder_of(workspace.settings, workspace.case.name, asked["version"])
+    folder = predicting.model_folder(workspace, asked["version"])
     print(reproduction.measure(folder, load_model(folder), workspace.settings.threads).model_dump_json())
 
 

@@ -26,11 +26,12 @@ from include.lake import fingerprint
 from include.lake.records import Attempt, Input, Record
 from include.promotion import ledger
 from include.registry import files
+from include.registry.model_versions import Version
 from include.steps import features, inputs
 from include.steps.handover import Stages
 from include.steps.score import recalibration, streaming
 from include.steps.workspace import Workspace, WorkspaceReader
-from include.training.model import LoadedModel
+from include.training.model import LoadedModel, load_model
 
 AS_OF_CLOCK, CURRENT = "as_of_clock", "current"
 
@@ -57,7 +58,8 @@ def stage(workspace: Workspace, span: Span, model: str, attempt: Attempt) -> Sta
 
     Raises:
         NoChampion: no promoted version may score one of the days.
-        DigestMismatch: a model's files are not the registered ones.
+        SignatureRefused: a model is not signed by a trusted key, or is not the one that the ledger names.
+        DigestMismatch: a model's files are not the signed ones.
         MissingPartitions: a feature partition is not published.
     """
     case, now = workspace.case, workspace.at_one_moment()
@@ -88,13 +90,28 @@ def stage(workspace: Workspace, span: Span, model: str, attempt: Attempt) -> Sta
 
 
 def load_version(workspace: WorkspaceReader, version: int) -> LoadedModel:
-    """Load a registered model from the local cache or from MLflow, and verify its files by their digest."""
-    return files.load(workspace.settings, workspace.case.name, version)
+    """Load a registered model from the local cache or from MLflow, verified like :func:`model_folder`."""
+    return load_model(model_folder(workspace, version))
 
 
 def model_folder(workspace: WorkspaceReader, version: int) -> Path:
-    """Return the folder of a version's verified files."""
-    return files.folder_of(workspace.settings, workspace.case.name, version)
+    """Return the folder of a version's verified files; one that was promoted must be the one that the ledger names.
+
+    Raises:
+        SignatureRefused: a trusted key has not signed the version, or the ledger names another.
+        DigestMismatch: the files do not have the signed digest.
+    """
+    return files.folder_of(workspace.settings, workspace.case.name, version, entry_of(workspace, version))
+
+
+def model_version(workspace: WorkspaceReader, version: int) -> Version:
+    """Return the record of a version in MLflow, verified like :func:`model_folder`."""
+    return files.version_of(workspace.settings, workspace.case.name, version, entry_of(workspace, version))
+
+
+def entry_of(workspace: WorkspaceReader, version: int) -> ledger.Promotion | None:
+    """Return the ledger's entry that made ``version`` champion, if it ever was."""
+    return ledger.entry_of(ledger.promotions(workspace.lake, workspace.case), version)
 
 
 def entity_rows(workspace: WorkspaceReader, span: Span) -> pa.Table:

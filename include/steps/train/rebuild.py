@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from include.core.errors import ConfError, LifecycleError
-from include.registry import model_versions
+from include.steps.score import predicting
 from include.steps.train import training_sets
 from include.steps.workspace import Workspace
 
@@ -22,9 +22,10 @@ def rebuild_of_model(workspace: Workspace, version: int) -> str:
 
     Raises:
         LifecycleError: there is no such version, or it has no tag ``as_of``.
+        SignatureRefused: the version is not signed by a trusted key, or not the one that the ledger names.
         TrainingError: the frozen rows are not those that the model was trained on, or the rebuilt ones differ.
     """
-    found = model_versions.version_info(workspace.settings.mlflow_tracking_uri, workspace.case.name, version)
+    found = predicting.model_version(workspace, version)
     # verify first that the frozen table still holds the rows that the model was trained on
     training_sets.of_version(workspace, found)
     return training_sets.rebuild(workspace, found.tags["as_of"], int(found.tags["training_set_version"]))

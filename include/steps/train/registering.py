@@ -8,7 +8,7 @@ from pathlib import Path
 
 from include.accelerators import tracking, usage
 from include.lake.records import Attempt
-from include.registry import model_versions
+from include.registry import keys, model_versions
 from include.registry.artifacts import CARD_FOLDER
 from include.registry.registration import Challenger
 from include.steps.handover import Fitted, Registered
@@ -30,14 +30,19 @@ def register(workspace: Workspace, fitted: Fitted, attempt: Attempt) -> Register
     MLflow cannot create a version only if no version has its key, and a second version that is deleted afterwards
     could have been promoted meanwhile. The turn is a lock in the study database, which all attempts share. The
     lock ends with the process that holds it.
+
+    Raises:
+        SettingsError: this process has no key to sign with, or nobody would trust what it signs.
     """
+    # before anything is recorded: a version without signature could not be used
+    signer = keys.signer(workspace.settings)
     described = describe(workspace, fitted, attempt)
     card = model_card.write(workspace, described, workspace.report_folder("model_cards", attempt))
     uri = workspace.settings.mlflow_tracking_uri
     used = usage.total(tracking.recorded_in(uri, workspace.case.name, attempt.run_id))
     described = replace(described, metrics={**described.metrics, **used}, files={**described.files, CARD_FOLDER: card})
     with alone(workspace.settings.optuna_storage, f"registration of {workspace.case.name}"):
-        version = model_versions.register(uri, described)
+        version = model_versions.register(uri, described, signer)
     _log.info("%s version %d, digest %s; %s", workspace.case.name, version.number, version.digest[:12], card)
     return Registered(version=str(version.number), trained_through=version.trained_through)
 
