@@ -239,15 +239,20 @@ def _try_that_published(delta: DeltaTable, table: str, attempt: Attempt) -> str:
 
 
 def _changed(delta: DeltaTable, stage: Stage) -> list[str]:
-    """Return the staged keys whose content is not the published one.
+    """Return the staged keys whose content, or the definition of it, is not the published one.
 
     Raises:
         StaleStage: one of them was published after the stage was made.
     """
     before = delta_log.published(delta, stage.keys)
     current = {record.key: record for record in records.newest(delta, stage.table, before)}
+    definition = stage.notes.get(records.DEFINITION)
     changed = [
-        key for key in stage.keys if key not in current or current[key].fingerprint != stage.partitions[key].fingerprint
+        key
+        for key in stage.keys
+        if key not in current
+        or current[key].fingerprint != stage.partitions[key].fingerprint
+        or definition not in (None, current[key].notes.get(records.DEFINITION))
     ]
     if stage.base is None:
         return changed

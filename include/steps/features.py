@@ -15,12 +15,12 @@ from include.core import partitions
 from include.core.errors import RowsRefused, SpanDependent
 from include.core.partitions import Span
 from include.feature_store import feast_store, feature_sql
-from include.feature_store.definitions import of_tables
+from include.feature_store.feast_definitions import of_tables
 from include.lake import file_statistics
 from include.lake.records import Attempt, Input
 from include.lake.staging import Stage
 from include.spec.use_case import UseCase
-from include.steps import inputs, span_check
+from include.steps import inputs, provenance, span_check
 from include.steps.handover import Materialized, Stages
 from include.steps.workspace import Workspace, WorkspaceReader
 
@@ -45,7 +45,8 @@ def stage(workspace: Workspace, span: Span, attempt: Attempt) -> Stages:
         now.attach_raw(con, read)
         for view, query in feature_sql.compute(con, case, span).items():
             table = case.table("features", view)
-            staged[view] = workspace.stage(con, table, query, keys, attempt, case.features.views[view], read)
+            order, notes = case.features.views[view], provenance.note_of_view(case, view)
+            staged[view] = workspace.stage(con, table, query, keys, attempt, order, read, notes)
     try:
         _refuse_other_clocks(case, staged)
         span_check.refuse_differences(now, span, read, staged)

@@ -19,7 +19,7 @@ from include.lake.records import Attempt
 from include.monitoring import drift, drift_report, window_verdicts
 from include.monitoring.reference import PREDICTION, Reference, read_reference
 from include.promotion import ledger
-from include.steps import inputs
+from include.steps import inputs, provenance
 from include.steps.handover import Stages
 from include.steps.score import predicting, recalibration
 from include.steps.workspace import Workspace, WorkspaceReader
@@ -91,7 +91,9 @@ def _verdicts(workspace: WorkspaceReader, key: str) -> pa.Table:
     report = _report(workspace, key, reference, current, decided)
     judged = _judged(workspace, key, scores, version, reference)
     figures = []
-    if judged is not None:
+    if provenance.label_changed(workspace, predicting.model_version(workspace, version)):
+        _log.warning("%s: the label has another definition than version %d learnt; not judged", key, version)
+    elif judged is not None:
         settings = case.training
         figures = window_verdicts.quality(
             judged, case.monitoring.quality, task=settings.task, metric_name=settings.metric

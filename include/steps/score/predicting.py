@@ -27,7 +27,7 @@ from include.lake.records import Attempt, Input, Record
 from include.promotion import ledger
 from include.registry import files
 from include.registry.model_versions import Version
-from include.steps import features, inputs
+from include.steps import features, inputs, provenance
 from include.steps.handover import Stages
 from include.steps.score import recalibration, streaming
 from include.steps.workspace import Workspace, WorkspaceReader
@@ -61,6 +61,7 @@ def stage(workspace: Workspace, span: Span, model: str, attempt: Attempt) -> Sta
         SignatureRefused: a model is not signed by a trusted key, or is not the one that the ledger names.
         DigestMismatch: a model's files are not the signed ones.
         MissingPartitions: a feature partition is not published.
+        DefinitionChanged: features were computed by another query than those that the model learnt from.
     """
     case, now = workspace.case, workspace.at_one_moment()
     keys = case.check_span(span).keys
@@ -69,7 +70,9 @@ def stage(workspace: Workspace, span: Span, model: str, attempt: Attempt) -> Sta
     for table, parts in wanted.items():
         now.lake.require(table, parts)
     read = inputs.read(now, wanted)
-    models = {version: load_version(now, version) for version in sorted(set(versions.values()))}
+    used = sorted(set(versions.values()))
+    provenance.refuse_other_features(now, {version: model_version(now, version) for version in used}, versions)
+    models = {version: load_version(now, version) for version in used}
     learnt_from = recalibration.label_days(case, span)
     runs = [] if learnt_from is None else streaming.runs(now, learnt_from, _entities(now, read))
     states = recalibration.states(now, versions, models, read, runs)

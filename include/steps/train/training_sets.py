@@ -13,7 +13,7 @@ from include.core.partitions import Span
 from include.feature_store import feature_sql
 from include.lake.records import Attempt, Input
 from include.registry import model_versions
-from include.steps import features
+from include.steps import features, provenance
 from include.steps.handover import FrozenTrainingSet
 from include.steps.workspace import Workspace, WorkspaceReader
 from include.training.training_set import TrainingSet, open_training_set
@@ -30,12 +30,15 @@ def freeze(workspace: Workspace, as_of: str, attempt: Attempt) -> FrozenTraining
     Raises:
         MissingPartitions: a partition that the set is made of is not published.
         TrainingError: no day has both a whole look-back and complete labels.
+        DefinitionChanged: partitions of one feature view were computed by different queries.
     """
     case = workspace.case
-    rows, read = _rows(workspace.at_one_moment(), as_of)
+    now = workspace.at_one_moment()
+    notes = provenance.notes_of_set(now, label_days(now, as_of))
+    rows, read = _rows(now, as_of)
     table = table_of(workspace, as_of)
     order = [case.training.day_column, *case.training.keys]
-    staged = workspace.lake.stage(table, rows.to_reader(), [as_of], attempt, order, inputs=read)
+    staged = workspace.lake.stage(table, rows.to_reader(), [as_of], attempt, order, inputs=read, notes=notes)
     done = workspace.lake.publish(staged, attempt)
     workspace.lake.discard(staged)
     _log.info("%s: version %d, %d rows of %d columns", table, done.version, rows.num_rows, rows.num_columns)
