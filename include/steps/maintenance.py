@@ -47,7 +47,10 @@ def vacuum(workspace: Workspace, retention_hours: int, dry_run: bool) -> dict[st
     """
     keep = pinned_versions(workspace)
     filesystem, base = workspace.lake.files()
-    searched = [*workspace.lake.tables(workspace.case.name), *(f"{kind}/{workspace.case.name}" for kind in _OLD_FOLDERS)]
+    searched = [
+        *workspace.lake.tables(workspace.case.name),
+        *(f"{kind}/{workspace.case.name}" for kind in _OLD_FOLDERS),
+    ]
     table_files.refuse_links(filesystem, [f"{base}/{name}" for name in searched])
     limit = time.time() - retention_hours * 3600
     deleted: dict[str, int] = {}

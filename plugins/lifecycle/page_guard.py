@@ -10,6 +10,8 @@ import os
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from include.core.errors import SettingsError
+
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -26,10 +28,16 @@ def guard(app: ASGIApp) -> ASGIApp:
 
 
 def allowed_hosts() -> list[str]:
-    """Return the host names of ``LIFECYCLE_ALLOWED_HOSTS`` and of Airflow's own two addresses."""
+    """Return the host names of ``LIFECYCLE_ALLOWED_HOSTS`` and of Airflow's own two addresses.
+
+    Raises:
+        SettingsError: the variable is not set, so that the server would answer to nobody.
+    """
     from airflow.configuration import conf
 
-    given = [host.strip() for host in os.environ.get(ALLOWED_HOSTS, "").split(",")]
+    if not os.environ.get(ALLOWED_HOSTS, "").strip():
+        raise SettingsError(f"{ALLOWED_HOSTS} is not set; see docker/airflow.env for what it means")
+    given = [host.strip() for host in os.environ[ALLOWED_HOSTS].split(",")]
     own = [urlsplit(conf.get(section, key, fallback="")).hostname for section, key in _ADDRESSES]
     return sorted({host for host in (*given, *own) if host})
 

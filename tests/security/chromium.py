@@ -20,6 +20,12 @@ PLANTED = (
     f"<img src=x onerror='{RAN}=3'>",
 )
 """Values that leave an attribute, a script and a text, and then run."""
+REFUSED = "window.refused || []"
+"""JavaScript for the directives by which the page's policy has refused something."""
+_WATCH = """
+window.refused = [];
+addEventListener('securitypolicyviolation', event => refused.push(event.effectiveDirective));
+"""
 _ONE_TURN = "new Promise(done => setTimeout(() => setTimeout(done)))"
 
 
@@ -29,6 +35,8 @@ def chromium() -> Iterator[Page]:
     if not any(map(shutil.which, BROWSERS)):
         pytest.skip(f"none of {', '.join(BROWSERS)} is installed, and only a browser shows whether a script runs")
     with browser() as page:
+        page.call("Page.enable")
+        page.call("Page.addScriptToEvaluateOnNewDocument", source=_WATCH)
         yield page
 
 

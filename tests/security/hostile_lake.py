@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import yaml
@@ -56,10 +57,16 @@ def _case(folder: Path) -> UseCase:
         path = assets / "suites" / f"{name}.yaml"
         suite = yaml.safe_load(path.read_text(encoding="utf-8"))
         codes = [rule for rule in suite["expectations"] if {"column": "carrier"}.items() <= rule["kwargs"].items()]
-        suite["expectations"] = [rule for rule in suite["expectations"] if "regex" not in rule["kwargs"] or rule not in codes]
+        suite["expectations"] = [
+            rule for rule in suite["expectations"] if "regex" not in rule["kwargs"] or rule not in codes
+        ]
         path.write_text(yaml.safe_dump(suite), encoding="utf-8")
     case._assets_folder = assets
     return case
+
+
+def _is_code(kwargs: dict[str, Any]) -> bool:
+    return "regex" in kwargs and kwargs["column"] == "carrier"
 
 
 def _plant(cache: Path) -> None:
@@ -73,10 +80,14 @@ def _plant(cache: Path) -> None:
         f"WHEN carrier = {literal(old)} AND flight_date >= {literal(since[old])} THEN {literal(new)}"
         for old, new in RENAMED.items()
     ]
-    with duckdb.connect() as con:
+    for table in ("schedule", "outcomes"):
+        replace_values(planted / f"{table}.parquet", "carrier", f"CASE {' '.join(cases)} ELSE carrier END")
+
+
+def replace_values(path: Path, column: str, by: str) -> None:
+    """Replace the values of one column of a Parquet file by what the SQL expression ``by`` gives."""
+    with duckdb.connect(config={"threads": 1}) as con:
         con.execute("SET TimeZone = 'UTC'")
-        for table in ("schedule", "outcomes"):
-            path = planted / f"{table}.parquet"
-            con.execute(f"CREATE TABLE {table} AS FROM {parquet([path])}")
-            con.execute(f"UPDATE {table} SET carrier = CASE {' '.join(cases)} ELSE carrier END")
-            con.execute(f"COPY {table} TO {literal(path)} (FORMAT parquet)")
+        con.execute(f"CREATE TABLE rows_of AS FROM {parquet([path])}")
+        con.execute(f"UPDATE rows_of SET {column} = {by}")
+        con.execute(f"COPY rows_of TO {literal(path)} (FORMAT parquet)")
