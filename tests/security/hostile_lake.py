@@ -11,9 +11,11 @@ import yaml
 from mlflow import MlflowClient
 
 from include.core.sql import literal, parquet
+from include.monitoring.reference import PREDICTION, read_reference
 from include.spec.use_case import UseCase
 from include.steps import features, monitor
 from include.steps.promote import deciding
+from include.steps.score import predicting
 from include.steps.train import registering, search, training_sets
 from include.steps.workspace import Workspace
 from include.use_cases.flights import upstream
@@ -24,8 +26,6 @@ from tests.unit.search_case import run_search
 
 RENAMED = dict(zip(("UA", "B6", "EV"), PLANTED, strict=True))
 """The three carriers with the most flights, and what they are called instead."""
-DRIFTS_FROM = "2013-10-28"
-"""Two of them change their name on this day, so that the drift page shows carriers first."""
 
 
 def hostile_chain(folder: Path) -> Workspace:
@@ -44,8 +44,17 @@ def hostile_chain(folder: Path) -> Workspace:
     deciding.promote(there, deciding.propose(there, None, by), "auto", by)
     chain.score(there, chain.AS_OF, chain.AS_OF, chain.attempt("score", "autumn_score"))
     by = chain.attempt("monitor", "autumn_monitor")
-    chain.publish(there, monitor.stage(there, chain.span(chain.AS_OF), by), by)
+    watching = Workspace(there.settings, _watching_carriers(there))
+    chain.publish(watching, monitor.stage(watching, chain.span(chain.AS_OF), by), by)
     return there
+
+
+def _watching_carriers(there: Workspace) -> UseCase:
+    """Leave most numbers out of monitoring: the page shows few columns, and the carriers hardly drift."""
+    profile = read_reference(predicting.model_folder(there, 1)).profile
+    numbers = sorted(profile.numeric.keys() - {PREDICTION})
+    drift = there.case.monitoring.drift.model_copy(update={"exclude": tuple(numbers[3:])})
+    return there.case.model_copy(update={"monitoring": there.case.monitoring.model_copy(update={"drift": drift})})
 
 
 def _case(folder: Path) -> UseCase:
@@ -75,13 +84,9 @@ def _plant(cache: Path) -> None:
     cache.unlink()
     planted = cache / real.name
     shutil.copytree(real, planted)
-    since = dict.fromkeys(RENAMED, DRIFTS_FROM) | {"UA": chain.FIRST}
-    cases = [
-        f"WHEN carrier = {literal(old)} AND flight_date >= {literal(since[old])} THEN {literal(new)}"
-        for old, new in RENAMED.items()
-    ]
+    cases = [f"WHEN {literal(old)} THEN {literal(new)}" for old, new in RENAMED.items()]
     for table in ("schedule", "outcomes"):
-        replace_values(planted / f"{table}.parquet", "carrier", f"CASE {' '.join(cases)} ELSE carrier END")
+        replace_values(planted / f"{table}.parquet", "carrier", f"CASE carrier {' '.join(cases)} ELSE carrier END")
 
 
 def replace_values(path: Path, column: str, by: str) -> None:

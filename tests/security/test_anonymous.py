@@ -54,7 +54,10 @@ def client() -> Iterator[TestClient]:
     with pytest.MonkeyPatch.context() as patch:
         for name in names:
             patch.setenv(name, settings[name])
-        yield TestClient(create_app(), base_url="http://localhost", follow_redirects=False)
+        made = TestClient(create_app(), base_url="http://localhost", follow_redirects=False)
+        # the first request makes the routes of the API of tasks
+        made.get("/execution/health")
+        yield made
 
 
 @pytest.fixture(scope="module")

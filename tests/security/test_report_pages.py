@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +24,15 @@ from tests.security.hostile_lake import hostile_chain
 from tests.waiting import until
 
 EXPAND = "[...document.querySelectorAll('td button')].forEach(button => button.click())"
+SENDS = (
+    "fetch('/api/v2/dags').then(() => 'sent', () => 'refused')",
+    "fetch('/api/v2/dags', {method: 'PATCH', body: '{}'}).then(() => 'sent', () => 'refused')",
+    "new Promise(done => { const picture = new Image(); picture.onload = () => done('sent'); "
+    "picture.onerror = () => done('refused'); picture.src = '/api/picture.png'; })",
+    "new Promise(done => { const form = document.createElement('form'); form.method = 'POST'; form.action = '/api/form'; "
+    "document.addEventListener('securitypolicyviolation', () => done('refused')); "
+    "document.body.append(form); form.submit(); })",
+)
 PLOTS = "document.querySelectorAll('svg.main-svg').length"
 
 
@@ -64,7 +74,7 @@ def test_no_report_of_a_hostile_source_runs_a_script(page: Page, hostile: Worksp
     found = [path for path in top.rglob("*.html") if "sources" not in path.parts]
     kinds = {path.name for path in found}
     assert kinds >= {"index.html", "report.html", "model_card.html"}, kinds
-    showing = [path for path in found if "onload" in path.read_text(encoding="utf-8")]
+    showing = [path for path in found if "svg onload" in path.read_text(encoding="utf-8")]
     assert {path.name for path in showing} == kinds, "every kind of page shows a planted value"
     with served(top) as address:
         for path in found:
@@ -90,15 +100,24 @@ def test_names_of_columns_run_nothing(page: Page, tmp_path: Path, column: str) -
 
 def test_a_script_that_gets_into_the_drift_page_is_refused(page: Page, tmp_path: Path) -> None:
     """The policy holds where escaping fails: the page is changed after it was written."""
-    old, new = (pd.DataFrame({"n": np.random.default_rng(seed).normal(seed, 1, 2_000)}) for seed in (0, 1))
-    profile = drift.profile(pa.Table.from_pandas(old), ("n",), ())
-    decision = drift.decide(profile, pa.Table.from_pandas(new), DriftSpec())
-    report = Path(drift_report.write(old, new, decision, tmp_path, categorical=[], spec=DriftSpec()).html)
+    report = report_of(tmp_path)
     scripts = f'<svg onload="{RAN}=1"></svg><script>{RAN}=2</script><img src=x onerror="{RAN}=3">'
-    sends = "<script>fetch('/api/v2/dags', {method: 'PATCH'})</script>"
-    report.write_text(report.read_text(encoding="utf-8").replace("<body>", f"<body>{scripts}{sends}", 1), "utf-8")
+    report.write_text(report.read_text(encoding="utf-8").replace("<body>", f"<body>{scripts}", 1), "utf-8")
     look(page, report, "document.querySelectorAll('td button').length")
     assert not ran(page)
+
+
+def test_a_report_sends_nothing(page: Page, tmp_path: Path) -> None:
+    """Even if a script ran in a report that Airflow's own address sent: it would have the reader's login."""
+    report = report_of(tmp_path)
+    asked: list[str] = []
+    with served(tmp_path, asked) as address:
+        look(page, f"{address}/{report.name}")
+        assert page.evaluate(f"document.URL.startsWith({address!r})")
+        for request in SENDS:
+            answer = page.call("Runtime.evaluate", expression=request, awaitPromise=True, returnByValue=True)
+            assert answer["result"].get("value") != "sent", request
+    assert {path for path in asked if path != f"/{report.name}"} == set()
 
 
 def test_a_page_with_a_script_too_many_is_not_written(tmp_path: Path) -> None:
@@ -106,21 +125,27 @@ def test_a_page_with_a_script_too_many_is_not_written(tmp_path: Path) -> None:
         drift_report._with_policy("<head></head>" + "<script>a()</script>" * 5)
 
 
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
+def report_of(folder: Path) -> Path:
+    """Write the drift page of one number."""
+    old, new = (pd.DataFrame({"n": np.random.default_rng(seed).normal(seed, 1, 2_000)}) for seed in (0, 1))
+    profile = drift.profile(pa.Table.from_pandas(old), ("n",), ())
+    decision = drift.decide(profile, pa.Table.from_pandas(new), DriftSpec())
+    return Path(drift_report.write(old, new, decision, folder, categorical=[], spec=DriftSpec()).html)
 
 
-class served:
-    """Serve a folder on loopback; gives its address."""
+@contextmanager
+def served(folder: Path, asked: list[str] | None = None) -> Iterator[str]:
+    """Serve a folder on loopback and give its address; ``asked`` collects the paths that were asked for."""
 
-    def __init__(self, folder: Path) -> None:
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            if asked is not None and not self.path.endswith("favicon.ico"):
+                asked.append(self.path)
 
-    def __enter__(self) -> str:
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        return f"http://127.0.0.1:{self.server.server_address[1]}"
-
-    def __exit__(self, *_: object) -> None:
-        self.server.shutdown()
-        self.server.server_close()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
