@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -19,8 +20,11 @@ from tests.e2e.conftest import FIRST, Backfilled
 from tests.e2e.deployment import Deployment, dag
 from tests.security.api_routes import READS, Route, body_of
 from tests.security.chromium import PLANTED, REFUSED, chromium, look, ran
+from tests.waiting import HANGS_AFTER_S
 
 pytestmark = pytest.mark.e2e
+# no proxy of the machine, and time for a busy one
+PLAIN: dict[str, Any] = {"trust_env": False, "timeout": HANGS_AFTER_S}
 
 # what a viewer may do although it is no GET: each changes nothing but the viewer's own list of favourites
 NOT_WRITES = {
@@ -36,7 +40,7 @@ CHOICES = {"/api/v2/dags/{dag_id}/clearDagRuns": {"partition_key": FIRST}}
 
 def token(deployment: Deployment, user: str) -> str:
     api = AirflowApi.from_layout(deployment.layout, user)
-    answer = httpx.post(f"{api.url}/auth/token", json={"username": user, "password": api.password}, trust_env=False)
+    answer = httpx.post(f"{api.url}/auth/token", json={"username": user, "password": api.password}, **PLAIN)
     return str(answer.raise_for_status().json()["access_token"])
 
 
@@ -46,16 +50,16 @@ def token(deployment: Deployment, user: str) -> str:
 @pytest.mark.parametrize("path", ["/", "/api/v2/version", "/execution/health", "/auth/login"])
 def test_airflow_answers_to_its_own_host_names_only(deployment: Deployment, path: str) -> None:
     url = f"{deployment.layout.airflow_url}{path}"
-    own = httpx.get(url, trust_env=False)
+    own = httpx.get(url, **PLAIN)
     assert own.status_code != 400
     assert {"x-frame-options", "content-security-policy", "x-content-type-options"} <= set(own.headers)
-    assert httpx.get(url, headers={"Host": "evil.example"}, trust_env=False).status_code == 400
+    assert httpx.get(url, headers={"Host": "evil.example"}, **PLAIN).status_code == 400
 
 
 def test_mlflow_answers_to_its_own_host_names_only_and_may_not_be_framed(deployment: Deployment) -> None:
     url = deployment.layout.mlflow_url
-    assert httpx.get(url, headers={"Host": "evil.example"}, trust_env=False).status_code == 403
-    own = httpx.get(url, trust_env=False)
+    assert httpx.get(url, headers={"Host": "evil.example"}, **PLAIN).status_code == 403
+    own = httpx.get(url, **PLAIN)
     assert (own.status_code, own.headers["x-frame-options"]) == (401, "SAMEORIGIN")
 
 
@@ -71,7 +75,7 @@ def test_mlflow_answers_to_its_own_host_names_only_and_may_not_be_framed(deploym
     ],
 )
 def test_mlflow_asks_for_a_login(deployment: Deployment, path: str) -> None:
-    assert httpx.get(deployment.layout.mlflow_url + path, trust_env=False).status_code == 401
+    assert httpx.get(deployment.layout.mlflow_url + path, **PLAIN).status_code == 401
 
 
 # ---- who may change what ----------------------------------------------------------------------------
@@ -80,7 +84,7 @@ def test_mlflow_asks_for_a_login(deployment: Deployment, path: str) -> None:
 def test_a_viewer_changes_nothing_on_any_route(bootstrapped: Deployment, backfilled: Backfilled) -> None:
     """Every operation that Airflow describes, with a body that it accepts."""
     url = bootstrapped.layout.airflow_url
-    openapi = httpx.get(f"{url}/openapi.json", trust_env=False).json()
+    openapi = httpx.get(f"{url}/openapi.json", **PLAIN).json()
     run = bootstrapped.api.runs(dag("bootstrap"))[0]
     known = {"dag_id": dag("bootstrap"), "dag_run_id": quote(run["dag_run_id"], safe=""), "task_id": "land"}
     known |= {"pool_name": "default_pool", "xcom_key": "return_value"}
@@ -93,7 +97,7 @@ def test_a_viewer_changes_nothing_on_any_route(bootstrapped: Deployment, backfil
             route = Route(method.upper(), path)
             body = CHOICES.get(path) or body_of(openapi, operations[method])
             where = f"{url}{route.filled(known)}"
-            answer = httpx.request(route.method, where, json=body, headers=headers, trust_env=False, timeout=120)
+            answer = httpx.request(route.method, where, json=body, headers=headers, **PLAIN)
             answers[f"{route.method} {path}"] = answer.status_code
     assert len(answers) >= 60
     assert {name: code for name, code in answers.items() if code != 403 and name not in NOT_WRITES} == {}
@@ -107,7 +111,7 @@ def test_a_viewer_changes_nothing_on_any_route(bootstrapped: Deployment, backfil
 def test_mlflow_serves_nothing_outside_of_its_artifacts(bootstrapped: Deployment, up: str) -> None:
     login = ("admin", secrets_of(bootstrapped)["MLFLOW_TRACKING_PASSWORD"])
     for path in (f"/api/2.0/mlflow-artifacts/artifacts/{up}", f"/ajax-api/2.0/mlflow-artifacts/artifacts?path={up}"):
-        answer = httpx.get(bootstrapped.layout.mlflow_url + path, auth=login, trust_env=False, timeout=120)
+        answer = httpx.get(bootstrapped.layout.mlflow_url + path, auth=login, **PLAIN)
         assert answer.status_code >= 400, path
         assert "root:" not in answer.text
         assert "PASSWORD" not in answer.text
@@ -122,7 +126,7 @@ def test_airflow_serves_nothing_outside_of_its_logs_and_files(bootstrapped: Depl
         f"/api/v2/dags/{dag('bootstrap')}/dagRuns/{up}/taskInstances/land/logs/1",
         f"/api/v2/dagSources/{up}",
     ):
-        answer = httpx.get(bootstrapped.layout.airflow_url + path, headers=headers, trust_env=False, timeout=120)
+        answer = httpx.get(bootstrapped.layout.airflow_url + path, headers=headers, **PLAIN)
         assert answer.status_code >= 400 or "<html" in answer.text, path
         assert "PASSWORD" not in answer.text
 

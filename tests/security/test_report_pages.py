@@ -29,7 +29,8 @@ SENDS = (
     "fetch('/api/v2/dags', {method: 'PATCH', body: '{}'}).then(() => 'sent', () => 'refused')",
     "new Promise(done => { const picture = new Image(); picture.onload = () => done('sent'); "
     "picture.onerror = () => done('refused'); picture.src = '/api/picture.png'; })",
-    "new Promise(done => { const form = document.createElement('form'); form.method = 'POST'; form.action = '/api/form'; "
+    "new Promise(done => { const form = document.createElement('form'); "
+    "form.method = 'POST'; form.action = '/api/form'; "
     "document.addEventListener('securitypolicyviolation', () => done('refused')); "
     "document.body.append(form); form.submit(); })",
 )
