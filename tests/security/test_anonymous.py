@@ -10,6 +10,7 @@ import pytest
 from include.core.errors import SettingsError
 from include.stack.envfile import parse_env
 from include.stack.environment import SETTINGS_FILE
+from include.stack.secrets import generate_secrets
 from tests.dags import airflow_home
 
 airflow_home.prepare()
@@ -34,6 +35,8 @@ OPEN = {
     # these pages would load scripts from another host: the policy of pages forbids it, and they stay empty
     **dict.fromkeys((f"GET /auth/{name}" for name in ("docs", "docs/oauth2-redirect", "redoc")), SCHEMA),
     **dict.fromkeys((f"GET /execution/{name}" for name in ("docs", "docs/oauth2-redirect", "redoc")), SCHEMA),
+    "GET /execution/health": "whether the API of tasks is alive",
+    "GET /execution/health/ping": "whether the API of tasks is alive",
     "GET /execution/changelog": SCHEMA,
     "GET /execution/openapi.json": SCHEMA,
     "GET /api/v2/version": SCHEMA,
@@ -54,10 +57,11 @@ def client() -> Iterator[TestClient]:
     with pytest.MonkeyPatch.context() as patch:
         for name in names:
             patch.setenv(name, settings[name])
-        made = TestClient(create_app(), base_url="http://localhost", follow_redirects=False)
-        # the first request makes the routes of the API of tasks
-        made.get("/execution/health")
-        yield made
+        patch.setenv("AIRFLOW__API_AUTH__JWT_SECRET", generate_secrets()["AIRFLOW__API_AUTH__JWT_SECRET"])
+        with TestClient(create_app(), base_url="http://localhost", follow_redirects=False) as made:
+            # the first request makes the routes of the API of tasks
+            made.get("/execution/health")
+            yield made
 
 
 @pytest.fixture(scope="module")
