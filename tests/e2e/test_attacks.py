@@ -186,35 +186,35 @@ def dump(deployment: Deployment, database: str) -> str:
 
 def test_the_processes_of_tasks_do_not_hold_the_key_that_signs_tokens(bootstrapped: Deployment) -> None:
     """Tasks come with a signed token, and must not be able to sign one: they are forks of these processes."""
-    secrets = secrets_of(bootstrapped)
-    key, password = (secrets[name].encode() for name in ("AIRFLOW__API_AUTH__JWT_SECRET", "MLFLOW_TRACKING_PASSWORD"))
+    names = ("AIRFLOW__API_AUTH__JWT_SECRET", "MLFLOW_TRACKING_PASSWORD")
+    key, password = names
+    secrets = {name: secrets_of(bootstrapped)[name].encode() for name in names}
     (scheduler,) = (psutil.Process(state.pid) for state in bootstrapped.stack.status() if state.name == "scheduler")
-    assert holds(scheduler, key), "the scheduler signs the tokens of tasks"
-    forked = [process for process in scheduler.children(recursive=True) if holds(process, password)]
-    assert any("multiprocessing.forkserver" in " ".join(process.cmdline()) for process in forked)
-    assert len(forked) > 1, "the forkserver, and the processes that were forked from it and fork the tasks"
-    assert [process for process in scheduler.children(recursive=True) if holds(process, key)] == []
+    assert key in held(scheduler, secrets), "the scheduler signs the tokens of tasks"
+    found = {process: held(process, secrets) for process in scheduler.children(recursive=True)}
+    assert [process for process, names_of in found.items() if key in names_of] == []
+    forked = [" ".join(process.cmdline()) for process, names_of in found.items() if password in names_of]
+    assert any("multiprocessing.forkserver" in command for command in forked)
+    assert any("LocalExecutor" in command for command in forked), "these processes fork the tasks"
 
 
-def holds(process: psutil.Process, secret: bytes) -> bool:
-    """Look for a secret in all that a process has written to its memory, its environment included.
+def held(process: psutil.Process, secrets: dict[str, bytes]) -> set[str]:
+    """Return the names of the secrets in all that a process has written to its memory, its environment included.
 
     `/proc/<pid>/environ` is no witness: a process that sets its title overwrites it.
     """
+    found: set[str] = set()
     with suppress(FileNotFoundError, ProcessLookupError):
-        maps = Path(f"/proc/{process.pid}/maps").read_text(encoding="utf-8")
+        written = [area for area in process.memory_maps(grouped=False) if area.perms.startswith("rw") and area.rss]
         with Path(f"/proc/{process.pid}/mem").open("rb", buffering=0) as memory:
-            for line in maps.splitlines():
-                span, rights, *_ = line.split()
-                if not rights.startswith("rw") or "[v" in line:
-                    continue
-                first, last = (int(end, 16) for end in span.split("-"))
+            for area in written:
+                first, last = (int(end, 16) for end in area.addr.split("-"))
                 memory.seek(first)
                 # a mapping that has gone meanwhile, or that no one may read
                 with suppress(OSError):
-                    if secret in memory.read(last - first):
-                        return True
-    return False
+                    content = memory.read(last - first)
+                    found |= {name for name, value in secrets.items() if value in content}
+    return found
 
 
 # ---- scripts in Airflow's own pages -----------------------------------------------------------------

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from include.core.errors import SpecError
+from include.sources.adapter import open_adapter
 from include.spec.loading import MORE_FOLDERS, broken_use_cases, load_use_case, load_use_cases
 from tests.dags.airflow_home import parse_elsewhere
 
@@ -57,18 +58,23 @@ def test_a_spec_makes_no_objects(stranger: Path, monkeypatch: pytest.MonkeyPatch
     assert not (stranger / "ran").exists()
 
 
-@pytest.mark.parametrize(
-    "adapter",
-    ["os:system", "subprocess:Popen", "include.use_cases.flights.source.os:System", "include.stack.stack:Stack"],
-)
-def test_a_spec_names_adapters_of_this_repository_only(
-    stranger: Path, monkeypatch: pytest.MonkeyPatch, adapter: str
-) -> None:
+@pytest.mark.parametrize("adapter", ["os:system", "a/b:Source", "../source:Source", "source"])
+def test_a_spec_names_a_class_of_a_module(stranger: Path, monkeypatch: pytest.MonkeyPatch, adapter: str) -> None:
     values = {"name": "stranger", "like": "flights", "source": {"adapter": adapter}}
     (stranger / "stranger.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
     monkeypatch.setenv(MORE_FOLDERS, str(stranger.parent))
     (broken,) = broken_use_cases()
     assert "source.adapter" in str(broken.error)
+
+
+def test_a_class_that_is_no_adapter_is_not_made(stranger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A spec alone, without any code of its own, wrote a file: making a log handler opens one."""
+    values = {"name": "stranger", "like": "flights", "source": {"adapter": "logging.handlers:WatchedFileHandler"}}
+    (stranger / "stranger.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    monkeypatch.setenv(MORE_FOLDERS, str(stranger.parent))
+    with pytest.raises(SpecError, match=r"logging\.handlers:WatchedFileHandler is no source adapter"):
+        open_adapter(load_use_case("stranger"), str(stranger / "ran"))
+    assert not (stranger / "ran").exists()
 
 
 @pytest.mark.parametrize("name", ["../flights", "a/b", "a.b", "", "A", "a" * 41])
