@@ -74,9 +74,9 @@ sign: setup ## sign a version in MLflow that has no signature, after a look at i
 	@$(STACK) shell python -m include.registry.sign --use-case $(CASE) --model $(MODEL)
 
 ##@ Change it
-.PHONY: test test-unit test-dags test-e2e lint format types arrows schema
+.PHONY: test test-unit test-dags test-e2e security lint format types arrows schema
 test: setup ## every test, the end-to-end ones included
-	@$(PYTEST) $(PARALLEL) $(wildcard tests/unit tests/sql tests/dags tests/operators) $(ARGS)
+	@$(PYTEST) $(PARALLEL) $(wildcard tests/unit tests/sql tests/dags tests/operators tests/security) $(ARGS)
 	@$(PYTEST) $(wildcard tests/e2e) $(ARGS)
 
 test-unit: setup ## what needs no Airflow and no server
@@ -87,6 +87,10 @@ test-dags: setup ## DAGs load, operators execute
 
 test-e2e: setup ## a real scheduler on an embedded stack of its own
 	@$(PYTEST) $(wildcard tests/e2e) $(ARGS)
+
+security: setup ## attacks: data, models, links, pages, routes, secrets; the last ones on an embedded stack of its own
+	@$(PYTEST) $(PARALLEL) tests/security $(ARGS)
+	@$(PYTEST) tests/e2e/test_attacks.py tests/e2e/test_refusals.py $(ARGS)
 
 lint: setup ## ruff (style, layers, security), formatting, the Dockerfile, licences, arrows between folders, types, the docs build
 	@$(BIN)/ruff check $(CODE)

@@ -85,6 +85,10 @@ class DefinitionChanged(LifecycleError):
     """Rows were computed by another query than those beside them, or than those that a model learnt from."""
 
 
+class LinkInLake(LifecycleError):
+    """A symbolic link lies where files are deleted: what it points to would be deleted too."""
+
+
 class TrainingError(LifecycleError):
     """A model cannot be trained from this data or with these settings."""
 

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -13,6 +14,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 
+from include.core.errors import LinkInLake
 from include.lake import delta_log
 from include.lake.staging import Stage, has_folders, make_folder
 
@@ -57,3 +59,20 @@ def move_in(stage: Stage, folder: str, keys: Iterable[str]) -> list[AddAction | 
     # object storage moves a file by three requests: send those of several files at once
     with ThreadPoolExecutor(REQUESTS) as pool:
         return list(pool.map(moved, filled))
+
+
+def refuse_links(filesystem: pafs.FileSystem, folders: Iterable[str]) -> None:
+    """Raise if a symbolic link lies in one of ``folders``; a folder may be one itself, and object storage has none.
+
+    Raises:
+        LinkInLake: names every link. Delta's vacuum and Arrow follow links, and would delete files outside of the lake.
+    """
+    if not has_folders(filesystem):
+        return
+    # rglob lists links and does not enter them
+    found = [str(path) for folder in folders for path in sorted(Path(folder).rglob("*")) if path.is_symlink()]
+    if found:
+        raise LinkInLake(
+            f"symbolic links in the lake: {', '.join(found)}; nothing was deleted, because files outside of the lake "
+            "would be deleted through them; find out who made them, remove them and run maintenance again"
+        )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import html
 import json
 import logging
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +26,10 @@ from include.spec.monitoring import DriftSpec
 MAX_ROWS = 5_000
 # the columns nearest to drifting; each takes 0.1 s of CPU time and 65 kB, beside 3.7 MB for the page itself
 MAX_COLUMNS = 12
+# Evidently's data, a polyfill, its library, and the call that draws
+_SCRIPTS = 4
+# styles, fonts and pictures are inline; a form or another base address would send data away
+_NO_LOADING = "style-src 'unsafe-inline'; font-src data:; img-src data: blob:; form-action 'none'; base-uri 'none'"
 _PLAIN = '<!doctype html><html><head><meta charset="utf-8"><title>Drift</title></head><body></body></html>'
 _log = logging.getLogger(__name__)
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -77,7 +85,7 @@ def write(
     not_drawn = [verdict.column for verdict in nearest if verdict not in shown]
     left_out += not_drawn
     folder.mkdir(parents=True, exist_ok=True)
-    html, record = folder / "report.html", folder / "report.json"
+    shown_at, record = folder / "report.html", folder / "report.json"
     content = {
         "decision_on_all_rows": [asdict(verdict) for verdict in decision],
         "sample_rows": {"reference": len(samples[0]), "current": len(samples[1])},
@@ -87,8 +95,30 @@ def write(
     }
     replace_text(record, json.dumps(content, indent=1, sort_keys=True, allow_nan=True))
     page = _PLAIN if snapshot is None else snapshot.get_html_str(as_iframe=False)
-    replace_text(html, page.replace("<body>", f"<body>{_banner(whole, len(shown), samples, not_drawn)}", 1))
-    return DriftReport(str(html), str(record), disagreeing, tuple(left_out))
+    page = page.replace("<body>", f"<body>{_banner(whole, len(shown), samples, not_drawn)}", 1)
+    replace_text(shown_at, _with_policy(page))
+    return DriftReport(str(shown_at), str(record), disagreeing, tuple(left_out))
+
+
+def _with_policy(page: str) -> str:
+    """Return the page with a policy under which only Evidently's own scripts run, and nothing is loaded or sent.
+
+    A browser runs a script only if its hash is in the policy. Evidently writes four; a fifth came out of the data.
+
+    Raises:
+        LifecycleError: the page has other scripts than those of the pinned release of Evidently.
+    """
+    scripts = re.findall(r"<script\b[^>]*>(.*?)</script", page, re.DOTALL | re.IGNORECASE)
+    if len(scripts) not in (0, _SCRIPTS):
+        raise LifecycleError(
+            f"drift report: the page has {len(scripts)} scripts and not {_SCRIPTS}; "
+            "compare file_html_template of the installed evidently with include/monitoring/drift_report.py"
+        )
+    hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts]
+    allowed = " ".join(f"'sha256-{found}'" for found in hashes) or "'none'"
+    # a sandbox cannot be asked for here: browsers obey it in a header only
+    policy = f"default-src 'none'; script-src {allowed}; {_NO_LOADING}"
+    return page.replace("<head>", f'<head><meta http-equiv="Content-Security-Policy" content="{policy}">', 1)
 
 
 def _banner(whole: DatasetDrift | None, n_shown: int, samples: Sequence[pd.DataFrame], not_drawn: Sequence[str]) -> str:
@@ -168,14 +198,28 @@ def _run(
     columns = [verdict.column for verdict in shown]
     # types that Evidently infers would make an hour of the day a category and a flight number text
     definition = DataDefinition(
-        numerical_columns=[name for name in columns if name not in categorical],
-        categorical_columns=[name for name in columns if name in categorical],
+        numerical_columns=[html.escape(name) for name in columns if name not in categorical],
+        categorical_columns=[html.escape(name) for name in columns if name in categorical],
     )
-    old, new = (Dataset.from_pandas(frame[columns], definition) for frame in (reference, current))
-    thresholds = {verdict.column: verdict.threshold for verdict in shown}
-    preset = DataDriftPreset(columns=columns, drift_share=drift_share, per_column_threshold=thresholds)
+    old, new = (Dataset.from_pandas(_escaped(frame[columns]), definition) for frame in (reference, current))
+    thresholds = {html.escape(verdict.column): verdict.threshold for verdict in shown}
+    preset = DataDriftPreset(columns=list(thresholds), drift_share=drift_share, per_column_threshold=thresholds)
     with threadpool_limits(1):
         return Report([preset], include_tests=True).run(new, old)
+
+
+def _escaped(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame with text and names escaped for HTML: Evidently writes both into scripts and tags as they are.
+
+    Different texts stay different, so that no two categories are drawn as one.
+    """
+    safe = {
+        html.escape(name): column.map(lambda value: html.escape(value) if isinstance(value, str) else value)
+        if column.dtype == "object"
+        else column
+        for name, column in frame.items()
+    }
+    return pd.DataFrame(safe)
 
 
 def _disagreeing(shown: Sequence[ColumnDrift], snapshot: Mapping[str, Any], rows: Sequence[int]) -> dict[str, str]:
@@ -188,8 +232,8 @@ def _disagreeing(shown: Sequence[ColumnDrift], snapshot: Mapping[str, Any], rows
     return {
         verdict.column: (
             f"all {verdict.n_reference} and {verdict.n_current} values give {verdict.statistic:.4f}, "
-            f"a sample of {rows[0]} and {rows[1]} gives {sampled[verdict.column][1]:.4f}"
+            f"a sample of {rows[0]} and {rows[1]} gives {sampled[html.escape(verdict.column)][1]:.4f}"
         )
         for verdict in shown
-        if sampled[verdict.column][0] != verdict.drifted
+        if sampled[html.escape(verdict.column)][0] != verdict.drifted
     }

@@ -7,7 +7,7 @@ from and *when each row could first be known*. It knows nothing of the lake, of 
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from include.core import modules
 from include.core.errors import SpecError
@@ -47,7 +47,7 @@ def open_adapter(case: UseCase, cache: str) -> SourceAdapter:
     """Import the adapter that the spec names, and make it with the folder ``cache`` and the options of the spec.
 
     Raises:
-        SpecError: there is no such module or class, or the class takes other options.
+        SpecError: there is no such module or class, it is no adapter, or it takes other options.
     """
     module, name = case.source.adapter.split(":")
     found = vars(modules.of_use_case(case.assets_folder, module, f"{case.name}: source.adapter"))
@@ -55,8 +55,13 @@ def open_adapter(case: UseCase, cache: str) -> SourceAdapter:
     if not inspect.isclass(made):
         classes = [other for other, value in found.items() if inspect.isclass(value)]
         raise SpecError([f"{case.name}: source.adapter: {module} has no class {name!r}{nearest(name, classes)}"])
+    # before it is made: making a class may already write a file or start a program
+    if not issubclass(made, SourceAdapter):
+        raise SpecError(
+            [f"{case.name}: source.adapter: {module}:{name} is no source adapter; it has no method deliver"]
+        )
     try:
         inspect.signature(made).bind(cache, **case.source.options)
     except TypeError as error:
         raise SpecError([f"{case.name}: source.options do not fit {name}{inspect.signature(made)}: {error}"]) from None
-    return cast(SourceAdapter, made(cache, **case.source.options))  # type: ignore[call-arg]
+    return made(cache, **case.source.options)  # type: ignore[call-arg]

@@ -12,13 +12,15 @@ from urllib.parse import unquote
 import pyarrow.fs as pafs
 from deltalake import DeltaTable
 
-from include.lake import compaction
+from include.lake import compaction, table_files
 from include.steps.train import search
 from include.steps.workspace import Workspace
 from include.training.study.storage import at_rest
 
 # tables that keep every version: all files that their log names stay
 KEPT_WHOLE = ("training", "ledger", "predictions")
+# stages and claims of attempts
+_OLD_FOLDERS = ("_stages", "_attempts")
 
 
 def compact(workspace: Workspace) -> dict[str, int]:
@@ -39,9 +41,17 @@ def vacuum(workspace: Workspace, retention_hours: int, dry_run: bool) -> dict[st
     than the retention: files of killed publishes, stages and claims of ended DAG runs, and files of searches. A
     study that has workers keeps its checkpoints; a study that is continued after its files were deleted only has
     to compute more.
+
+    Raises:
+        LinkInLake: a symbolic link lies among the files; nothing was deleted.
     """
     keep = pinned_versions(workspace)
-    filesystem, _ = workspace.lake.files()
+    filesystem, base = workspace.lake.files()
+    searched = [
+        *workspace.lake.tables(workspace.case.name),
+        *(f"{kind}/{workspace.case.name}" for kind in _OLD_FOLDERS),
+    ]
+    table_files.refuse_links(filesystem, [f"{base}/{name}" for name in searched])
     limit = time.time() - retention_hours * 3600
     deleted: dict[str, int] = {}
     for table, delta in _tables(workspace):
@@ -115,7 +125,7 @@ def _old_folders(workspace: Workspace, retention_hours: int, dry_run: bool) -> i
     filesystem, base = workspace.lake.files()
     limit = time.time() - retention_hours * 3600
     count = 0
-    for kind in ("_stages", "_attempts"):
+    for kind in _OLD_FOLDERS:
         root = f"{base}/{kind}/{workspace.case.name}"
         for folder in _leaves(filesystem, root, depth=3):
             infos = filesystem.get_file_info(pafs.FileSelector(folder, recursive=True))

@@ -20,6 +20,7 @@ LASTING = [
     errors.DefinitionChanged,
     errors.DigestMismatch,
     errors.LateAttempt,
+    errors.LinkInLake,
     errors.MissingPartitions,  # raised after the task has waited for them
     errors.NoChampion,
     errors.PromotionConflict,  # the proposal names the ledger that it was judged against
