@@ -55,8 +55,8 @@ rebuild: setup ## make a model's training set again and prove its hash (make reb
 	@: $(or $(MODEL),$(error give the model version too: make rebuild CASE=$(CASE) MODEL=1))
 	@$(STACK) shell python -m include.steps.train.rebuild --use-case $(CASE) --model $(MODEL)
 
-verify: setup ## compare every partition of the lake with its publish record (CASE=flights; all without CASE)
-	@$(STACK) shell python -m include.steps.verify $(if $(CASE),--use-case $(CASE))
+verify: setup ## compare every partition of the lake with its publish record (CASE=flights; SET_ASIDE=1 to mend)
+	@$(STACK) shell python -m include.steps.verify $(if $(CASE),--use-case $(CASE)) $(if $(SET_ASIDE),--set-aside)
 
 ##@ Change it
 .PHONY: test test-unit test-dags test-e2e lint format types arrows schema

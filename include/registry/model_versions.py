@@ -21,6 +21,7 @@ from mlflow.entities import LoggedModel
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
+from include.core import fault_points
 from include.core.errors import LifecycleError, NoChampion
 from include.registry.registration import CHAMPION, KEY, MODEL_NAME, Challenger, MlflowRun
 
@@ -66,8 +67,13 @@ def register(tracking_uri: str, challenger: Challenger) -> Version:
             MlflowRun.close(client, known.run_id, known.number)
             return known
         run = MlflowRun.open(client, challenger)
+        fault_points.reached("register.run_created")
         run.log_evidence()
-        version = _create_version(client, challenger, run.run_id, run.log_model())
+        fault_points.reached("register.evidence_logged")
+        model = run.log_model()
+        fault_points.reached("register.model_logged")
+        version = _create_version(client, challenger, run.run_id, model)
+        fault_points.reached("register.version_created")
         MlflowRun.close(client, run.run_id, version.number)
     except MlflowException as error:
         raise LifecycleError(

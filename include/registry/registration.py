@@ -31,6 +31,7 @@ from mlflow.types import ColSpec, Schema, TensorSpec
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 from include.accelerators.tracking import open_experiment
+from include.core import fault_points
 
 KEY = "registration"  # tag by which a repeated registration finds itself
 CHAMPION = "champion"
@@ -172,6 +173,7 @@ class MlflowRun:
             self._save(Path(scratch), model.model_id)
             # overwrites the files of an interrupted upload: the same files have the same names
             self._client.log_model_artifacts(model.model_id, str(Path(scratch) / "mlflow"))
+        fault_points.reached("register.files_uploaded")
         outputs = self._client.get_run(self.run_id).outputs
         if not outputs or not outputs.model_outputs:
             # MLflow accepts this call only once
