@@ -59,9 +59,9 @@ verify: setup ## compare every partition of the lake with its publish record (CA
 	@$(STACK) shell python -m include.steps.verify $(if $(CASE),--use-case $(CASE)) $(if $(SET_ASIDE),--set-aside)
 
 ##@ Change it
-.PHONY: test test-unit test-dags test-e2e lint format types arrows schema
-test: setup ## every test, the end-to-end ones included
-	@$(PYTEST) $(PARALLEL) $(wildcard tests/unit tests/sql tests/dags tests/operators) $(ARGS)
+.PHONY: test test-unit test-dags test-e2e faults chaos lint format types arrows schema
+test: setup ## every test, the end-to-end ones included; of the faults those that need no stack
+	@$(PYTEST) $(PARALLEL) -m "not e2e" $(wildcard tests/unit tests/sql tests/dags tests/operators tests/faults) $(ARGS)
 	@$(PYTEST) $(wildcard tests/e2e) $(ARGS)
 
 test-unit: setup ## what needs no Airflow and no server
@@ -72,6 +72,13 @@ test-dags: setup ## DAGs load, operators execute
 
 test-e2e: setup ## a real scheduler on an embedded stack of its own
 	@$(PYTEST) $(wildcard tests/e2e) $(ARGS)
+
+faults: setup ## kill, break, fill and take away: the tests behind the fault table of docs/reliability.md
+	@$(PYTEST) $(PARALLEL) -m "fault and not e2e" tests/unit tests/faults $(ARGS)
+	@$(PYTEST) -m "fault and e2e" tests/faults $(ARGS)
+
+chaos: setup ## a backfill under random kills equals an undisturbed one (MINUTES=20 SEED=1 ARGS="--pause 15")
+	@PYTHONPATH=.:plugins $(BIN)/python -m tests.faults.chaos --minutes $(or $(MINUTES),20) --seed $(or $(SEED),1) $(ARGS)
 
 lint: setup ## ruff (style, layers, security), formatting, the Dockerfile, licences, arrows between folders, types, the docs build
 	@$(BIN)/ruff check $(CODE)
