@@ -12,10 +12,12 @@ seed are alike, not equal.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,7 +38,6 @@ from tests.e2e.deployment import CASE, CHAIN, Deployment, clean_environ, dag, ow
 from tests.faults.killing import Killer
 
 FIRST, LAST = "2013-01-01", "2013-02-09"
-DAYS_AT_ONCE = 10
 END_OF_HISTORY = "2013-12-30"
 # longer than the timeout of a heartbeat, and than any task of this small use case
 STUCK_AFTER_S = 240.0
@@ -52,6 +53,7 @@ class Chaos:
 
     deployment: Deployment
     killer: Killer
+    days: int = 10
     began: float = field(default_factory=time.monotonic)
     keys: list[str] = field(default_factory=list)
     cleared: list[str] = field(default_factory=list)
@@ -63,10 +65,10 @@ class Chaos:
         print(f"{time.monotonic() - self.began:7.0f} s  {text}", flush=True)
 
     def backfill_under_kills(self, until: float) -> None:
-        """Backfill ten days after the other, with kills, until the instant ``until`` of the monotonic clock."""
+        """Backfill some days after the other, with kills, until the instant ``until`` of the monotonic clock."""
         while time.monotonic() < until:
             first = partitions.shift(self.keys[-1] if self.keys else LAST, 1)
-            batch = partitions.key_range(first, partitions.shift(first, DAYS_AT_ONCE - 1))
+            batch = partitions.key_range(first, partitions.shift(first, self.days - 1))
             if batch[-1] > END_OF_HISTORY:
                 self.say("history ends here")
                 return
@@ -213,12 +215,12 @@ def _fingerprints(workspace: Workspace) -> dict[Pair, str]:
 # ---- the run ------------------------------------------------------------------------------------------------------
 
 
-def run(minutes: float, seed: int, mean_pause_s: float) -> int:
+def run(minutes: float, seed: int, mean_pause_s: float, days: int) -> int:
     """Run, print the result as a table, and return the exit status."""
     with clean_environ() as environ, own_stack(environ, "chaos-") as deployment:
         began = time.monotonic()
         killer = Killer(deployment.stack, seed, mean_pause_s, lambda text: chaos.say(text))
-        chaos = Chaos(deployment, killer, began)
+        chaos = Chaos(deployment, killer, days, began)
         chaos.say("bootstrap, train, promote")
         _prepare(deployment)
         copied = Path(deployment.layout.home, "undisturbed")
@@ -234,7 +236,7 @@ def run(minutes: float, seed: int, mean_pause_s: float) -> int:
         verified = verify.verify(deployment.workspace)
         restarts = {part.name: part.restarts for part in deployment.stack.status() if part.restarts}
         deployment.stack.down()
-        left = _processes_of(deployment)
+        left = _of_sessions(killer.sessions)
     rows = {
         "kills": f"{killer.killed.total()}: " + ", ".join(f"{n} {kind}" for kind, n in killer.killed.most_common()),
         "restarts by the supervisor": ", ".join(f"{name} {count}" for name, count in restarts.items()) or "none",
@@ -269,15 +271,13 @@ def _prepare(deployment: Deployment) -> None:
     deployment.succeed("promote", str(started["dag_run_id"]))
 
 
-def _processes_of(deployment: Deployment) -> list[str]:
-    """List what still runs with the state folder of the stack in its environment; this process is not one."""
-    home, found = str(deployment.layout.home), []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("LIFECYCLE_HOME") == home and process.pid != psutil.Process().pid:
-                found.append(f"{process.pid} {' '.join(process.cmdline())[:80]}")
-        except psutil.Error:
-            continue
+def _of_sessions(sessions: set[int]) -> list[str]:
+    """List what still runs of the sessions that services have begun."""
+    found = []
+    for pid in psutil.pids():
+        with suppress(OSError, psutil.Error):
+            if os.getsid(pid) in sessions and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                found.append(f"{pid} {' '.join(psutil.Process(pid).cmdline())[:80]}")
     return found
 
 
@@ -287,9 +287,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=20, help="how long to kill")
     parser.add_argument("--seed", type=int, default=1, help="decides the kinds of kills and the pauses")
     parser.add_argument("--pause", type=float, default=15, help="mean seconds between two kills")
+    parser.add_argument("--days", type=int, default=10, help="days of one backfill; the next begins when it has ended")
     asked = parser.parse_args(arguments)
     try:
-        return run(asked.minutes, asked.seed, asked.pause)
+        return run(asked.minutes, asked.seed, asked.pause, asked.days)
     except (ApiError, LifecycleError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -78,18 +78,23 @@ class Faulty:
         self._seen.add(request)
         writes = environ["REQUEST_METHOD"] in WRITES and not environ["PATH_INFO"].endswith("/search")
         if rule == "throttle" and first:
-            return _refuse(environ, start, "503 Slow Down", SLOW)
+            _read(environ)
+            return _refuse(start, "503 Slow Down", SLOW)
         if rule == "deny" and writes:
-            return _refuse(environ, start, "403 Forbidden", DENIED)
+            _read(environ)
+            return _refuse(start, "403 Forbidden", DENIED)
         if rule == "lose" and first and writes:
             list(self._server(environ, lambda *_: lambda _: None))
-            return _refuse(environ, start, "500 Internal Server Error", b"")
+            return _refuse(start, "500 Internal Server Error", b"")
         return self._server(environ, start)
 
 
-def _refuse(environ: dict[str, Any], start: Callable[..., Any], status: str, body: bytes) -> Answer:
-    # a client that still sends would see a broken connection instead of the answer
-    environ["wsgi.input"].read()
+def _read(environ: dict[str, Any]) -> None:
+    """Read the request to its end: a client that still sends would see a broken connection instead of the answer."""
+    environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+
+
+def _refuse(start: Callable[..., Any], status: str, body: bytes) -> Answer:
     start(status, [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
     return [body]
 

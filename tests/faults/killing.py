@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 import psutil
 
+from include.stack.processes import members
 from include.stack.stack import Stack
-from tests.e2e.deployment import titled
 
 SERVICES = ("scheduler", "dag-processor", "api-server", "triggerer", "mlflow", "postgres")
 TASK, SUPERVISOR = "task", "task supervisor"
@@ -29,6 +29,7 @@ class Killer:
     mean_pause_s: float
     say: Callable[[str], None]
     killed: Counter[str] = field(default_factory=Counter)
+    sessions: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
@@ -36,6 +37,8 @@ class Killer:
 
     def step(self) -> None:
         """Kill one process if the next kill is due."""
+        # of every service that ever ran, to look for what it has left behind
+        self.sessions |= {one.pid for service in self.stack.services if (one := service.daemon.process())}
         if time.monotonic() < self._next:
             return
         kind = self._random.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
@@ -64,16 +67,19 @@ def _candidates(stack: Stack, kind: str) -> list[psutil.Process]:
 
 
 def _of_scheduler(stack: Stack, kind: str) -> Iterator[psutil.Process]:
-    """Yield this stack's running tasks, or the processes of the executor that supervise one."""
+    """Yield this stack's running tasks, or the processes of the executor that supervise one.
+
+    They are known by their session, which is the scheduler's: their titles have overwritten their environment.
+    """
     (scheduler,) = (service.daemon for service in stack.services if service.name == "scheduler")
     leader = scheduler.process()
     if leader is None:
         return
     executor = "airflow worker -- LocalExecutor:"
-    for process in titled(["airflow worker -- "]):
+    for process in members(leader):
         with suppress(psutil.Error):
             title = " ".join(process.cmdline()).strip()
-            if process.environ().get("LIFECYCLE_HOME") != str(stack.layout.home) or title.endswith("<idle>"):
+            if not title.startswith("airflow worker -- ") or title.endswith("<idle>"):
                 continue
             if title.startswith(executor) == (kind == SUPERVISOR):
                 yield process
