@@ -173,7 +173,7 @@ def _create_version(client: MlflowClient, challenger: Challenger, run_id: str, m
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     try:
-        created = client.create_model_version(
+        client.create_model_version(
             challenger.use_case,
             # not models:/<id>: a local store would look that up in MLflow's process-wide store
             source=model.artifact_location,
@@ -183,16 +183,22 @@ def _create_version(client: MlflowClient, challenger: Challenger, run_id: str, m
         )
     except MlflowException:
         # the error may come after the server has committed
-        known = _with_key(client, challenger.use_case, challenger.key)
-        if known is None:
+        if not _all_with_key(client, challenger.use_case, challenger.key):
             raise
-        return known
-    return _version(created)
+    created, *repeated = _all_with_key(client, challenger.use_case, challenger.key)
+    for one in repeated:
+        # MLflow's client asks again when an answer is lost: the server has created two
+        client.delete_model_version(challenger.use_case, str(one.number))
+    return created
 
 
 def _with_key(client: MlflowClient, use_case: str, key: str) -> Version | None:
+    return next(iter(_all_with_key(client, use_case, key)), None)
+
+
+def _all_with_key(client: MlflowClient, use_case: str, key: str) -> list[Version]:
     found = client.search_model_versions(f"name = '{use_case}' and tags.{KEY} = '{key}'")
-    return min(map(_version, found), key=lambda version: version.number, default=None)
+    return sorted(map(_version, found), key=lambda version: version.number)
 
 
 def _version(found: ModelVersion) -> Version:

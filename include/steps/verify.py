@@ -19,9 +19,11 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
+from include.core import partitions
 from include.core.errors import ContentDiffers, LifecycleError
 from include.lake import appending, delta_log, fingerprint, records
-from include.lake.records import Record
+from include.lake.records import Input, Record
+from include.sources.adapter import REFERENCE
 from include.spec.loading import load_use_cases
 from include.steps import maintenance
 from include.steps.workspace import Workspace
@@ -39,7 +41,8 @@ class Difference:
     """A partition whose rows are not those of its publish record.
 
     Attributes:
-        table, version, key: the partition; the key is ``log`` for a fault of the table's Delta log.
+        table, version, key: the partition; the key is ``log`` for a fault of the table's Delta log, and the version -1
+            if that cannot be read at all.
         fault: what is wrong, for a person.
         paths: its files in the table's folder, if publishing it anew can replace them.
     """
@@ -52,7 +55,8 @@ class Difference:
 
     def __str__(self) -> str:
         """Write the difference for a person."""
-        return f"{self.table} {self.key} (version {self.version}): {self.fault}"
+        version = "" if self.version < 0 else f" (version {self.version})"
+        return f"{self.table} {self.key}{version}: {self.fault}"
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ def verify(workspace: Workspace) -> Verification:
         pinned = {}
     differences: list[Difference] = []
     unnamed: list[str] = []
-    partitions = rows = 0
+    compared = rows = 0
     current: dict[str, int] = {}
     for table in workspace.lake.tables(workspace.case.name):
         seen: set[tuple[str, ...]] = set()
@@ -102,7 +106,12 @@ def verify(workspace: Workspace) -> Verification:
         differences += _faults_of_log(table, newest)
         replaceable = frozenset() if appending.is_ledger(newest) else {file.path for file in delta_log.files(newest)}
         for version in _versions(workspace, table, pinned):
-            delta = workspace.lake.open(table, version)
+            try:
+                delta = workspace.lake.open(table, version)
+            except DeltaError:
+                fault = "this version cannot be read, and a training set was frozen from it"
+                differences.append(Difference(table, version, _LOG, fault))
+                continue
             files = _files(delta)
             for key, published in _records(delta, table).items():
                 paths = tuple(sorted(files.pop(key, ())))
@@ -110,13 +119,13 @@ def verify(workspace: Workspace) -> Verification:
                     continue
                 seen.add(paths)
                 fault, count = _compare(workspace, table, paths, published)
-                partitions, rows = partitions + 1, rows + count
+                compared, rows = compared + 1, rows + count
                 anew = paths if replaceable.issuperset(paths) else ()
                 differences += [Difference(table, version, key, fault, anew)] if fault else []
             differences += [Difference(table, version, key, "no publish record names it") for key in sorted(files)]
         unnamed += [path for path, _ in maintenance.unnamed(workspace, table)]
     differences += _shortened(workspace, current)
-    return Verification(partitions, rows, tuple(differences), tuple(unnamed))
+    return Verification(compared, rows, tuple(differences), tuple(unnamed))
 
 
 def set_aside(workspace: Workspace, found: Verification) -> list[str]:
@@ -137,16 +146,25 @@ def _faults_of_log(table: str, delta: DeltaTable) -> list[Difference]:
 
 
 def _shortened(workspace: Workspace, current: Mapping[str, int]) -> list[Difference]:
-    """Return the tables of which a later version was read once than the newest that the log has now."""
-    read: dict[str, int] = defaultdict(int)
-    for table in current:
-        for record in workspace.lake.history(table):
-            for source, value in record.inputs.items():
-                read[source] = max(read[source], value.version)
+    """Return the tables of which another table has read a later version than the log has now, with other content.
+
+    A table that was made anew with the same content is no difference.
+    """
+    later = {
+        (source, value)
+        for table in current
+        for record in workspace.lake.history(table)
+        for source, value in record.inputs.items()
+        if source in current and value.version > current[source]
+    }
+    lost: dict[str, Input] = {}
+    for source, then in sorted(later, key=lambda pair: pair[1].version):
+        keys = [REFERENCE] if then.first == REFERENCE else partitions.key_range(then.first, then.last)
+        if workspace.lake.inputs(source, keys).fingerprint != then.fingerprint:
+            lost[source] = then
     return [
-        Difference(table, current[table], _LOG, f"its newest commits are lost: version {version} has been read")
-        for table, version in sorted(read.items())
-        if table in current and version > current[table]
+        Difference(source, current[source], _LOG, f"its newest commits are lost: version {then.version} has been read")
+        for source, then in sorted(lost.items())
     ]
 
 

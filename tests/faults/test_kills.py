@@ -19,13 +19,14 @@ from include.monitoring import window_verdicts
 from include.monitoring.window_verdicts import Figure
 from include.promotion import ledger
 from include.registry import model_versions
-from include.steps import features
+from include.steps import features, maintenance
 from include.steps.handover import Proposal
 from include.steps.workspace import Workspace
 from tests.faults import work
 from tests.faults.processes import killed_at, run
 from tests.faults.work import CASE, DAY
 from tests.unit import chain, promotion_case
+from tests.unit.small_source import small_workspace
 
 pytestmark = pytest.mark.fault
 
@@ -39,20 +40,51 @@ STEPS: dict[str, Work] = {
 RAW, VIEW, SCORES, VERDICTS = (
     f"{CASE}/{name}" for name in ("raw/outcomes", "features/calendar", "predictions/scores", "monitoring/verdicts")
 )
-PUBLISH = (
-    "stage.before_files", "stage.before_manifest", "stage.written",
-    "publish.claimed", "publish.before_move", "publish.before_commit", "publish.after_commit",
-)  # fmt: skip
+# each line of a publish, which is the same for every step
+LINES = [
+    *(
+        f"{point}:{table}"
+        for point in (
+            "stage.before_files", "stage.before_manifest", "stage.written",
+            "publish.claimed", "publish.before_move", "publish.before_commit", "publish.after_commit",
+        )
+        for table in work.SMALL
+    ),
+    "publish.between_tables", "publish.before_discard", "publish.before_return",
+]  # fmt: skip
+# the lines of each step itself, and one of its publish
 KILLS = [
-    *(("ingest", f"{point}:{RAW}") for point in (*PUBLISH, "audit.before_table")),
-    *(("ingest", point) for point in ("publish.between_tables", "publish.before_discard", "publish.before_return")),
-    *(("features", f"{point}:{VIEW}") for point in PUBLISH),
-    *(("features", point) for point in ("publish.between_tables", "publish.before_discard")),
-    *(("score", f"{point}:{SCORES}") for point in PUBLISH),
+    ("ingest", f"audit.before_table:{RAW}"),
+    ("ingest", "publish.between_tables"),
+    ("features", f"stage.before_manifest:{VIEW}"),
+    ("features", "publish.between_tables"),
     ("score", "score.before_predict"),
-    *(("monitor", f"{point}:{VERDICTS}") for point in PUBLISH),
+    ("score", f"publish.before_commit:{SCORES}"),
     ("monitor", "monitor.report_written"),
+    ("monitor", f"publish.after_commit:{VERDICTS}"),
 ]
+
+
+def seen(workspace: Workspace) -> dict[str, list[int]]:
+    """Return the values that a reader of each small table finds."""
+    return {table: workspace.lake.dataset(table).to_table()["value"].to_pylist() for table in work.SMALL}
+
+
+@pytest.mark.parametrize("point", LINES)
+def test_a_publish_that_is_killed_at_any_line_is_finished_once(tmp_path: Path, point: str) -> None:
+    there = small_workspace(tmp_path, "SELECT 1")
+    work.small(there, 1, 0, "before")
+    assert killed_at(point, work.small, there, 1).code == -signal.SIGKILL
+    assert all(values in ([0] * 4, [1] * 4) for values in seen(there).values()), "no reader sees a part"
+    assert run(work.small, there, 2).code == 0
+    assert seen(there) == dict.fromkeys(work.SMALL, [1] * 4)
+    for table in work.SMALL:
+        by = [record.key for record in there.lake.history(table) if record.attempt.run_id == "disturbed"]
+        assert sorted(by) == sorted(work.KEYS), f"{table} was published once"
+    maintenance.vacuum(there, 0, dry_run=False)
+    assert seen(there) == dict.fromkeys(work.SMALL, [1] * 4)
+    files = list(Path(there.settings.lake_root).rglob("*.parquet"))
+    assert len([file for file in files if "_delta_log" not in str(file)]) == len(work.SMALL) * len(work.KEYS)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
+
 from include.core.partitions import Span
 from include.lake.records import Attempt
 from include.steps import features, ingest, monitor, publishing
@@ -21,10 +23,25 @@ from include.steps.workspace import Workspace
 
 DAY = "2013-11-11"
 CASE = "autumn"
+SMALL = ("flights/raw/first", "flights/raw/second")
+KEYS = ("2013-11-02", "2013-11-03")
 
 
 def attempt(step: str, number: int) -> Attempt:
     return Attempt(CASE, f"{CASE}_{step}", "disturbed", number)
+
+
+def small(workspace: Workspace, number: int, value: int = 1, run_id: str = "disturbed") -> None:
+    """Publish two tables of two partitions, two rows each."""
+    by = Attempt("flights", f"flights_{run_id}", run_id, number)
+    rows = pa.table({"id": [1, 2, 1, 2], "value": [value] * 4, "ds": [KEYS[0], KEYS[0], KEYS[1], KEYS[1]]})
+
+    def stage() -> Stages:
+        return Stages(
+            folders={table: workspace.lake.stage(table, rows.to_reader(), KEYS, by, ("id",)).path for table in SMALL}
+        )
+
+    _published(workspace, by, stage, audit=False)
 
 
 def ingested(workspace: Workspace, number: int, audit: bool = False) -> None:
