@@ -26,6 +26,7 @@ from mlflow.entities import (
     RunStatus,
     RunTag,
 )
+from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, Schema, TensorSpec
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
@@ -184,10 +185,7 @@ class MlflowRun:
             # overwrites the files of an interrupted upload: the same files have the same names
             self._client.log_model_artifacts(model.model_id, str(Path(scratch) / "mlflow"))
         fault_points.reached("register.files_uploaded")
-        outputs = self._client.get_run(self.run_id).outputs
-        if not outputs or not outputs.model_outputs:
-            # MLflow accepts this call only once
-            self._client.log_outputs(self.run_id, [LoggedModelOutput(model.model_id, 0)])
+        self._link(model)
         return self._client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
 
     @staticmethod
@@ -201,6 +199,20 @@ class MlflowRun:
                 client.set_logged_model_tags(model.model_id, {MLFLOW_MODEL_VERSIONS: link})
             client.log_batch(run_id, tags=[RunTag("version", str(version))])
             client.set_terminated(run_id, RunStatus.to_string(RunStatus.FINISHED))
+
+    def _link(self, model: LoggedModel) -> None:
+        if self._is_linked():
+            return
+        try:
+            # MLflow accepts this call only once, and its client repeats it when the answer is lost
+            self._client.log_outputs(self.run_id, [LoggedModelOutput(model.model_id, 0)])
+        except MlflowException:
+            if not self._is_linked():
+                raise
+
+    def _is_linked(self) -> bool:
+        outputs = self._client.get_run(self.run_id).outputs
+        return bool(outputs and outputs.model_outputs)
 
     def _begun_models(self) -> list[LoggedModel]:
         found = self._client.search_logged_models(

@@ -102,13 +102,20 @@ def states(tmp_path_factory: pytest.TempPathFactory) -> States:
     trained = chain.trained()
     history = trained.case.history.model_copy(update={"last": DAY})
     case = trained.case.model_copy(update={"history": history})
-    now = Workspace(chain.copy(trained, tmp_path_factory.mktemp("undisturbed")).settings, case)
+    now = copy(Workspace(trained.settings, case), tmp_path_factory.mktemp("undisturbed"))
     before, tables = {}, {}
     for step, does in STEPS.items():
-        before[step] = Workspace(chain.copy(now, tmp_path_factory.mktemp(step)).settings, case)
+        before[step] = copy(now, tmp_path_factory.mktemp(step))
         does(now, 1)
         tables[step] = set(content(now))
     return States(before, tables, content(now))
+
+
+def copy(workspace: Workspace, folder: Path) -> Workspace:
+    """Copy the lake, the registry and the models; MLflow stays shared."""
+    uri = workspace.settings.mlflow_tracking_uri
+    copied = chain.copy(workspace, folder).settings.model_copy(update={"mlflow_tracking_uri": uri})
+    return Workspace(copied, workspace.case)
 
 
 def content(workspace: Workspace) -> dict[str, str]:
@@ -126,7 +133,7 @@ def content(workspace: Workspace) -> dict[str, str]:
 def test_a_step_that_is_killed_is_finished_by_its_next_attempt(
     states: States, tmp_path: Path, step: str, point: str
 ) -> None:
-    there = Workspace(chain.copy(states.before[step], tmp_path).settings, states.before[step].case)
+    there = copy(states.before[step], tmp_path)
     audit = point.startswith("audit")
     assert killed_at(point, STEPS[step], there, 1, audit).code == -signal.SIGKILL
     seen = content(there)
@@ -148,7 +155,7 @@ def online(workspace: Workspace) -> dict[str, list[Any]]:
 
 @pytest.mark.parametrize("point", ["materialize.before_write", "materialize.before_commit"])
 def test_a_killed_materialize_leaves_whole_views_online(states: States, tmp_path: Path, point: str) -> None:
-    undisturbed, there = (chain.copy(states.before["score"], tmp_path / name) for name in ("one", "other"))
+    undisturbed, there = (copy(states.before["score"], tmp_path / name) for name in ("one", "other"))
     for one in (undisturbed, there):
         features.apply_definitions(one)
     features.materialize(undisturbed, chain.span(DAY))
@@ -166,7 +173,7 @@ def test_a_killed_request_for_a_training_is_made_once(states: States, tmp_path: 
     start = states.before["monitor"]
     rule = start.case.monitoring.retraining.model_copy(update={"cooldown_days": 0, "windows": 1, "violations": 1})
     monitoring = start.case.monitoring.model_copy(update={"retraining": rule})
-    there = Workspace(chain.copy(start, tmp_path).settings, start.case.model_copy(update={"monitoring": monitoring}))
+    there = Workspace(copy(start, tmp_path).settings, start.case.model_copy(update={"monitoring": monitoring}))
     bad = window_verdicts.verdict_rows(DAY, 1, monitoring, figures=[Figure("auc", 0.5, None, None, 0.55, True, 900)])
     by = chain.attempt("verdict", f"{CASE}_monitor")
     there.lake.publish(there.lake.stage(VERDICTS, bad.to_reader(), [DAY], by, ()), by)
@@ -227,7 +234,7 @@ def _with_own_mlflow(origin: Workspace, folder: Path) -> Workspace:
 
 def test_the_test_above_notices_a_second_commit(states: States, tmp_path: Path) -> None:
     """The fingerprints of a changed partition are not the undisturbed ones."""
-    there = chain.copy(states.before["features"], tmp_path)
+    there = copy(states.before["features"], tmp_path)
     rows = there.lake.dataset(RAW, [DAY]).to_table()
     by = chain.attempt("another", f"{CASE}_ingest")
     less: pa.Table = rows.slice(1)
