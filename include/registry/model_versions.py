@@ -188,8 +188,17 @@ def _create_version(client: MlflowClient, challenger: Challenger, run_id: str, m
     created, *repeated = _all_with_key(client, challenger.use_case, challenger.key)
     for one in repeated:
         # MLflow's client asks again when an answer is lost: the server has created two
-        client.delete_model_version(challenger.use_case, str(one.number))
+        _delete(client, one)
     return created
+
+
+def _delete(client: MlflowClient, version: Version) -> None:
+    try:
+        client.delete_model_version(version.use_case, str(version.number))
+    except MlflowException as error:
+        # the answer to the first request was lost
+        if error.error_code not in _MISSING:
+            raise
 
 
 def _with_key(client: MlflowClient, use_case: str, key: str) -> Version | None:

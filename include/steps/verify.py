@@ -104,7 +104,9 @@ def verify(workspace: Workspace) -> Verification:
             continue
         current[table] = newest.version()
         differences += _faults_of_log(table, newest)
-        replaceable = frozenset() if appending.is_ledger(newest) else {file.path for file in delta_log.files(newest)}
+        replaceable: set[str] = (
+            set() if appending.is_ledger(newest) else {file.path for file in delta_log.files(newest)}
+        )
         for version in _versions(workspace, table, pinned):
             try:
                 delta = workspace.lake.open(table, version)
