@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -156,7 +157,7 @@ def insert_until_it_fails(address: str) -> int:
 
 @pytest.mark.slow
 def test_postgresql_on_a_full_disk_keeps_what_it_has_confirmed(tmp_path: Path) -> None:
-    with small_disk(Path(f"/tmp/faults-{os.getpid()}"), 160) as disk:
+    with small_disk(Path(tempfile.mkdtemp(prefix="faults-")), 160) as disk:
         server = Postgres(Layout(disk / "home"))
         server.start()
         try:
