@@ -124,8 +124,9 @@ def content(workspace: Workspace) -> dict[str, str]:
     for table in workspace.lake.tables(CASE):
         if record := workspace.lake.records(table, [DAY]).get(DAY):
             rows = workspace.lake.dataset(table, [DAY]).to_table().drop_columns(["ds"])
-            found[table] = fingerprint.of_table(rows)
-            assert record.fingerprint == found[table], table
+            assert record.fingerprint == fingerprint.of_table(rows), table
+            # the address of a page is below the folder of the reports, of which each copy has its own
+            found[table] = fingerprint.of_table(rows.select([name for name in rows.column_names if name != "report"]))
     return found
 
 
