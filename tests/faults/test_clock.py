@@ -35,8 +35,9 @@ def publish(root: str, value: int, run_id: str, keys: tuple[str, ...] = (DAY,)) 
 def with_clock(offset: str, program: str, *arguments: str) -> None:
     """Run ``program`` in a process whose clock differs by ``offset``, and check that it does."""
     check = f"import time; assert abs(time.time() - {time.time()}) > 30 * 86400\n"
-    # monotonic clocks stay right: a wrong wall clock is what machines have
-    environ = {**os.environ, "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'plugins'}", "DONT_FAKE_MONOTONIC": "1"}
+    # what machines have is a wrong wall clock: monotonic clocks and the times of files are right
+    right = {"DONT_FAKE_MONOTONIC": "1", "NO_FAKE_STAT": "1"}
+    environ = {**os.environ, "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'plugins'}", **right}
     command = [str(FAKETIME), "-f", offset, sys.executable, "-c", check + program, *arguments]
     done = subprocess.run(command, env=environ, cwd=REPOSITORY, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
