@@ -162,7 +162,7 @@ def test_a_killed_materialize_leaves_whole_views_online(states: States, tmp_path
     features.materialize(undisturbed, chain.span(DAY))
     expected = online(undisturbed)
     # the third of the views, so that some are done and some are not
-    view = sorted(expected)[2].removesuffix("_rows")
+    view = sorted(expected)[2].removeprefix(f"{CASE}_").removesuffix("_rows")
     assert killed_at(f"{point}:{view}", work.materialized, there, 1).code == -signal.SIGKILL
     for name, rows in online(there).items():
         assert rows in ([], expected[name]), name
