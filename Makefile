@@ -55,8 +55,8 @@ rebuild: setup ## make a model's training set again and prove its hash (make reb
 	@: $(or $(MODEL),$(error give the model version too: make rebuild CASE=$(CASE) MODEL=1))
 	@$(STACK) shell python -m include.steps.train.rebuild --use-case $(CASE) --model $(MODEL)
 
-verify: setup ## compare every partition of the lake with its publish record (CASE=flights; all without CASE)
-	@$(STACK) shell python -m include.steps.verify $(if $(CASE),--use-case $(CASE))
+verify: setup ## compare every partition of the lake with its publish record (CASE=flights; SET_ASIDE=1 to mend)
+	@$(STACK) shell python -m include.steps.verify $(if $(CASE),--use-case $(CASE)) $(if $(SET_ASIDE),--set-aside)
 
 check: setup ## try a use case in a lake that is thrown away: source, suites, queries, features, labels (CASE=flights)
 	@: $(or $(CASE),$(error give the use case: make check CASE=flights))
@@ -74,9 +74,9 @@ sign: setup ## sign a version in MLflow that has no signature, after a look at i
 	@$(STACK) shell python -m include.registry.sign --use-case $(CASE) --model $(MODEL)
 
 ##@ Change it
-.PHONY: test test-unit test-dags test-e2e security lint format types arrows schema
-test: setup ## every test, the end-to-end ones included
-	@$(PYTEST) $(PARALLEL) $(wildcard tests/unit tests/sql tests/dags tests/operators tests/security) $(ARGS)
+.PHONY: test test-unit test-dags test-e2e security faults chaos lint format types arrows schema
+test: setup ## every test, the end-to-end ones included; of the faults those that need no stack
+	@$(PYTEST) $(PARALLEL) -m "not e2e" $(wildcard tests/unit tests/sql tests/dags tests/operators tests/security tests/faults) $(ARGS)
 	@$(PYTEST) $(wildcard tests/e2e) $(ARGS)
 
 test-unit: setup ## what needs no Airflow and no server
@@ -91,6 +91,13 @@ test-e2e: setup ## a real scheduler on an embedded stack of its own
 security: setup ## attacks: data, models, links, pages, routes, secrets; the last ones on an embedded stack of its own
 	@$(PYTEST) $(PARALLEL) tests/security $(ARGS)
 	@$(PYTEST) tests/e2e/test_attacks.py tests/e2e/test_refusals.py $(ARGS)
+
+faults: setup ## kill, break, fill and take away: the tests behind the fault table of docs/reliability.md
+	@$(PYTEST) $(PARALLEL) -m "fault and not e2e" tests/unit tests/faults $(ARGS)
+	@$(PYTEST) -m "fault and e2e" tests/faults $(ARGS)
+
+chaos: setup ## a backfill under random kills equals an undisturbed one (MINUTES=20 SEED=1 ARGS="--pause 15")
+	@PYTHONPATH=.:plugins $(BIN)/python -m tests.faults.chaos --minutes $(or $(MINUTES),20) --seed $(or $(SEED),1) $(ARGS)
 
 lint: setup ## ruff (style, layers, security), formatting, the Dockerfile, licences, arrows between folders, types, the docs build
 	@$(BIN)/ruff check $(CODE)

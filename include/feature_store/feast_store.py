@@ -31,7 +31,7 @@ from feast.errors import FeastObjectNotFoundException
 from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]
 from sqlalchemy import create_engine
 
-from include.core import database_lock, yaml_file
+from include.core import database_lock, fault_points, yaml_file
 from include.core.engine import kept_open
 from include.core.errors import LifecycleError, SpecError
 from include.core.repository import REPOSITORY
@@ -232,6 +232,7 @@ def _materialize_view(store: FeatureStore, name: str, first: datetime, last: dat
         start_date=first,
         end_date=last,
     ).to_arrow()
+    fault_points.reached("materialize.before_write", name)
     rows = rows.rename_columns([source.field_mapping.get(column, column) for column in rows.column_names])
     _write_online(store, view, rows)
     return len(rows)

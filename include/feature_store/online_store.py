@@ -35,6 +35,7 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import RepeatedValue, Value
 from feast.repo_config import RepoConfig
 
+from include.core import fault_points
 from include.core.errors import LifecycleError
 from include.feature_store.feast_private import ConnectedSqliteStore, OnlineRow
 from include.feature_store.online_rows import KEY_VERSION, encoded_rows
@@ -123,6 +124,7 @@ class GuardedSqliteOnlineStore(ConnectedSqliteStore):
                     yield from zip(keys, repeat(layout), features, events, known, strict=False)
 
             _upsert(connection, _table(config, view), stored())
+            fault_points.reached("materialize.before_commit", view.name)
 
     def online_read(
         self,

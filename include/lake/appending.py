@@ -8,6 +8,7 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Field, Transaction
 from deltalake.exceptions import CommitFailedError
 
+from include.core import fault_points
 from include.core.errors import PromotionConflict
 from include.lake import delta_log, records, table_files
 from include.lake.lake import Lake
@@ -55,9 +56,11 @@ def append(lake: Lake, table: str, rows: pa.Table, key: str, attempt: Attempt, e
     sorted_rows = sorted_rows.select([field.name for field in delta.schema().fields])
     stage = lake.stage(table, sorted_rows.to_reader(), [key], attempt, order=())
     partition = {"fingerprint": stage.partitions[key].fingerprint, "rows": rows.num_rows}
+    added = table_files.move_in(stage, lake.folder(table), [key])
+    fault_points.reached("ledger.before_commit", table)
     try:
         delta.create_write_transaction(
-            table_files.move_in(stage, lake.folder(table), [key]),
+            added,
             mode="append",
             schema=delta.schema(),
             partition_by=["ds"],
@@ -68,6 +71,7 @@ def append(lake: Lake, table: str, rows: pa.Table, key: str, attempt: Attempt, e
         )
     except CommitFailedError as error:
         raise conflict from error
+    fault_points.reached("ledger.after_commit", table)
     lake.discard(stage)
     return expected + 1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
@@ -27,6 +28,21 @@ def file_paths(delta: DeltaTable, bounds: list[tuple[str, str, Any]] | None = No
     """Return the paths of the table's files in a folder of this machine; ``bounds`` leaves out files by statistics."""
     # Delta gives addresses, in which a space is %20
     return [unquote(address) for address in delta.file_uris(file_pruning_predicate=bounds)]
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of a table: its partition, its path in the table's folder, and its size."""
+
+    key: str
+    path: str
+    bytes: int
+
+
+def files(delta: DeltaTable) -> list[File]:
+    """Return the files that hold the table's rows."""
+    actions = pa.table(delta.get_add_actions(flatten=True)).select(["partition.ds", "path", "size_bytes"])
+    return [File(row["partition.ds"], unquote(row["path"]), row["size_bytes"]) for row in actions.to_pylist()]
 
 
 def removals(delta: DeltaTable, keys: Sequence[str], data_change: bool = True) -> list[RemoveAction]:

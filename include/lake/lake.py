@@ -24,6 +24,7 @@ import pyarrow.fs as pafs
 from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError
 
+from include.core import fault_points
 from include.core.errors import LateAttempt, PublishConflict, SchemaMismatch, StaleStage
 from include.lake import delta_log, records, table_files
 from include.lake.reader import LakeReader, listed
@@ -118,6 +119,8 @@ class Lake(LakeReader):
     ) -> Publication:
         """Make the stage's partitions visible in one commit; skip partitions whose content is published already.
 
+        A partition is not skipped if a file of it is missing or has another size than published: it is published anew.
+
         Raises:
             LateAttempt: a later attempt of this task has claimed or published the table.
             PublishConflict: other writers of the same partitions won every retry.
@@ -125,6 +128,7 @@ class Lake(LakeReader):
             StaleStage: a partition was published with other content after the stage was made.
         """
         self._claim(stage.table, attempt)
+        fault_points.reached("publish.claimed", stage.table)
         meta = records.meta_of(attempt, stage.inputs, report, {**stage.notes, **(notes or {})})
         delta = self.find(stage.table) or table_files.create(self.uri(stage.table), stage.schema())
         _refuse_other_columns(delta, stage)
@@ -145,7 +149,10 @@ class Lake(LakeReader):
         """Try to publish; return ``None`` if another commit came between and the try must be repeated."""
         attempt_id = f"run/{attempt.dag_id}/{attempt.run_id}"
         self._refuse_late(delta, stage.table, attempt, attempt_id)
-        changed = _changed(delta, stage)
+        different = set(_changed(delta, stage))
+        same = [key for key in stage.keys if key not in different]
+        damaged = table_files.damaged(delta, self.files()[0], self.folder(stage.table), same)
+        changed = sorted([*different, *damaged])
         fresh = frozenset(changed)
         unchanged = tuple(key for key in stage.keys if key not in fresh)
         if not changed:
@@ -155,6 +162,7 @@ class Lake(LakeReader):
             for key in changed
         }
         added = table_files.move_in(stage, self.folder(stage.table), changed)
+        fault_points.reached("publish.before_commit", stage.table)
         try:
             delta.create_write_transaction(
                 [*added, *delta_log.removals(delta, changed)],
@@ -171,6 +179,7 @@ class Lake(LakeReader):
             )
         except CommitFailedError:
             return None
+        fault_points.reached("publish.after_commit", stage.table)
         delta.update_incremental()
         return Publication(stage.table, delta.version(), tuple(changed), unchanged, stage.rows)
 

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 import pyarrow.fs as pafs
 
+from include.core import fault_points
 from include.core.errors import LifecycleError, RowsRefused
 from include.lake import column_types, file_statistics, fingerprint
 
@@ -179,6 +180,7 @@ class StageWriter:
             RowsRefused: a row's ``ds`` is unknown or out of order, or a type or value cannot be stored.
         """
         self._clear()
+        fault_points.reached("stage.before_files", self.table)
         try:
             return self._write(batches, order)
         except BaseException:
@@ -199,7 +201,9 @@ class StageWriter:
             if key not in partitions:
                 partitions[key] = StagedPartition("", 0, 0, fingerprint.of_table(empty))
         stage = Stage(self.table, self.folder, partitions, columns, self.filesystem, self.inputs, self.notes, self.base)
+        fault_points.reached("stage.before_manifest", self.table)
         stage.save()
+        fault_points.reached("stage.written", self.table)
         return stage
 
     def _write_partitions(

@@ -14,6 +14,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 
+from include.core import fault_points
 from include.core.errors import LinkInLake
 from include.lake import delta_log
 from include.lake.staging import Stage, has_folders, make_folder
@@ -26,6 +27,17 @@ TABLE_PROPERTIES = {
     # opening a table reads all commits since the last checkpoint; by default these are up to a hundred
     "delta.checkpointInterval": "10",
 }
+
+
+def damaged(delta: DeltaTable, filesystem: pafs.FileSystem, folder: str, keys: Iterable[str]) -> list[str]:
+    """Return those of ``keys`` that have a file which is missing, or not as long as the table's log says."""
+    wanted = set(keys)
+    if not wanted:
+        return []
+    files = [part for part in delta_log.files(delta) if part.key in wanted]
+    found = filesystem.get_file_info([f"{folder}/{part.path}" for part in files])
+    lost = {part.key for part, info in zip(files, found, strict=True) if not info.is_file or info.size != part.bytes}
+    return sorted(lost)
 
 
 def create(uri: str, schema: pa.Schema) -> DeltaTable:
@@ -48,8 +60,10 @@ def move_in(stage: Stage, folder: str, keys: Iterable[str]) -> list[AddAction | 
         part = stage.partitions[key]
         path = f"ds={key}/{part.fingerprint[:16]}-{attempt}.parquet"
         target = f"{folder}/{path}"
-        if filesystem.get_file_info(target).type == pafs.FileType.NotFound:
+        # of another size it is what is left of a damaged one, and is replaced
+        if (there := filesystem.get_file_info(target)).type == pafs.FileType.NotFound or there.size != part.bytes:
             make_folder(filesystem, f"{folder}/ds={key}")
+            fault_points.reached("publish.before_move", stage.table)
             filesystem.move(f"{stage.path}/{part.file}", target)
         return delta_log.added(key, path, part.bytes, part.statistics)
 

@@ -23,6 +23,7 @@ from mlflow.entities import LoggedModel
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
+from include.core import fault_points
 from include.core.errors import LifecycleError, NoChampion, SignatureRefused
 from include.promotion.ledger import Promotion
 from include.registry import signatures
@@ -75,8 +76,13 @@ def register(tracking_uri: str, challenger: Challenger, signer: Signer) -> Versi
             MlflowRun.close(client, known.run_id, known.number)
             return signed
         run = MlflowRun.open(client, challenger)
+        fault_points.reached("register.run_created")
         run.log_evidence()
-        created = _create_version(client, challenger, run.run_id, run.log_model())
+        fault_points.reached("register.evidence_logged")
+        model = run.log_model()
+        fault_points.reached("register.model_logged")
+        created = _create_version(client, challenger, run.run_id, model)
+        fault_points.reached("register.version_created")
         version = _sign(client, created, challenger.tags, signer)
         MlflowRun.close(client, run.run_id, version.number)
     except MlflowException as error:
@@ -226,7 +232,7 @@ def _create_version(client: MlflowClient, challenger: Challenger, run_id: str, m
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     try:
-        created = client.create_model_version(
+        client.create_model_version(
             challenger.use_case,
             # not models:/<id>: a local store would look that up in MLflow's process-wide store
             source=model.artifact_location,
@@ -236,11 +242,22 @@ def _create_version(client: MlflowClient, challenger: Challenger, run_id: str, m
         )
     except MlflowException:
         # the error may come after the server has committed
-        known = _with_key(client, challenger.use_case, challenger.key)
-        if known is None:
+        if not _all_with_key(client, challenger.use_case, challenger.key):
             raise
-        return known
-    return _version(created)
+    created, *repeated = _all_with_key(client, challenger.use_case, challenger.key)
+    for one in repeated:
+        # MLflow's client asks again when an answer is lost: the server has created two
+        _delete(client, one)
+    return created
+
+
+def _delete(client: MlflowClient, version: Version) -> None:
+    try:
+        client.delete_model_version(version.use_case, str(version.number))
+    except MlflowException as error:
+        # the answer to the first request was lost
+        if error.error_code not in _MISSING:
+            raise
 
 
 def _sign(client: MlflowClient, version: Version, tags: Mapping[str, str], signer: Signer) -> Version:
@@ -252,10 +269,14 @@ def _sign(client: MlflowClient, version: Version, tags: Mapping[str, str], signe
 
 
 def _with_key(client: MlflowClient, use_case: str, key: str) -> Version | None:
+    return next(iter(_all_with_key(client, use_case, key)), None)
+
+
+def _all_with_key(client: MlflowClient, use_case: str, key: str) -> list[Version]:
     found = client.search_model_versions(f"name = '{use_case}' and tags.{KEY} = '{key}'")
     # anybody may have copied the tag to a version by hand
     ours = [version for version in found if not _lacks(version)]
-    return min(map(_version, ours), key=lambda version: version.number, default=None)
+    return sorted(map(_version, ours), key=lambda version: version.number)
 
 
 def _lacks(found: ModelVersion) -> list[str]:

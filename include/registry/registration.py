@@ -26,11 +26,13 @@ from mlflow.entities import (
     RunStatus,
     RunTag,
 )
+from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, Schema, TensorSpec
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 from include.accelerators.tracking import open_experiment
+from include.core import fault_points
 
 KEY = "registration"  # tag by which a repeated registration finds itself
 CHAMPION = "champion"
@@ -136,12 +138,19 @@ class MlflowRun:
     def open(cls, client: MlflowClient, challenger: Challenger) -> MlflowRun:
         """Find the MLflow run that an earlier attempt began, or create one."""
         experiment_id = open_experiment(client, challenger.use_case)
-        begun = client.search_runs([experiment_id], f"tags.{KEY} = '{challenger.key}'", max_results=1)
-        if begun:
-            return cls(client, challenger, experiment_id, begun[0].info.run_id)
-        name = f"{challenger.use_case} through {challenger.trained_through}"
-        run = client.create_run(experiment_id, tags=challenger.tags, run_name=name)
-        return cls(client, challenger, experiment_id, run.info.run_id)
+
+        def begun() -> list[str]:
+            found = client.search_runs([experiment_id], f"tags.{KEY} = '{challenger.key}'")
+            return [run.info.run_id for run in sorted(found, key=lambda run: (run.info.start_time, run.info.run_id))]
+
+        if not (run_ids := begun()):
+            name = f"{challenger.use_case} through {challenger.trained_through}"
+            client.create_run(experiment_id, tags=challenger.tags, run_name=name)
+            # MLflow's client asks again when an answer is lost: the server may have created two
+            run_ids = begun()
+        for repeated in run_ids[1:]:
+            client.delete_run(repeated)
+        return cls(client, challenger, experiment_id, run_ids[0])
 
     def log_evidence(self) -> None:
         """Log parameters, metrics, the training set, the table of trials and the files."""
@@ -162,20 +171,21 @@ class MlflowRun:
 
     def log_model(self) -> LoggedModel:
         """Upload the model's files as an MLflow model."""
-        begun = self._client.search_logged_models(
-            [self._experiment_id], filter_string=f"tags.{KEY} = '{self._challenger.key}'", max_results=1
-        )
-        model = begun[0] if begun else self._create_logged_model()
+        if not (begun := self._begun_models()):
+            self._create_logged_model()
+            begun = self._begun_models()
+        model = begun[0]
+        for repeated in begun[1:]:
+            # as with the MLflow run: its creation was asked for twice
+            self._client.delete_logged_model(repeated.model_id)
         if model.status == LoggedModelStatus.READY:
             return model
         with tempfile.TemporaryDirectory() as scratch:
             self._save(Path(scratch), model.model_id)
             # overwrites the files of an interrupted upload: the same files have the same names
             self._client.log_model_artifacts(model.model_id, str(Path(scratch) / "mlflow"))
-        outputs = self._client.get_run(self.run_id).outputs
-        if not outputs or not outputs.model_outputs:
-            # MLflow accepts this call only once
-            self._client.log_outputs(self.run_id, [LoggedModelOutput(model.model_id, 0)])
+        fault_points.reached("register.files_uploaded")
+        self._link(model)
         return self._client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
 
     @staticmethod
@@ -189,6 +199,26 @@ class MlflowRun:
                 client.set_logged_model_tags(model.model_id, {MLFLOW_MODEL_VERSIONS: link})
             client.log_batch(run_id, tags=[RunTag("version", str(version))])
             client.set_terminated(run_id, RunStatus.to_string(RunStatus.FINISHED))
+
+    def _link(self, model: LoggedModel) -> None:
+        if self._is_linked():
+            return
+        try:
+            # MLflow accepts this call only once, and its client repeats it when the answer is lost
+            self._client.log_outputs(self.run_id, [LoggedModelOutput(model.model_id, 0)])
+        except MlflowException:
+            if not self._is_linked():
+                raise
+
+    def _is_linked(self) -> bool:
+        outputs = self._client.get_run(self.run_id).outputs
+        return bool(outputs and outputs.model_outputs)
+
+    def _begun_models(self) -> list[LoggedModel]:
+        found = self._client.search_logged_models(
+            [self._experiment_id], filter_string=f"tags.{KEY} = '{self._challenger.key}'"
+        )
+        return sorted(found, key=lambda model: (model.creation_timestamp, model.model_id))
 
     def _create_logged_model(self) -> LoggedModel:
         return self._client.create_logged_model(

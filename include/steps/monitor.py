@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from include.core import partitions
+from include.core import fault_points, partitions
 from include.core.errors import MissingPartitions
 from include.core.partitions import Span
 from include.core.sql import identifier
@@ -74,6 +74,7 @@ def training_requested(workspace: Workspace, key: str, origin: str, attempt: Att
     asked = workspace.lake.records(case.table("monitoring", "requests"), [key]).get(key)
     if asked is None:
         _record_request(workspace, key, version, found.reason, attempt)
+        fault_points.reached("monitor.request_recorded", key)
     elif (asked.attempt.dag_id, asked.attempt.run_id) != (attempt.dag_id, attempt.run_id):
         # the same DAG run may ask again: perhaps it was killed before it could trigger the training
         return False, f"{found.reason}; {asked.attempt.run_id} asked for a training already"
@@ -89,6 +90,7 @@ def _verdicts(workspace: WorkspaceReader, key: str) -> pa.Table:
     current = _window_rows(workspace, key, _unshifted(workspace, scores, reference))
     decided = drift.decide(reference.profile, current, case.monitoring.drift) if current.num_rows else []
     report = _report(workspace, key, reference, current, decided)
+    fault_points.reached("monitor.report_written", key)
     judged = _judged(workspace, key, scores, version, reference)
     figures = []
     if provenance.label_changed(workspace, predicting.model_version(workspace, version)):

@@ -43,6 +43,7 @@ def audit(workspace: Workspace, stages: Stages, attempt: Attempt) -> None:
     faults = []
     with workspace.connect() as session:
         for table, stage in opened.items():
+            fault_points.reached("audit.before_table", table)
             if _is_quarantine(table):
                 stage.save_audit({"verdict": "not audited", "checked": 0, "failed": 0, "warned": 0, "docs": None})
                 continue
@@ -121,8 +122,10 @@ def publish(workspace: Workspace, stages: Stages, attempt: Attempt) -> Published
             "%s: version %d, %d partitions published, %d unchanged, %d rows",
             table, done.version, len(done.published), len(done.unchanged), done.rows,
         )  # fmt: skip
+    fault_points.reached("publish.before_discard", attempt.dag_id)
     for stage in opened.values():
         workspace.lake.discard(stage)
+    fault_points.reached("publish.before_return", attempt.dag_id)
     return Published(span=Span(first=min(days), last=max(days)), changed=changed)
 
 

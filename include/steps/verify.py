@@ -1,6 +1,8 @@
 """Verify a lake: read every partition again, and compare its rows with its publish record.
 
-Run it for a use case, or without ``--use-case`` for all of them; a difference makes the exit status 1.
+Run it for a use case, or without ``--use-case`` for all of them; a difference makes the exit status 1. With
+``--set-aside`` the files of partitions that differ are renamed, so that the next DAG run for the partition publishes it
+anew: the same content is not published twice, unless its file is missing.
 """
 
 from __future__ import annotations
@@ -10,38 +12,51 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 
+from include.core import partitions
 from include.core.errors import ContentDiffers, LifecycleError
-from include.lake import appending, fingerprint, records
-from include.lake.records import Record
+from include.lake import appending, delta_log, fingerprint, records
+from include.lake.records import Input, Record
+from include.sources.adapter import REFERENCE
 from include.spec.loading import load_use_cases
 from include.steps import maintenance
 from include.steps.workspace import Workspace
 
 _REMEDY = (
-    "bring the table's folder back from a backup of the same version. Without one, publish the partition anew: rename "
-    "the folder of the table, and run the DAG that produces it for all of its partitions"
+    "bring the table's folder back from a backup of the same version. Without one, run `make verify SET_ASIDE=1`, "
+    "which renames the files that differ, and then the DAG that produces the table, for these partitions: it publishes "
+    "them anew. Until then a reader of these partitions fails"
 )
+_ASIDE, _LOG = ".damaged", "log"
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A partition whose rows are not those of its publish record."""
+    """A partition whose rows are not those of its publish record.
+
+    Attributes:
+        table, version, key: the partition; the key is ``log`` for a fault of the table's Delta log, and the version -1
+            if that cannot be read at all.
+        fault: what is wrong, for a person.
+        paths: its files in the table's folder, if publishing it anew can replace them.
+    """
 
     table: str
     version: int
     key: str
     fault: str
+    paths: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Write the difference for a person."""
-        return f"{self.table} {self.key} (version {self.version}): {self.fault}"
+        version = "" if self.version < 0 else f" (version {self.version})"
+        return f"{self.table} {self.key}{version}: {self.fault}"
 
 
 @dataclass(frozen=True)
@@ -71,14 +86,34 @@ def verify(workspace: Workspace) -> Verification:
     Compared are the current version of each table, those that a training set was frozen from, and all versions of
     training sets.
     """
-    pinned = maintenance.pinned_versions(workspace)
+    try:
+        pinned = maintenance.pinned_versions(workspace)
+    except DeltaError:
+        # the log of a training set is damaged, which is named below
+        pinned = {}
     differences: list[Difference] = []
     unnamed: list[str] = []
-    partitions = rows = 0
+    compared = rows = 0
+    current: dict[str, int] = {}
     for table in workspace.lake.tables(workspace.case.name):
         seen: set[tuple[str, ...]] = set()
+        try:
+            newest = workspace.lake.open(table)
+        except DeltaError as error:
+            differences.append(Difference(table, -1, _LOG, f"it cannot be read ({str(error).splitlines()[0]})"))
+            continue
+        current[table] = newest.version()
+        differences += _faults_of_log(table, newest)
+        replaceable: set[str] = (
+            set() if appending.is_ledger(newest) else {file.path for file in delta_log.files(newest)}
+        )
         for version in _versions(workspace, table, pinned):
-            delta = workspace.lake.open(table, version)
+            try:
+                delta = workspace.lake.open(table, version)
+            except DeltaError:
+                fault = "this version cannot be read, and a training set was frozen from it"
+                differences.append(Difference(table, version, _LOG, fault))
+                continue
             files = _files(delta)
             for key, published in _records(delta, table).items():
                 paths = tuple(sorted(files.pop(key, ())))
@@ -86,11 +121,53 @@ def verify(workspace: Workspace) -> Verification:
                     continue
                 seen.add(paths)
                 fault, count = _compare(workspace, table, paths, published)
-                partitions, rows = partitions + 1, rows + count
-                differences += [Difference(table, version, key, fault)] if fault else []
+                compared, rows = compared + 1, rows + count
+                anew = paths if replaceable.issuperset(paths) else ()
+                differences += [Difference(table, version, key, fault, anew)] if fault else []
             differences += [Difference(table, version, key, "no publish record names it") for key in sorted(files)]
         unnamed += [path for path, _ in maintenance.unnamed(workspace, table)]
-    return Verification(partitions, rows, tuple(differences), tuple(unnamed))
+    differences += _shortened(workspace, current)
+    return Verification(compared, rows, tuple(differences), tuple(unnamed))
+
+
+def set_aside(workspace: Workspace, found: Verification) -> list[str]:
+    """Rename the files of the partitions that differ and can be published anew; return their old paths."""
+    filesystem, root = workspace.lake.files()
+    paths = [f"{root}/{one.table}/{path}" for one in found.differences for path in one.paths]
+    there = [info.path for info in filesystem.get_file_info(paths) if info.is_file]
+    for path in there:
+        filesystem.move(path, path + _ASIDE)
+    return there
+
+
+def _faults_of_log(table: str, delta: DeltaTable) -> list[Difference]:
+    """Return the log as a difference if it lacks commits, with which the publish records that they held are lost."""
+    there, expected = len(delta_log.commits(delta)), delta.version() + 1
+    lost = f"{expected - there} of its {expected} commits cannot be read, nor the publish records that they held"
+    return [Difference(table, delta.version(), _LOG, lost)] if there < expected else []
+
+
+def _shortened(workspace: Workspace, current: Mapping[str, int]) -> list[Difference]:
+    """Return the tables of which another table has read a later version than the log has now, with other content.
+
+    A table that was made anew with the same content is no difference.
+    """
+    later = {
+        (source, value)
+        for table in current
+        for record in workspace.lake.history(table)
+        for source, value in record.inputs.items()
+        if source in current and value.version > current[source]
+    }
+    lost: dict[str, Input] = {}
+    for source, then in sorted(later, key=lambda pair: pair[1].version):
+        keys = [REFERENCE] if then.first == REFERENCE else partitions.key_range(then.first, then.last)
+        if workspace.lake.inputs(source, keys).fingerprint != then.fingerprint:
+            lost[source] = then
+    return [
+        Difference(source, current[source], _LOG, f"its newest commits are lost: version {then.version} has been read")
+        for source, then in sorted(lost.items())
+    ]
 
 
 def _versions(workspace: Workspace, table: str, pinned: Mapping[str, set[int]]) -> list[int]:
@@ -103,8 +180,8 @@ def _versions(workspace: Workspace, table: str, pinned: Mapping[str, set[int]]) 
 def _files(delta: DeltaTable) -> dict[str, list[str]]:
     """Return the paths of the files of each partition, in the table's folder."""
     found: dict[str, list[str]] = defaultdict(list)
-    for action in pa.table(delta.get_add_actions(flatten=True)).select(["path", "partition.ds"]).to_pylist():
-        found[action["partition.ds"]].append(unquote(action["path"]))
+    for file in delta_log.files(delta):
+        found[file.key].append(file.path)
     return found
 
 
@@ -177,20 +254,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command, and return its exit status."""
     parser = argparse.ArgumentParser(prog="python -m include.steps.verify", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--use-case", help="all, if none is given")
+    parser.add_argument("--set-aside", action="store_true", help="rename the files of partitions that differ")
     asked = parser.parse_args(arguments)
     try:
         names = [asked.use_case] if asked.use_case else [case.name for case in load_use_cases()]
-        same = [_report(name) for name in names]
+        same = [_report(name, asked.set_aside) for name in names]
     except LifecycleError as error:
         print(error, file=sys.stderr)
         return 1
     return 0 if all(same) else 1
 
 
-def _report(name: str) -> bool:
-    found = verify(Workspace.open(name))
+def _report(name: str, aside: bool) -> bool:
+    workspace = Workspace.open(name)
+    found = verify(workspace)
     for line in _lines(name, found):
         print(line)
+    if aside:
+        for path in set_aside(workspace, found):
+            print(f"renamed to {path}{_ASIDE}; run the DAG that produces the table for this partition")
     return not found.differences
 
 

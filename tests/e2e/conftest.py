@@ -5,10 +5,6 @@ The states have package scope and build on each other. A test asks for the state
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -19,18 +15,11 @@ import psutil
 import pytest
 
 from include.core import fault_points, partitions
-from include.core.settings import Settings
 from include.lake.records import Attempt
-from include.spec.loading import load_use_case
 from include.stack.api import Json
-from include.stack.layout import Layout
-from include.stack.processes import PRIVATE
-from include.stack.stack import Stack
 from include.steps.handover import Proposal
 from include.steps.promote import deciding
-from include.steps.workspace import Workspace
-from tests.e2e.deployment import CASE, CHAIN, Deployment, dag
-from tests.ports import free_ports
+from tests.e2e.deployment import CASE, CHAIN, Deployment, clean_environ, dag, own_stack
 
 FIRST, LAST = "2013-01-01", "2013-02-09"
 LOADED = partitions.key_range(FIRST, LAST)
@@ -41,16 +30,8 @@ MID_PUBLISH, MID_TRIAL = "publish.between_tables", "study.trial_running"
 
 @pytest.fixture(scope="package")
 def environ() -> Iterator[pytest.MonkeyPatch]:
-    """Clear the settings of every other stack from the environment, so that no test writes into a foreign lake."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in os.environ:
-            if name.startswith(("LIFECYCLE_", "MLFLOW_", "AIRFLOW")):
-                patch.delenv(name)
-        patch.setenv("LIFECYCLE_USE_CASES", str(Path(__file__).parent / "use_cases"))
-        # as the command does: this process starts the stack and writes into the lake too
-        before = os.umask(PRIVATE)
+    with clean_environ() as patch:
         yield patch
-        os.umask(before)
 
 
 @dataclass(frozen=True)
@@ -77,27 +58,8 @@ def faults(environ: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="package")
 def deployment(environ: pytest.MonkeyPatch, faults: Faults) -> Iterator[Deployment]:
-    """Start a stack with its own PostgreSQL, ports and folder; stop and delete it at the end, also after a failure."""
-    # PostgreSQL's socket needs a short path, and the server's user cannot enter pytest's folders
-    parent = Path(tempfile.mkdtemp(prefix="e2e-", dir="/tmp"))
-    layout = Layout(parent / "home", *free_ports())
-    stack = Stack(layout)
-    # SIGTERM ends the tests like Ctrl-C, so that the stack is stopped
-    before = signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated"))
-    try:
-        stack.up()
-        for name, value in stack.environ().items():
-            if name.startswith(("LIFECYCLE_", "MLFLOW_", "FEAST_", "GX_")):
-                environ.setenv(name, value)
-        # they are for the stack's processes, not for this one
-        environ.delenv(fault_points.POINT)
-        found = Deployment(layout, stack, Workspace(Settings.from_environ(), load_use_case(CASE)))
-        found.api.wait_for_dags([dag(step) for step in ("bootstrap", "train", "promote", *CHAIN)])
+    with own_stack(environ) as found:
         yield found
-    finally:
-        stack.down()
-        shutil.rmtree(parent, ignore_errors=True)
-        signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture(scope="package")

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
+import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TypeVar
 
 import psutil
+import pytest
 
+from include.core import fault_points
+from include.core.settings import Settings
+from include.spec.loading import load_use_case
 from include.stack.airflow_cli import airflow_command
 from include.stack.api import FINISHED, AirflowApi, Json
 from include.stack.failures import explain_failure
 from include.stack.layout import Layout
+from include.stack.processes import PRIVATE
 from include.stack.stack import Stack
 from include.steps.workspace import Workspace
+from tests.ports import free_ports
 from tests.waiting import HANGS_AFTER_S
 
 CASE = "flights_small"
@@ -147,6 +158,47 @@ class Deployment:
         with suppress(psutil.NoSuchProcess):
             found += [child for process in found for child in process.children(recursive=True)]
         return list(dict.fromkeys(found))
+
+
+@contextmanager
+def clean_environ() -> Iterator[pytest.MonkeyPatch]:
+    """Clear the settings of every other stack from the environment, so that nothing is written into a foreign lake."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in os.environ:
+            if name.startswith(("LIFECYCLE_", "MLFLOW_", "AIRFLOW")):
+                patch.delenv(name)
+        patch.setenv("LIFECYCLE_USE_CASES", str(Path(__file__).parent / "use_cases"))
+        # as the command does: this process starts the stack and writes into the lake too
+        before = os.umask(PRIVATE)
+        yield patch
+        os.umask(before)
+
+
+@contextmanager
+def own_stack(environ: pytest.MonkeyPatch, prefix: str = "e2e-", overrides: str = "") -> Iterator[Deployment]:
+    """Start a stack with its own PostgreSQL, ports and folder; stop and delete it at the end, also after a failure."""
+    # PostgreSQL's socket needs a short path, and the server's user cannot enter pytest's folders
+    parent = Path(tempfile.mkdtemp(prefix=prefix, dir="/tmp"))
+    layout = Layout(parent / "home", *free_ports())
+    stack = Stack(layout)
+    layout.home.mkdir(mode=0o700)
+    layout.overrides_file.write_text(overrides, encoding="utf-8")
+    # SIGTERM ends the tests like Ctrl-C, so that the stack is stopped
+    before = signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated"))
+    try:
+        stack.up()
+        for name, value in stack.environ().items():
+            if name.startswith(("LIFECYCLE_", "MLFLOW_", "FEAST_", "GX_")):
+                environ.setenv(name, value)
+        # they are for the stack's processes, not for this one
+        environ.delenv(fault_points.POINT, raising=False)
+        found = Deployment(layout, stack, Workspace(Settings.from_environ(), load_use_case(CASE)))
+        found.api.wait_for_dags([dag(step) for step in ("bootstrap", "train", "promote", *CHAIN)])
+        yield found
+    finally:
+        stack.down()
+        shutil.rmtree(parent, ignore_errors=True)
+        signal.signal(signal.SIGTERM, before)
 
 
 def dag(step: str) -> str:

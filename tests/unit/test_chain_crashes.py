@@ -16,6 +16,8 @@ from include.steps.handover import Stages
 from include.steps.workspace import Workspace
 from tests.unit import chain
 
+pytestmark = pytest.mark.fault
+
 TABLE = "autumn/raw/outcomes"
 KEYS = ("2013-11-01", "2013-11-02", "2013-11-03")
 

@@ -15,6 +15,8 @@ from include.core import fault_points
 from include.core.repository import REPOSITORY
 from tests.waiting import until
 
+pytestmark = pytest.mark.fault
+
 PROGRAM = """
 from include.core.fault_points import reached
 reached("other.point")

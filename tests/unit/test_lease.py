@@ -15,6 +15,8 @@ from include.accelerators.lease import Slot
 from include.core.errors import AcceleratorError, LeaseLost
 from tests.waiting import HANGS_AFTER_S, until
 
+pytestmark = pytest.mark.fault
+
 _FORK = multiprocessing.get_context("fork")
 GPU = Slot("gpu", 0)
 

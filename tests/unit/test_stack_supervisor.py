@@ -17,6 +17,8 @@ from include.stack.stack import Stack
 from include.stack.supervisor import Supervisor
 from tests.waiting import until
 
+pytestmark = pytest.mark.fault
+
 
 class Parts:
     """A stack of names; a started part notes its name in a file, because a child of the supervisor starts it."""

@@ -14,6 +14,8 @@ from include.steps.handover import Stages
 from include.steps.workspace import Workspace
 from tests.unit.small_source import DAY, NEXT, small_workspace
 
+pytestmark = pytest.mark.fault
+
 RAW, FIRST, SECOND = "flights/raw/tiny", "flights/features/first", "flights/features/second"
 
 

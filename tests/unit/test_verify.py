@@ -20,6 +20,8 @@ from include.steps.workspace import Workspace
 from include.training.training_set import TrainingSet
 from tests.unit.small_source import DAY, NEXT, small_workspace
 
+pytestmark = pytest.mark.fault
+
 TABLE = "flights/raw/tiny"
 
 

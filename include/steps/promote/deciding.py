@@ -8,7 +8,7 @@ import logging
 from mlflow import MlflowClient
 
 from include.accelerators import tracking
-from include.core import partitions
+from include.core import fault_points, partitions
 from include.core.errors import ConfError, MissingPartitions, PromotionConflict, SignatureRefused
 from include.lake.records import Attempt
 from include.promotion import evidence_page, ledger
@@ -145,6 +145,7 @@ def promote(workspace: Workspace, proposal: Proposal, decided_by: str, attempt: 
         )
         ledger.record(workspace.lake, workspace.case, entry, attempt)
         _log.info("%s: version %d is champion from %s on", case.name, entry.version, entry.counts_from)
+    fault_points.reached("promote.before_alias", case.name)
     model_versions.set_alias_champion(uri, case.name, proposal.version)
     return Promoted(version=proposal.version, reason=proposal.reason)
 

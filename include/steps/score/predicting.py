@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from include.core import fault_points
 from include.core.errors import ConfError
 from include.core.partitions import Span
 from include.feature_store import feature_sql
@@ -198,6 +199,7 @@ def _predict_days(workspace: WorkspaceReader, rows: pa.Table, first: str, plan: 
     for key, count in (counted or {first: 0}).items():
         of_day = rows.slice(begin, count)
         begin += count
+        fault_points.reached("score.before_predict", key)
         predicted = plan.models[plan.versions[key]].predict(of_day, workspace.settings.threads)
         if key in plan.states:
             predicted = recalibration.apply(predicted, plan.states[key].offset)
