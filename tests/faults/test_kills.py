@@ -18,7 +18,7 @@ from include.lake import fingerprint
 from include.monitoring import window_verdicts
 from include.monitoring.window_verdicts import Figure
 from include.promotion import ledger
-from include.registry import model_versions
+from include.registry import files, model_versions
 from include.steps import features, maintenance
 from include.steps.handover import Proposal
 from include.steps.workspace import Workspace
@@ -204,8 +204,8 @@ def test_a_killed_registration_makes_one_version(fitted: tuple[Workspace, Any], 
     assert [one.version for one in client.search_model_versions("name = 'flights'")] == [1]
     (run_of,) = client.search_runs([client.get_experiment_by_name("flights").experiment_id])
     assert run_of.info.status == "FINISHED"
-    # the files are whole: their digest is checked
-    model_versions.fetch(there.settings.mlflow_tracking_uri, "flights", 1, tmp_path / "fetched")
+    # the files are whole and signed: both are checked
+    files.folder_of(there.settings, "flights", 1)
 
 
 @pytest.mark.parametrize("point", ["ledger.before_commit", "ledger.after_commit", "promote.before_alias"])

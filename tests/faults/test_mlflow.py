@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from include.registry import model_versions
+from include.registry import files, model_versions
 from include.steps.handover import Proposal
 from include.steps.promote import deciding
 from include.steps.train import registering
@@ -47,4 +47,4 @@ def test_answers_that_were_lost_make_no_second_version(server: Running, tmp_path
     assert run.info.status == "FINISHED"
     assert run.info.run_id == found[0].run_id
     assert model_versions.champion(uri, "flights").number == int(version)
-    model_versions.fetch(uri, "flights", int(version), tmp_path / "fetched")
+    files.folder_of(served.settings, "flights", int(version))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -155,7 +156,9 @@ def test_an_interrupted_registration_is_completed_not_repeated(
     store: str, challenger: Challenger, monkeypatch: pytest.MonkeyPatch, step: str, after: bool
 ) -> None:
     fail_once(monkeypatch, step, after=after)
-    with pytest.raises(LifecycleError, match="run the registration again"):
+    # a link that MLflow has, though it did not say so, needs no second attempt
+    goes_on = step == "log_outputs" and after
+    with nullcontext() if goes_on else pytest.raises(LifecycleError, match="run the registration again"):
         model_versions.register(store, challenger, signing_case.signer())
     assert model_versions.register(store, challenger, signing_case.signer()).number == 1
     assert len(versions(store)) == len(runs(store)) == 1
