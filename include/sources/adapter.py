@@ -60,8 +60,9 @@ def open_adapter(case: UseCase, cache: str) -> SourceAdapter:
         raise SpecError(
             [f"{case.name}: source.adapter: {module}:{name} is no source adapter; it has no method deliver"]
         )
+    taken = inspect.signature(made).replace(return_annotation=inspect.Signature.empty)
     try:
-        inspect.signature(made).bind(cache, **case.source.options)
+        taken.bind(cache, **case.source.options)
     except TypeError as error:
-        raise SpecError([f"{case.name}: source.options do not fit {name}{inspect.signature(made)}: {error}"]) from None
+        raise SpecError([f"{case.name}: source.options do not fit {name}{taken}: {error}"]) from None
     return made(cache, **case.source.options)  # type: ignore[call-arg]

@@ -81,6 +81,7 @@ def test_mlflow_asks_for_a_login(deployment: Deployment, path: str) -> None:
 # ---- who may change what ----------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("backfilled")
 def test_a_viewer_changes_nothing_on_any_route(bootstrapped: Deployment) -> None:
     """Every operation that Airflow describes, with a body that it accepts."""
     url = bootstrapped.layout.airflow_url
@@ -88,7 +89,6 @@ def test_a_viewer_changes_nothing_on_any_route(bootstrapped: Deployment) -> None
     run = bootstrapped.api.runs(dag("bootstrap"))[0]
     known = {"dag_id": dag("bootstrap"), "dag_run_id": quote(run["dag_run_id"], safe=""), "task_id": "land"}
     known |= {"pool_name": "default_pool", "xcom_key": "return_value"}
-    bootstrapped.backfill("ingest", [FIRST, FIRST])
     known["backfill_id"] = str(bootstrapped.api.backfills(dag("ingest"))[0]["id"])
     known["file_token"] = str(bootstrapped.api.call("GET", f"/dags/{dag('bootstrap')}")["file_token"])
     headers = {"Authorization": f"Bearer {token(bootstrapped, 'viewer')}"}

@@ -52,7 +52,7 @@ def running(kind: str, folder: Path) -> Iterator[Running]:
         [sys.executable, "-m", "tests.faults.faulty_server", kind, str(folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
         env=environ,
         cwd=Path(__file__).parents[2],
     ) as process:

@@ -6,6 +6,7 @@ Each attack changes a real MLflow store and real model files, as an administrato
 from __future__ import annotations
 
 import base64
+import logging
 import shlex
 import shutil
 import sys
@@ -228,6 +229,8 @@ def test_a_version_that_is_replaced_while_a_person_decides_is_not_promoted(there
 def test_a_version_registered_by_hand_does_not_block_promote(
     there: Workspace, caplog: pytest.LogCaptureFixture
 ) -> None:
+    # MLflow's migrations, which other tests run in this process, switch off the loggers that exist
+    logging.getLogger(model_versions.__name__).disabled = False
     by_hand = client(there).create_model_version(NAME, "/elsewhere", tags={"digest": "0" * 64, "trained_through": "x"})
     client(there).create_model_version(NAME, "/elsewhere")
     trusted = keys.trusted(there.settings)

@@ -82,7 +82,9 @@ def test_as_of_its_clock_each_day_has_its_own_champion_and_current_is_the_newest
     entries = [first, replace(first, entry=2, version=2, previous=1, trained_through="2013-11-05")]
     monkeypatch.setattr(ledger, "promotions", lambda *_: entries)
     loaded = predicting.load_version(workspace, 1)
+    known = predicting.model_version(workspace, 1)
     monkeypatch.setattr(predicting, "load_version", lambda workspace, version: loaded)
+    monkeypatch.setattr(predicting, "model_version", lambda workspace, version: known)
 
     def models(model: str) -> list[int]:
         stages = predicting.stage(

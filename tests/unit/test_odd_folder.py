@@ -28,6 +28,7 @@ environ = service_environ(Layout.from_environ(), {})
 os.environ.clear(), os.environ.update(environ)
 from mlflow import MlflowClient
 from include.core.settings import Settings
+from include.registry import keys
 from include.steps import features, publishing
 from include.steps.promote import deciding
 from include.steps.score import predicting
@@ -40,6 +41,7 @@ def audited(stages, by):
     publishing.audit(workspace, stages, by)
     return publishing.publish(workspace, stages, by)
 
+keys.ensure(Settings.from_environ())
 workspace = Workspace(Settings.from_environ(), chain.autumn())
 span = chain.span(chain.FIRST, chain.AS_OF)
 chain.land(workspace, span.first, span.last, chain.attempt())
