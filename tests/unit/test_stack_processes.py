@@ -97,9 +97,7 @@ def test_the_rest_is_found_while_the_killed_leader_is_a_zombie(daemon: Daemon) -
     assert all(gone(process) for process in rest)
 
 
-@pytest.mark.parametrize(
-    "change", [{"program": "/bin/sleep"}, {"folder": "/other"}, {"started": time.time() + 3600}]
-)
+@pytest.mark.parametrize("change", [{"program": "/bin/sleep"}, {"folder": "/other"}, {"started": time.time() + 3600}])
 def test_another_session_with_the_same_id_is_left_alone(daemon: Daemon, change: dict[str, object]) -> None:
     leader, *rest = wait_for_members(start(daemon, FORKING), 3)
     record = json.loads(daemon.record_file.read_text())
