@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, ValidationError
@@ -125,3 +126,18 @@ class Settings(EnvironmentSettings):
     def from_environ(cls, environ: Mapping[str, str] | None = None) -> Settings:
         """Read the settings from the environment; raises like :meth:`read`."""
         return cls.read(environ)
+
+    @classmethod
+    def in_folder(cls, folder: Path, **more: str) -> Settings:
+        """Return settings without servers, whose every part lies in ``folder``: to try something out."""
+        values = {
+            "lake_root": str(folder / "lake"),
+            "reports_root": str(folder / "reports"),
+            "work_root": str(folder / "work"),
+            "online_store": str(folder / "online.db"),
+            "feast_registry": f"sqlite:///{folder / 'registry.db'}",
+            "optuna_storage": f"sqlite:///{folder / 'studies.db'}",
+            "mlflow_tracking_uri": f"sqlite:///{folder / 'mlflow.db'}",
+            "source_cache": str(folder / "sources"),
+        }
+        return cls.model_validate(values | more)

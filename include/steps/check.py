@@ -31,6 +31,7 @@ from include.steps import features, ingest, inputs, publishing
 from include.steps.handover import Stages
 from include.steps.workspace import Workspace
 
+CACHE = "LIFECYCLE_SOURCE_CACHE"
 _LABELLED = 5
 """Partitions with features and outcomes that the check computes."""
 
@@ -150,21 +151,10 @@ def run(name: str) -> Iterator[str]:
     case = load_use_case(name)
     newest = partitions.key_at(datetime.now(UTC), case.time_zone)
     with tempfile.TemporaryDirectory(prefix="check-") as folder:
-        workspace = Workspace(_settings(Path(folder)), case)
+        # what the source has unpacked already need not be unpacked again
+        unpacked = {"source_cache": os.environ[CACHE]} if CACHE in os.environ else {}
+        workspace = Workspace(Settings.in_folder(Path(folder), **unpacked), case)
         yield from check(workspace, min(filter(None, (case.history.last, newest))))
-
-
-def _settings(folder: Path) -> Settings:
-    return Settings(
-        lake_root=str(folder / "lake"),
-        reports_root=str(folder / "reports"),
-        work_root=str(folder / "work"),
-        online_store=str(folder / "online.db"),
-        feast_registry=f"sqlite:///{folder / 'registry.db'}",
-        optuna_storage=f"sqlite:///{folder / 'studies.db'}",
-        mlflow_tracking_uri=f"sqlite:///{folder / 'mlflow.db'}",
-        source_cache=os.environ.get("LIFECYCLE_SOURCE_CACHE", str(folder / "sources")),
-    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -17,6 +17,7 @@ from mlflow import MlflowClient
 
 from include.core.errors import DigestMismatch, LifecycleError, SettingsError, SignatureRefused
 from include.core.repository import REPOSITORY
+from include.core.settings import Settings
 from include.promotion import ledger
 from include.registry import files, keys, model_versions, sign, signatures
 from include.registry.keys import KeySettings
@@ -54,14 +55,8 @@ def there(origin: Workspace, tmp_path: Path) -> Workspace:
     for name in ("lake", "artifacts"):
         shutil.copytree(folder / name, tmp_path / name)
     shutil.copy(folder / "mlflow.db", tmp_path / "mlflow.db")
-    own = {
-        "lake_root": str(tmp_path / "lake"),
-        "reports_root": str(tmp_path / "reports"),
-        "work_root": str(tmp_path / "work"),
-        "mlflow_tracking_uri": f"sqlite:///{tmp_path / 'mlflow.db'}",
-        **signing_case.key_settings(tmp_path / "keys", 1),
-    }
-    copied = Workspace(origin.settings.model_copy(update=own), origin.case)
+    own = Settings.in_folder(tmp_path, **signing_case.key_settings(tmp_path / "keys", 1))
+    copied = Workspace(own, origin.case)
     for number in (FIRST, SECOND):
         point_to(copied, number, tmp_path / Path(source(origin, number)).relative_to(folder))
     return copied

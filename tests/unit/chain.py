@@ -135,17 +135,7 @@ def settings_in(folder: Path) -> Settings:
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "sources").is_symlink():
         (folder / "sources").symlink_to(source_cache())
-    return Settings(
-        lake_root=str(folder / "lake"),
-        reports_root=str(folder / "reports"),
-        work_root=str(folder / "work"),
-        online_store=str(folder / "online.db"),
-        feast_registry=f"sqlite:///{folder / 'registry.db'}",
-        optuna_storage=f"sqlite:///{folder / 'studies.db'}",
-        mlflow_tracking_uri=f"sqlite:///{folder / 'mlflow.db'}",
-        source_cache=str(folder / "sources"),
-        **signing_case.shared(),
-    )
+    return Settings.in_folder(folder, **signing_case.shared())
 
 
 def land(workspace: Workspace, first: str, last: str, by: Attempt) -> Published:

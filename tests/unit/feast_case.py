@@ -29,16 +29,8 @@ def clock(day: int) -> datetime:
 
 def deployment(folder: Path, registry: str | None = None) -> Settings:
     """Return settings whose every part lies in ``folder``."""
-    return Settings(
-        lake_root=str(folder / "lake"),
-        reports_root=str(folder / "reports"),
-        work_root=str(folder / "work"),
-        online_store=str(folder / "online" / "online.db"),
-        feast_registry=registry or f"sqlite:///{folder / 'registry.db'}",
-        optuna_storage="unused",
-        mlflow_tracking_uri="unused",
-        source_cache=str(folder / "sources"),
-    )
+    online = str(folder / "online" / "online.db")
+    return Settings.in_folder(folder, online_store=online, **({} if registry is None else {"feast_registry": registry}))
 
 
 def write_view(

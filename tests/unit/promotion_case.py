@@ -50,17 +50,7 @@ def case(training: dict[str, Any] | None = None, **values: Any) -> UseCase:
 
 def workspace(folder: Path, **values: Any) -> Workspace:
     """Make an empty lake and an empty MLflow store in ``folder``."""
-    settings = Settings(
-        lake_root=str(folder / "lake"),
-        reports_root=str(folder / "reports"),
-        work_root=str(folder / "work"),
-        online_store=str(folder / "online.db"),
-        feast_registry=f"sqlite:///{folder / 'registry.db'}",
-        optuna_storage=f"sqlite:///{folder / 'studies.db'}",
-        mlflow_tracking_uri=f"sqlite:///{folder / 'mlflow.db'}",
-        source_cache=str(folder / "sources"),
-        **signing_case.shared(),
-    )
+    settings = Settings.in_folder(folder, **signing_case.shared())
     shutil.copy(_empty_store(), folder / "mlflow.db")
     # the default place for artifacts is the current folder
     MlflowClient(settings.mlflow_tracking_uri).create_experiment("flights", str(folder / "artifacts"))

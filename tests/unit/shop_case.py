@@ -47,17 +47,7 @@ def shop_with(folder: Path, **queries: str) -> UseCase:
 def workspace(folder: Path, case: UseCase) -> Workspace:
     """Return a workspace whose every part lies in ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
-    settings = Settings(
-        lake_root=str(folder / "lake"),
-        reports_root=str(folder / "reports"),
-        work_root=str(folder / "work"),
-        online_store=str(folder / "online.db"),
-        feast_registry=f"sqlite:///{folder / 'registry.db'}",
-        optuna_storage=f"sqlite:///{folder / 'studies.db'}",
-        mlflow_tracking_uri=f"sqlite:///{folder / 'mlflow.db'}",
-        source_cache=str(folder / "sources"),
-        **signing_case.shared(),
-    )
+    settings = Settings.in_folder(folder, **signing_case.shared())
     return Workspace(settings, case)
 
 

@@ -17,6 +17,7 @@ from mlflow import MlflowClient
 from include.accelerators import tracking
 from include.accelerators.usage import Usage
 from include.core.errors import ConfError, LifecycleError, PromotionConflict, TrainingError
+from include.core.settings import Settings
 from include.lake.lake import Lake
 from include.promotion import ledger
 from include.promotion.reproduction import TOLERANCE, Reproduction, measure
@@ -28,6 +29,7 @@ from include.steps.train import registering
 from include.steps.workspace import Workspace
 from include.training.model import MANIFEST
 from tests.unit import promotion_case as given
+from tests.unit import signing_case
 
 WORKER = Usage(
     place="local",
@@ -66,15 +68,7 @@ def two(origin: Workspace, tmp_path: Path) -> Workspace:
         if (folder / name).exists():
             shutil.copytree(folder / name, tmp_path / name)
     shutil.copy(folder / "mlflow.db", tmp_path / "mlflow.db")
-    own = {
-        "lake_root": str(tmp_path / "lake"),
-        "reports_root": str(tmp_path / "reports"),
-        "work_root": str(tmp_path / "work"),
-        "mlflow_tracking_uri": f"sqlite:///{tmp_path / 'mlflow.db'}",
-        "source_cache": str(tmp_path / "sources"),
-    }
-    settings = origin.settings.model_copy(update=own)
-    return Workspace(settings, origin.case)
+    return Workspace(Settings.in_folder(tmp_path, **signing_case.shared()), origin.case)
 
 
 @pytest.fixture
