@@ -91,11 +91,10 @@ def _verdicts(workspace: WorkspaceReader, key: str) -> pa.Table:
     decided = drift.decide(reference.profile, current, case.monitoring.drift) if current.num_rows else []
     report = _report(workspace, key, reference, current, decided)
     fault_points.reached("monitor.report_written", key)
-    judged = _judged(workspace, key, scores, version, reference)
     figures = []
     if provenance.label_changed(workspace, predicting.model_version(workspace, version)):
         _log.warning("%s: the label has another definition than version %d learnt; not judged", key, version)
-    elif judged is not None:
+    elif (judged := _judged(workspace, key, scores, version, reference)) is not None:
         settings = case.training
         figures = window_verdicts.quality(
             judged, case.monitoring.quality, task=settings.task, metric_name=settings.metric
@@ -149,8 +148,8 @@ def _window_rows(workspace: WorkspaceReader, key: str, scores: pa.Table) -> pa.T
     case = workspace.case
     window = Span.one(key).with_days_before(case.monitoring.drift.window_days - 1, case.history.first)
     seen = predicting.entity_rows(workspace, window)
-    said = scores.select([*case.predictions.key, PREDICTION])
-    return seen.join(said, list(case.predictions.key), join_type="left outer")
+    on = ["ds", *case.predictions.key]
+    return seen.join(scores.select([*on, PREDICTION]), on, join_type="left outer")
 
 
 def _report(
@@ -186,15 +185,17 @@ def _report_folder(workspace: WorkspaceReader, key: str) -> Path:
 def _judged(
     workspace: WorkspaceReader, key: str, scores: pa.Table, version: int, reference: Reference
 ) -> window_verdicts.Judged | None:
-    """Join past predictions of this version with their outcomes; None when no day's outcomes are complete yet."""
-    case = workspace.case
-    complete = pc.and_(
-        pc.less_equal(scores["ds"], case.last_label_day(key)), pc.equal(scores["model_version"], version)
-    )
-    past = scores.filter(complete)
+    """Join predictions of this version with their outcomes, for the window of days with complete outcomes.
+
+    None when this version has scored no such day.
+    """
+    case, last = workspace.case, workspace.case.last_label_day(key)
+    window = Span(first=partitions.shift(last, 1 - case.monitoring.quality.window_days), last=last).keys
+    judged = pc.and_(pc.is_in(scores["ds"], pa.array(window)), pc.equal(scores["model_version"], version))
+    past = scores.filter(judged)
     if past.num_rows == 0:
         return None
-    days = Span(first=pc.min(past["ds"]).as_py(), last=case.last_label_day(key))
+    days = Span(first=pc.min(past["ds"]).as_py(), last=last)
     with workspace.connect() as con:
         for name in case.partitioned_raw:
             workspace.attach(con, name, case.table("raw", name), partitions.key_range(days.first, key))

@@ -85,6 +85,8 @@ def test_the_monitor_judges_a_regression_when_its_outcomes_are_there(there: Work
     # the five newest days whose outcomes are complete: 8 to 12 May
     assert figures["mae"]["n"] == 5 * SHOPS
     assert math.isfinite(figures["mae"]["value"])
+    # the rows of the window's three days, each once: the key of a row comes again every day
+    assert set(rows.filter(pc.not_equal(rows["kind"], "quality"))["n"].to_pylist()) == {3 * SHOPS}
 
 
 def test_online_values_are_those_of_the_last_clock(there: Workspace) -> None:
