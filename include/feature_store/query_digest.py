@@ -27,9 +27,10 @@ def of_view(case: UseCase, view: str) -> str:
     folder = case.assets_folder / "sql" / "features"
     read = _words(folder / f"{view}.sql")
     parts, waiting = [read], [*read]
-    shared = {path.stem: path for path in folder.glob("_*.sql")}
+    # DuckDB finds a table by its name in any case, with and without quotes
+    shared = {path.stem.casefold(): path for path in folder.glob("_*.sql")}
     while waiting:
-        path = shared.pop(waiting.pop(), None)
+        path = shared.pop(waiting.pop().strip('"').casefold(), None)
         if path is not None:
             more = _words(path)
             parts.append([path.stem, *more])

@@ -35,7 +35,9 @@ def note_of_view(case: UseCase, view: str) -> dict[str, str]:
 
 
 def notes_of_set(workspace: WorkspaceReader, days: Span) -> dict[str, Any]:
-    """Return the notes of a training set over ``days``: the definitions of all that is in it.
+    """Return the notes of a training set over ``days``, all published: the definitions of all that is in it.
+
+    Partitions that were published before definitions were recorded count as being of the definition of the others.
 
     Raises:
         DefinitionChanged: partitions of one view were computed by different definitions.
@@ -44,63 +46,108 @@ def notes_of_set(workspace: WorkspaceReader, days: Span) -> dict[str, Any]:
     parts = {_ENTITIES: query_digest.of_entities(case), _LABELS: query_digest.of_labels(case)}
     faults = []
     for view in case.features.views:
-        records = workspace.lake.records(case.table("features", view), days.keys)
-        found = {key: record.notes.get(DEFINITION) for key, record in records.items()}
-        newest = found.get(days.last)
-        other = sorted(key for key, digest in found.items() if digest != newest)
+        found = {key: digest for key, digest in _definitions(workspace, view, days.keys).items() if digest is not None}
+        if not found:
+            continue
+        last = max(found)
+        other = sorted(key for key, digest in found.items() if digest != found[last])
         if other:
             faults.append(
-                f"{case.name}: view {view}: {listed(other)} were computed by another definition than {days.last}; "
+                f"{case.name}: view {view}: {listed(other)} were computed by another definition than {last}; "
                 f"compute them again: {_again(case, Span.of(other))}"
             )
-        elif newest is not None:
-            parts[view] = newest
-            if newest != query_digest.of_view(case, view):
-                _log.warning("%s: view %s has changed since its partitions were computed", case.name, view)
+        parts[view] = found[last]
+        if found[last] != query_digest.of_view(case, view):
+            _log.warning("%s: view %s has changed since its partitions were computed", case.name, view)
     if faults:
         raise DefinitionChanged("\n".join(faults))
     return {DEFINITION: query_digest.combined(parts), PARTS: parts}
 
 
 def refuse_other_features(
-    workspace: WorkspaceReader, versions: Mapping[int, Version], scored: Mapping[str, int]
+    workspace: WorkspaceReader, versions: Mapping[int, Version], seen: Mapping[int, Sequence[str]]
 ) -> None:
-    """Refuse to score partitions whose features were computed by another definition than the model learnt from.
+    """Refuse features that were computed by another definition than those that a model learnt from.
 
     Args:
         workspace: reader of the lake.
-        versions: the model versions that score, by number.
-        scored: the number of the version that scores each partition.
+        versions: model versions, by number.
+        seen: the partitions whose features each version predicts from.
 
     Raises:
         DefinitionChanged: names view, partitions, version, and the ways out.
     """
     case = workspace.case
-    learnt = {number: _learnt(workspace, version) for number, version in versions.items()}
-    digests = {
-        view: {
-            key: record.notes.get(DEFINITION)
-            for key, record in workspace.lake.records(case.table("features", view), list(scored)).items()
-        }
-        for view in case.features.views
-    }
-    digests[_ENTITIES] = dict.fromkeys(scored, query_digest.of_entities(case))
+    entities = query_digest.of_entities(case)
     faults = []
-    for part, by_key in digests.items():
-        for number, known in learnt.items():
-            right = {parts[part] for parts in known if part in parts}
-            mine = {key: digest for key, digest in by_key.items() if scored[key] == number and digest is not None}
-            other = sorted(key for key, digest in mine.items() if right and digest not in right)
+    for number, version in versions.items():
+        learnt = _learnt(workspace, version)
+        if entities not in (right := _of_part(learnt, _ENTITIES)) and right:
+            faults.append(
+                f"{case.name}: entities.sql has changed since version {number} was trained. Train again "
+                f"({case.name}_train), or set the query back"
+            )
+        for view in case.features.views:
+            right = _of_part(learnt, view)
+            other = _other(workspace, view, seen[number], right) if right else []
             if other:
-                faults.append(_refusal(case, part, other, number))
+                faults.append(_refusal(case, view, other, number))
     if faults:
         raise DefinitionChanged("\n".join(faults))
 
 
 def label_changed(workspace: WorkspaceReader, version: Version) -> bool:
     """Tell whether the label has another definition now than in the training set of ``version``."""
-    right = {parts[_LABELS] for parts in _learnt(workspace, version) if _LABELS in parts}
+    right = _of_part(_learnt(workspace, version), _LABELS)
     return bool(right) and query_digest.of_labels(workspace.case) not in right
+
+
+def refuse_other_labels(workspace: WorkspaceReader, versions: Mapping[int, Version]) -> None:
+    """Refuse to shift predictions by outcomes that have another definition than those that a model learnt from.
+
+    Raises:
+        DefinitionChanged: names the versions, and the ways out.
+    """
+    other = [number for number, version in versions.items() if label_changed(workspace, version)]
+    if other:
+        case = workspace.case.name
+        raise DefinitionChanged(
+            f"{case}: the label has changed since version {', '.join(map(str, other))} was trained, and "
+            f"scoring.recalibration would shift its predictions by the new one. Train again ({case}_train), set the "
+            "label back, or take the recalibration away"
+        )
+
+
+def changed_queries(case: UseCase, record: Record) -> list[str]:
+    """Return what a training set is made of by the use case itself and has changed since ``record``."""
+    now = {_ENTITIES: query_digest.of_entities(case), _LABELS: query_digest.of_labels(case)}
+    then = _parts(record)
+    return [part for part, digest in now.items() if then.get(part, digest) != digest]
+
+
+def _definitions(workspace: WorkspaceReader, view: str, keys: Sequence[str]) -> dict[str, str | None]:
+    """Return the definition of each partition of a view; None where none was recorded."""
+    records = workspace.lake.records(workspace.case.table("features", view), keys)
+    return {key: record.notes.get(DEFINITION) for key, record in records.items()}
+
+
+def _other(workspace: WorkspaceReader, view: str, keys: Sequence[str], right: set[str]) -> list[str]:
+    """Return the partitions of a view whose rows were never published under one of the definitions ``right``."""
+    found = _definitions(workspace, view, keys)
+    other = {key for key, digest in found.items() if digest is not None and digest not in right}
+    if not other:
+        return []
+    # rows of equal content are equally right, whichever query gave them
+    table = workspace.case.table("features", view)
+    fingerprints = {key: record.fingerprint for key, record in workspace.lake.records(table, sorted(other)).items()}
+    for record in workspace.lake.history(table):
+        if record.notes.get(DEFINITION) in right and record.fingerprint == fingerprints.get(record.key):
+            other.discard(record.key)
+    return sorted(other)
+
+
+def _of_part(learnt: Sequence[Mapping[str, str]], part: str) -> set[str]:
+    return {parts[part] for parts in learnt if part in parts}
 
 
 def _learnt(workspace: WorkspaceReader, version: Version) -> list[dict[str, str]]:
@@ -121,14 +168,9 @@ def _parts(record: Record) -> dict[str, str]:
     return dict(record.notes.get(PARTS, {}))
 
 
-def _refusal(case: UseCase, part: str, keys: Sequence[str], number: int) -> str:
-    if part == _ENTITIES:
-        return (
-            f"{case.name}: entities.sql has changed since version {number} was trained, which scores {listed(keys)}. "
-            f"Train again ({case.name}_train), or set the query back"
-        )
+def _refusal(case: UseCase, view: str, keys: Sequence[str], number: int) -> str:
     return (
-        f"{case.name}: view {part} of {listed(keys)} was computed by another definition than version {number} learnt "
+        f"{case.name}: view {view} of {listed(keys)} was computed by another definition than version {number} learnt "
         f"from. Train again ({case.name}_train), or set the query back and compute these partitions again: "
         f"{_again(case, Span.of(keys))}"
     )

@@ -56,6 +56,16 @@ def test_an_intermediate_counts_for_the_views_that_read_it(tmp_path: Path) -> No
     assert query_digest.of_view(case, "sold_lately") == found[-1]
 
 
+@pytest.mark.parametrize("written", ['"_kept"', "_KEPT", '"_Kept"'])
+def test_an_intermediate_is_found_however_its_name_is_written(tmp_path: Path, written: str) -> None:
+    case = given.shop_with(tmp_path, sold_lately=VIEW.replace("sales AS s", f"{written} AS s"))
+    found = []
+    for text in ("SELECT * FROM sales", "SELECT * FROM sales WHERE sold > 0"):
+        (case.assets_folder / "sql" / "features" / "_kept.sql").write_text(text, encoding="utf-8")
+        found.append(query_digest.of_view(case, "sold_lately"))
+    assert found[0] != found[1]
+
+
 def test_values_of_the_spec_that_a_query_depends_on_count() -> None:
     case = given.shop()
     features = case.features.model_copy(update={"lookback_days": 20})

@@ -71,10 +71,14 @@ def stage(workspace: Workspace, span: Span, model: str, attempt: Attempt) -> Sta
     for table, parts in wanted.items():
         now.lake.require(table, parts)
     read = inputs.read(now, wanted)
-    used = sorted(set(versions.values()))
-    provenance.refuse_other_features(now, {version: model_version(now, version) for version in used}, versions)
-    models = {version: load_version(now, version) for version in used}
     learnt_from = recalibration.label_days(case, span)
+    used = {version: model_version(now, version) for version in sorted(set(versions.values()))}
+    days = () if learnt_from is None else learnt_from.keys
+    seen = {number: sorted({*days, *(key for key in keys if versions[key] == number)}) for number in used}
+    provenance.refuse_other_features(now, used, seen)
+    if days:
+        provenance.refuse_other_labels(now, used)
+    models = {number: load_version(now, number) for number in used}
     runs = [] if learnt_from is None else streaming.runs(now, learnt_from, _entities(now, read))
     states = recalibration.states(now, versions, models, read, runs)
     plan = _Plan(versions, models, states, _features_versions(now, keys, read))

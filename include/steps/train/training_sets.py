@@ -34,8 +34,8 @@ def freeze(workspace: Workspace, as_of: str, attempt: Attempt) -> FrozenTraining
     """
     case = workspace.case
     now = workspace.at_one_moment()
-    notes = provenance.notes_of_set(now, label_days(now, as_of))
     rows, read = _rows(now, as_of)
+    notes = provenance.notes_of_set(now, label_days(now, as_of))
     table = table_of(workspace, as_of)
     order = [case.training.day_column, *case.training.keys]
     staged = workspace.lake.stage(table, rows.to_reader(), [as_of], attempt, order, inputs=read, notes=notes)
@@ -102,9 +102,11 @@ def rebuild(workspace: Workspace, as_of: str, version: int) -> str:
     found = staged.partitions[as_of].fingerprint
     workspace.lake.discard(staged)
     if found != record.fingerprint:
+        changed = " and ".join(provenance.changed_queries(workspace.case, record))
+        why = f"the query of {changed} has changed" if changed else "the code that made it differs"
         raise TrainingError(
             f"{table} version {version} was recorded with fingerprint {record.fingerprint[:12]}, its inputs now "
-            f"give {found[:12]}: the code that made it differs ({record.attempt.code_version})"
+            f"give {found[:12]}: {why} (made by {record.attempt.code_version})"
         )
     return found
 
