@@ -12,16 +12,19 @@ import random
 from collections.abc import Mapping, Sequence
 
 import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from include.core.errors import SpanDependent
 from include.core.partitions import Span
-from include.core.sql import identifier
+from include.core.sql import identifier, literal
 from include.feature_store import feature_sql
 from include.lake.records import Input
 from include.lake.staging import Stage
 from include.steps.workspace import WorkspaceReader
 
-# sums of floating-point numbers differ by the order in which they are added
+# sums of floating-point numbers differ by the order in which they are added: relative to the column's largest number,
+# since a sum that cancels to nearly nothing has the error of its parts
 _DOUBLE, _FLOAT = 1e-9, 1e-6
 
 
@@ -48,9 +51,12 @@ def refuse_differences(
     Raises:
         SpanDependent: rows differ; names query, partition, column, an example, and the likely reason.
     """
-    case = workspace.case
+    case, keys = workspace.case, sampled(span)
+    if not keys:
+        return
     faults: list[str] = []
-    for key in sampled(span):
+    together = _entities(workspace, span, read, keys)
+    for key in keys:
         alone = Span.one(key)
         with workspace.connect() as con:
             workspace.attach_raw(con, read, case.lookback(alone))
@@ -61,7 +67,7 @@ def refuse_differences(
                 if found:
                     reason = _reason(workspace, span, read, key, view, staged[view])
                     faults.append(f"view {view} of {key}: {found}; {reason}")
-        found = _entity_difference(workspace, span, read, key)
+        found = _entity_difference(workspace, read, key, together.filter(pc.equal(together["ds"], key)))
         if found:
             faults.append(f"entities.sql of {key}: {found}; it may read the asked partition only")
     if faults:
@@ -87,12 +93,19 @@ def _reason(
     )
 
 
-def _entity_difference(workspace: WorkspaceReader, span: Span, read: Mapping[str, Input], key: str) -> str | None:
-    case = workspace.case
+def _entities(workspace: WorkspaceReader, span: Span, read: Mapping[str, Input], keys: Sequence[str]) -> pa.Table:
+    """Return the rows to predict of ``keys``, computed with the whole span."""
     with workspace.connect() as con:
         workspace.attach_raw(con, read, span)
-        query = feature_sql.scoring_rows(con, case, span)
-        together = con.sql(f"SELECT * FROM ({query}) WHERE ds = '{key}'").to_arrow_table()
+        query = feature_sql.scoring_rows(con, workspace.case, span)
+        wanted = ", ".join(map(literal, keys))
+        return con.sql(f"SELECT * FROM ({query}) WHERE ds IN ({wanted})").to_arrow_table()
+
+
+def _entity_difference(
+    workspace: WorkspaceReader, read: Mapping[str, Input], key: str, together: pa.Table
+) -> str | None:
+    case = workspace.case
     with workspace.connect() as con:
         workspace.attach_raw(con, read, Span.one(key))
         con.register("together", together)
@@ -134,6 +147,6 @@ def _differs(name: str, kind: str) -> str:
     test = f"t.{column} IS DISTINCT FROM a.{column}"
     if kind not in ("DOUBLE", "FLOAT"):
         return f"({test})"
-    size = f"greatest(abs(t.{column}), abs(a.{column}))"
+    largest = f"(SELECT max(abs({column})) FILTER (WHERE isfinite({column})) FROM alone)"
     allowed = _DOUBLE if kind == "DOUBLE" else _FLOAT
-    return f"({test} AND NOT coalesce(abs(t.{column} - a.{column}) <= {allowed} * {size}, false))"
+    return f"({test} AND NOT coalesce(abs(t.{column} - a.{column}) <= {allowed} * {largest}, false))"

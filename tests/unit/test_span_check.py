@@ -85,6 +85,13 @@ def test_rounding_is_no_difference(landed: Workspace, tmp_path: Path) -> None:
     assert given.compute_features(changed(landed, tmp_path, sold_lately=noisy), SPAN, "noisy").changed
 
 
+def test_the_rounding_of_a_sum_that_cancels_is_no_difference(landed: Workspace, tmp_path: Path) -> None:
+    """Near zero the order of additions makes a large relative difference; the column's size is the measure."""
+    centred = "sum(CASE WHEN s.shop = 'Φούρνος' THEN (random() - 0.5) * 1e-9 ELSE s.sold END) AS centred"
+    noisy = HONEST.replace("count(*) AS sold_days_7d", centred)
+    assert given.compute_features(changed(landed, tmp_path, sold_lately=noisy), SPAN, "centred").changed
+
+
 def test_a_span_samples_what_has_partitions_on_both_sides() -> None:
     assert span_check.sampled(Span.one("2024-03-20")) == ()
     assert span_check.sampled(Span(first="2024-03-20", last="2024-03-21")) == ("2024-03-20",)
