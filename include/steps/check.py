@@ -30,6 +30,7 @@ from include.spec.use_case import UseCase
 from include.steps import features, ingest, inputs, publishing
 from include.steps.handover import Stages
 from include.steps.workspace import Workspace
+from include.training.data import feature_columns
 
 CACHE = "LIFECYCLE_SOURCE_CACHE"
 _LABELLED = 5
@@ -94,14 +95,14 @@ def _training_rows(workspace: Workspace, days: Span, as_of: str) -> pa.Table:
 
 
 def _features(case: UseCase, rows: pa.Table) -> str:
-    """Compare the names in the spec with the columns, and say which columns are features.
+    """Say which columns are features; compare the names in the spec with the columns first.
 
     Raises:
-        SpecError: a name is no column, or a feature is neither a number nor categorical.
+        SpecError: a name is no column.
+        TrainingError: a feature is neither a number nor categorical, or the label is no number.
     """
     settings = case.training
     named = {"training.categorical": settings.categorical, "training.slices": settings.slices}
-    named |= {"gates.slices": list(case.gates.slices)}
     named |= {
         f"training.baselines {baseline.name}": baseline.by
         for baseline in settings.baselines
@@ -113,26 +114,18 @@ def _features(case: UseCase, rows: pa.Table) -> str:
         for name in names
         if name not in rows.column_names
     ]
-    out = {*settings.keys, *settings.ignore, settings.label, settings.day_column, "ds"} - {*settings.categorical}
-    learnt = [field for field in rows.schema if field.name not in out]
-    faults += [
-        f"{case.name}: feature {field.name!r} is {field.type}; name it under training.categorical or training.ignore, "
-        "or make it a number in its query"
-        for field in learnt
-        if field.name not in settings.categorical and not _is_number(field.type)
-    ]
     if faults:
         raise SpecError(faults)
-    numbers = [field.name for field in learnt if field.name not in settings.categorical]
+    # as in a training set, where ds names the clock that the set was frozen at
+    days = [settings.day_column if name == "ds" else name for name in rows.column_names]
+    numbers = [
+        name for name in feature_columns(rows.rename_columns(days), settings) if name not in settings.categorical
+    ]
     categorical = ", ".join(settings.categorical) or "none"
     return (
         f"spec: label {settings.label}; {len(numbers)} features that are numbers: {', '.join(numbers)}; "
         f"categorical: {categorical}"
     )
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind))
 
 
 def _counts(rows: dict[str, int]) -> str:

@@ -211,7 +211,7 @@ def split(table: pa.Table, settings: ModelSettings) -> Windows:
         TrainingError: a column is missing or of a wrong type, a label is null or not finite, a
             window is empty, or a binary label has one class only in a window; names the window.
     """
-    features = _feature_columns(table, settings)
+    features = feature_columns(table, settings)
     days = _days(table, settings)
     last = date.fromisoformat(pc.max(days).as_py())
     test_from = (last - timedelta(days=settings.test_days - 1)).isoformat()
@@ -232,7 +232,13 @@ def split(table: pa.Table, settings: ModelSettings) -> Windows:
     return Windows(windows["train"], windows["valid"], windows["test"])
 
 
-def _feature_columns(table: pa.Table, settings: ModelSettings) -> list[str]:
+def feature_columns(table: pa.Table, settings: ModelSettings) -> list[str]:
+    """Return the columns of a training set that a model learns from.
+
+    Raises:
+        TrainingError: the spec names a column that is not there; a feature is neither a number nor categorical, or
+            has integers that no float holds; the label is no number; there is no feature.
+    """
     needed = [settings.day_column, settings.label, *settings.keys, *settings.categorical, *settings.slices]
     needed += [column for baseline in settings.baselines for column in getattr(baseline, "by", [])]
     missing = sorted(set(needed) - set(table.column_names))

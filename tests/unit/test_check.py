@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from include.core.errors import SpecError
+from include.core.errors import SpecError, TrainingError
 from include.spec import loading
 from include.spec.use_case import UseCase
 from include.steps import check
@@ -40,6 +40,13 @@ def test_a_sound_use_case_is_told_its_rows_and_its_features(
     assert set(Path.cwd().iterdir()) == before
 
 
+def test_a_label_that_is_no_number_is_found(tmp_path: Path) -> None:
+    labels = (given.FOLDER / "shop/sql/training/labels.sql").read_text(encoding="utf-8")
+    case = given.shop_with(tmp_path, labels=labels.replace("s.sold,", "'many' AS sold,"))
+    with pytest.raises(TrainingError, match=r"label sold is string, not a number"):
+        found(case, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("training", "said"),
     [
@@ -56,7 +63,7 @@ def test_a_name_that_is_nowhere_is_found(tmp_path: Path, training: dict[str, obj
 def test_text_that_is_not_categorical_is_found(tmp_path: Path) -> None:
     entities = (given.FOLDER / "shop/sql/training/entities.sql").read_text(encoding="utf-8")
     case = given.shop_with(tmp_path, entities=entities.replace("s.offer", "s.offer, 'red' AS colour"))
-    with pytest.raises(SpecError, match=r"feature 'colour' is string; name it under training\.categorical"):
+    with pytest.raises(TrainingError, match=r"columns are not numbers: colour \(string\); list them under categorical"):
         found(case, tmp_path)
 
 
