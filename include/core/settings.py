@@ -75,7 +75,15 @@ class EnvironmentSettings(BaseSettings):
         return f"{variable} is {fault['input']!r}; {cls.remedies.get(name, fault['msg'].removeprefix('Value error, '))}"
 
 
-class Settings(EnvironmentSettings):
+class KeySettings(EnvironmentSettings):
+    """The settings of the keys that sign models, for processes without the others; ``Settings`` says what each is."""
+
+    signing_key: OptionalPlace = ""
+    signing_command: str = ""
+    trusted_keys: OptionalPlace = ""
+
+
+class Settings(KeySettings):
     """One deployment's addresses and limits.
 
     Attributes:
@@ -113,9 +121,6 @@ class Settings(EnvironmentSettings):
     optuna_storage: Text
     mlflow_tracking_uri: Text = Field(validation_alias="MLFLOW_TRACKING_URI")
     source_cache: Place
-    signing_key: OptionalPlace = ""
-    signing_command: str = ""
-    trusted_keys: OptionalPlace = ""
     threads: Count = 1
     # the limit becomes part of a SQL statement
     memory_limit: str = Field(default="2GB", pattern=r"^[0-9]+(\.[0-9]+)? ?([KMGT]i?B|%)$")

@@ -1,13 +1,15 @@
-"""The verified record and files of a registered version: fetched once, checked at every use, loaded without pickle."""
+"""The verified record and files of a registered version: fetched once, checked at every use."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from include.core.settings import Settings
-from include.promotion.ledger import Promotion
 from include.registry import keys, model_versions
-from include.training.model import LoadedModel, load_model
+
+if TYPE_CHECKING:
+    from include.promotion.ledger import Promotion
 
 
 def version_of(
@@ -34,8 +36,3 @@ def folder_of(settings: Settings, use_case: str, version: int, entry: Promotion 
     cache = Path(settings.work_root) / "models"
     trusted = keys.trusted(settings)
     return model_versions.fetch(settings.mlflow_tracking_uri, use_case, version, cache, trusted, entry)
-
-
-def load(settings: Settings, use_case: str, version: int, entry: Promotion | None = None) -> LoadedModel:
-    """Load the model of a version; raises like :func:`folder_of`."""
-    return load_model(folder_of(settings, use_case, version, entry))

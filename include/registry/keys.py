@@ -24,7 +24,6 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -39,33 +38,9 @@ from cryptography.hazmat.primitives.serialization import (
 
 from include.core.errors import LifecycleError, SettingsError
 from include.core.files import replace_text, write_private
-from include.core.settings import EnvironmentSettings, OptionalPlace
+from include.core.settings import KeySettings
 
 _COMMAND_TIMEOUT_S = 60
-
-
-class Keys(Protocol):
-    """The settings that this module reads; ``Settings`` has them."""
-
-    @property
-    def signing_key(self) -> str:
-        """Return the PEM file of the key that signs, empty in a process that signs nothing."""
-
-    @property
-    def signing_command(self) -> str:
-        """Return the command that signs in place of the file, or nothing."""
-
-    @property
-    def trusted_keys(self) -> str:
-        """Return the folder of the trusted public keys."""
-
-
-class KeySettings(EnvironmentSettings):
-    """The settings of keys alone, for processes that have no other settings of the project."""
-
-    signing_key: OptionalPlace = ""
-    signing_command: str = ""
-    trusted_keys: OptionalPlace = ""
 
 
 @dataclass(frozen=True)
@@ -103,7 +78,7 @@ def is_valid(public: Ed25519PublicKey, signature: bytes, message: bytes) -> bool
     return True
 
 
-def trusted(settings: Keys) -> Trusted:
+def trusted(settings: KeySettings) -> Trusted:
     """Read the trusted keys; there may be none.
 
     Raises:
@@ -122,7 +97,7 @@ def trusted(settings: Keys) -> Trusted:
     return Trusted(settings.trusted_keys, found)
 
 
-def signer(settings: Keys) -> Signer:
+def signer(settings: KeySettings) -> Signer:
     """Return the key that signs.
 
     Raises:
@@ -143,7 +118,7 @@ def signer(settings: Keys) -> Signer:
     return made
 
 
-def ensure(settings: Keys) -> str | None:
+def ensure(settings: KeySettings) -> str | None:
     """Make the first key, unless there is one; return the id of the key that signs.
 
     With a signing command nothing is made, and the answer is None.
@@ -157,7 +132,7 @@ def ensure(settings: Keys) -> str | None:
     return _by_file(path).key if path.exists() else rotate(settings)
 
 
-def rotate(settings: Keys) -> str:
+def rotate(settings: KeySettings) -> str:
     """Make a new key that signs from now on, trust it, and return its id; the old private key is deleted.
 
     Raises:
@@ -196,7 +171,7 @@ def _by_file(path: Path) -> Signer:
     return Signer(private.public_key(), private.sign)
 
 
-def _by_command(settings: Keys, path: Path) -> Signer:
+def _by_command(settings: KeySettings, path: Path) -> Signer:
     public = _public_key(path)
     command = settings.signing_command
 
@@ -236,6 +211,19 @@ def _public_key(path: Path) -> Ed25519PublicKey:
     return public
 
 
+def _list(settings: KeySettings) -> None:
+    """Print the trusted keys, also where the key that signs has a fault, which is raised afterwards."""
+    signs, fault = None, None
+    try:
+        signs = signer(settings).key if settings.signing_key else None
+    except LifecycleError as error:
+        fault = error
+    for key in trusted(settings).keys:
+        print(f"{key}  {'signs' if key == signs else 'trusted'}  {settings.trusted_keys}/{key}.pem")
+    if fault is not None:
+        raise fault
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command, and return its exit status."""
     parser = argparse.ArgumentParser(prog="python -m include.registry.keys", description="The keys of signed models.")
@@ -243,14 +231,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("list", help="the trusted keys, and which of them signs")
     commands.add_parser("rotate", help="make a new key that signs from now on; what the old ones signed stays valid")
     asked = parser.parse_args(arguments)
-    settings = KeySettings.read()
     try:
+        settings = KeySettings.read()
         if asked.command == "rotate":
             print(f"{rotate(settings)} signs from now on")
         else:
-            signs = signer(settings).key if settings.signing_key else None
-            for key in trusted(settings).keys:
-                print(f"{key}  {'signs' if key == signs else 'trusted'}  {settings.trusted_keys}/{key}.pem")
+            _list(settings)
     except LifecycleError as error:
         print(error, file=sys.stderr)
         return 1

@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel
@@ -25,10 +26,12 @@ from mlflow.exceptions import MlflowException
 
 from include.core import fault_points
 from include.core.errors import LifecycleError, NoChampion, SignatureRefused
-from include.promotion.ledger import Promotion
 from include.registry import signatures
 from include.registry.keys import Signer, Trusted
 from include.registry.registration import CHAMPION, KEY, MODEL_NAME, Challenger, MlflowRun
+
+if TYPE_CHECKING:
+    from include.promotion.ledger import Promotion
 
 _log = logging.getLogger(__name__)
 _MISSING = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")

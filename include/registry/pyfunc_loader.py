@@ -47,6 +47,7 @@ def _signed_digest(folder: Path) -> str:
     import yaml
 
     from include.core.errors import SignatureRefused
+    from include.core.settings import KeySettings
     from include.registry import keys, model_versions
 
     # MLflow's client writes this file beside what it has downloaded by the name of a registered model
@@ -57,6 +58,6 @@ def _signed_digest(folder: Path) -> str:
             "as models:/<use case>/<version>"
         )
     named = yaml.safe_load(asked.read_text(encoding="utf-8"))
-    trusted = keys.trusted(keys.KeySettings.read())
+    trusted = keys.trusted(KeySettings.read())
     uri = mlflow.get_registry_uri()
     return model_versions.verified(uri, str(named["model_name"]), int(named["model_version"]), trusted).digest

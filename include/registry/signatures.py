@@ -10,13 +10,15 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from include.core.errors import SignatureRefused
-from include.promotion.ledger import Promotion
 from include.registry.keys import Signer, Trusted, is_valid
+
+if TYPE_CHECKING:
+    from include.promotion.ledger import Promotion
 
 SIGNED = "signed"
 """Tag of a version in MLflow that holds its signed statement."""

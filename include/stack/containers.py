@@ -15,6 +15,7 @@ from pathlib import Path
 
 from include.core.errors import LifecycleError, SettingsError
 from include.core.files import write_private
+from include.core.settings import KeySettings
 from include.registry import keys
 from include.stack.environment import code_version, task_capacity
 from include.stack.mlflow_login import write_login_settings
@@ -60,7 +61,7 @@ def prepare() -> None:
     home = Path(os.environ["LIFECYCLE_HOME"])
     write_airflow_passwords(Path(os.environ["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"]), os.environ)
     write_login_settings(home / "mlflow" / "auth.ini", os.environ)
-    keys.ensure(keys.KeySettings.read())
+    keys.ensure(KeySettings.read())
     slots = os.environ.get("LIFECYCLE_SEARCH_SLOTS", "1")
     subprocess.run(["airflow", "db", "migrate"], check=True)
     subprocess.run(["airflow", "pools", "set", "gpu", slots, "search workers at once"], check=True)

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from include.core.errors import LifecycleError
 from include.core.repository import REPOSITORY
+from include.core.settings import KeySettings
 from include.registry import keys
 from include.stack.environment import service_environ
 from include.stack.launch import LAUNCH
@@ -216,7 +217,7 @@ class Stack:
         secrets, _ = load_or_create_secrets(self.layout.secrets_file)
         write_airflow_passwords(self.layout.home / "airflow" / "passwords.json", secrets)
         environ = service_environ(self.layout, secrets)
-        keys.ensure(keys.KeySettings.read(environ))
+        keys.ensure(KeySettings.read(environ))
         return environ | write_login_settings(self.layout.home / "mlflow" / "auth.ini", environ)
 
     def _supervise(self, anew: bool) -> None:

@@ -17,10 +17,9 @@ from mlflow import MlflowClient
 
 from include.core.errors import DigestMismatch, LifecycleError, SettingsError, SignatureRefused
 from include.core.repository import REPOSITORY
-from include.core.settings import Settings
+from include.core.settings import KeySettings, Settings
 from include.promotion import ledger
 from include.registry import files, keys, model_versions, sign, signatures
-from include.registry.keys import KeySettings
 from include.stack.environment import service_environ
 from include.stack.layout import Layout
 from include.stack.secrets import generate_secrets, only_needed

@@ -12,8 +12,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from include.core.files import write_private
+from include.core.settings import KeySettings
 from include.registry import keys
-from include.registry.keys import KeySettings, Signer, Trusted
+from include.registry.keys import Signer, Trusted
 
 
 def key_settings(folder: Path, *seeds: int) -> dict[str, str]:

@@ -27,7 +27,7 @@ from include.steps.handover import Promoted, Proposal, Registered
 from include.steps.promote import deciding, reproducing
 from include.steps.train import registering
 from include.steps.workspace import Workspace
-from include.training.model import MANIFEST
+from include.training.model import MANIFEST, load_model
 from tests.unit import promotion_case as given
 from tests.unit import signing_case
 
@@ -76,11 +76,8 @@ def same_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measures in this process what two tests measure in a new one, which takes seconds."""
 
     def reproduce(there: Workspace, version: int) -> Reproduction:
-        return measure(
-            files.folder_of(there.settings, there.case.name, version),
-            files.load(there.settings, there.case.name, version),
-            1,
-        )
+        folder = files.folder_of(there.settings, there.case.name, version)
+        return measure(folder, load_model(folder), 1)
 
     monkeypatch.setattr(reproducing, "reproduce", reproduce)
 
@@ -268,11 +265,11 @@ def test_without_any_version_the_remedy_is_named(tmp_path: Path) -> None:
 
 def test_a_model_that_predicts_otherwise_than_where_it_was_judged_is_not_promoted(origin: Workspace) -> None:
     folder = files.folder_of(origin.settings, origin.case.name, 1)
-    found = measure(folder, files.load(origin.settings, origin.case.name, 1), 1)
+    found = measure(folder, load_model(folder), 1)
     assert found.rows == 400
     assert found.largest_difference == 0.0
     assert found.megabytes > 0
-    other = measure(folder, files.load(origin.settings, origin.case.name, 2), 1)
+    other = measure(folder, load_model(files.folder_of(origin.settings, origin.case.name, 2)), 1)
     assert other.largest_difference > TOLERANCE
 
 
