@@ -27,6 +27,13 @@ def dag(request: pytest.FixtureRequest) -> DAG:
     return found
 
 
+def test_the_shipped_use_cases_are_there_and_the_live_one_is_paused() -> None:
+    """Else the lists of this file, which the specs give, could be empty."""
+    assert set(USE_CASES) >= {"flights", "flights_live"}
+    assert {name for name, paused in PAUSED.items() if paused} >= {"flights_live"}
+    assert PAUSED["flights"] is False
+
+
 def test_every_file_loads() -> None:
     assert dagbag().import_errors == {}
 

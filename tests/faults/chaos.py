@@ -12,6 +12,7 @@ seed are alike, not equal.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shutil
 import sys
@@ -35,7 +36,7 @@ from include.steps.handover import Stages
 from include.steps.score import predicting
 from include.steps.workspace import Workspace
 from tests.e2e.deployment import CASE, CHAIN, Deployment, clean_environ, dag, own_stack
-from tests.faults.killing import Killer
+from tests.faults.killing import WEIGHTS, Killer
 
 FIRST, LAST = "2013-01-01", "2013-02-09"
 END_OF_HISTORY = "2013-12-30"
@@ -195,14 +196,40 @@ def compute_undisturbed(workspace: Workspace, span: Span) -> None:
     publish("monitor", monitor.stage(workspace, span, by("monitor")))
 
 
-def compare(disturbed: Workspace, undisturbed: Workspace) -> tuple[int, list[str]]:
-    """Return how many partitions were compared by fingerprint, and the table and key of those that differ."""
+@dataclass(frozen=True)
+class Comparison:
+    """Two lakes, compared partition for partition by fingerprint.
+
+    Attributes:
+        backfilled: number of partitions of the days that were backfilled under kills.
+        unchanged: number of partitions that lay there before the kills and are the same in both.
+        different: table, key and fingerprints of each partition that differs, of whichever day.
+    """
+
+    backfilled: int
+    unchanged: int
+    different: list[str]
+
+    def __str__(self) -> str:
+        return (
+            f"{self.backfilled} partitions of the backfilled days compared "
+            f"({self.unchanged} older ones unchanged), {len(self.different)} differ"
+        )
+
+
+def compare(disturbed: Workspace, undisturbed: Workspace, days: Iterable[str]) -> Comparison:
+    """Compare every partition of both lakes; ``days`` are those that were backfilled."""
     ours, theirs = (_fingerprints(one) for one in (disturbed, undisturbed))
-    return len(theirs), [
-        f"{' '.join(pair)}: {ours.get(pair, 'missing')[:12]}, undisturbed {theirs.get(pair, 'missing')[:12]}"
-        for pair in sorted(ours.keys() | theirs.keys())
-        if ours.get(pair) != theirs.get(pair)
-    ]
+    differing = [pair for pair in sorted(ours.keys() | theirs.keys()) if ours.get(pair) != theirs.get(pair)]
+    new = {pair for pair in theirs if pair[1] in set(days)}
+    return Comparison(
+        len(new),
+        len(theirs.keys() - new - set(differing)),
+        [
+            f"{' '.join(pair)}: {ours.get(pair, 'missing')[:12]}, undisturbed {theirs.get(pair, 'missing')[:12]}"
+            for pair in differing
+        ],
+    )
 
 
 def _fingerprints(workspace: Workspace) -> dict[Pair, str]:
@@ -232,20 +259,21 @@ def run(minutes: float, seed: int, mean_pause_s: float, days: int) -> int:
         chaos.say(f"compute {len(chaos.keys)} days undisturbed")
         compute_undisturbed(undisturbed, Span(first=chaos.keys[0], last=chaos.keys[-1]))
         chaos.say("compare")
-        count, different = compare(deployment.workspace, undisturbed)
+        compared = compare(deployment.workspace, undisturbed, chaos.keys)
         verified = verify.verify(deployment.workspace)
         restarts = {part.name: part.restarts for part in deployment.stack.status() if part.restarts}
         deployment.stack.down()
         left = _of_sessions(killer.sessions)
     rows = {
         "kills": f"{killer.killed.total()}: " + ", ".join(f"{n} {kind}" for kind, n in killer.killed.most_common()),
+        "never killed": ", ".join(kind for kind in WEIGHTS if not killer.killed[kind]) or "none",
         "restarts by the supervisor": ", ".join(f"{name} {count}" for name, count in restarts.items()) or "none",
         "days": f"{len(chaos.keys)} ({chaos.keys[0]}..{chaos.keys[-1]})",
         "DAG runs cleared by hand": f"{len(chaos.cleared)} {'; '.join(chaos.cleared)}",
         "DAG runs started by hand": f"{len(chaos.started_by_hand)} {', '.join(chaos.started_by_hand)}",
         "restarts of the stack by hand": str(chaos.restarted_by_hand),
         "all DAG runs succeeded": "yes" if finished else "NO",
-        "partitions compared": f"{count}, {len(different)} differ",
+        "comparison": str(compared),
         "partitions read again": f"{verified.partitions} with {verified.rows} rows, {len(verified.differences)} differ",
         "files of killed publishes": f"{len(verified.unnamed)}, read by nobody; maintenance deletes them",
         "processes left after make down": f"{len(left)} {'; '.join(left)}",
@@ -253,9 +281,12 @@ def run(minutes: float, seed: int, mean_pause_s: float, days: int) -> int:
     }
     for title, value in rows.items():
         print(f"{title:32} {value}")
-    for line in [*different, *map(str, verified.differences)]:
+    for line in [*compared.different, *map(str, verified.differences)]:
         print(line)
-    return 0 if finished and not different and not verified.differences and not left else 1
+    if not killer.killed:
+        print("nothing was killed, so the run shows nothing: give it more minutes, or a shorter pause")
+    sound = finished and compared.backfilled and not compared.different and not verified.differences and not left
+    return 0 if sound and killer.killed else 1
 
 
 def _prepare(deployment: Deployment) -> None:
@@ -281,10 +312,18 @@ def _of_sessions(sessions: set[int]) -> list[str]:
     return found
 
 
+def _minutes(text: str) -> float:
+    """Read a number of minutes in which something can be killed."""
+    minutes = float(text)
+    if not 0 < minutes < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no time to kill in; give a number above 0, for example 20")
+    return minutes
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command, and return its exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults.chaos", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--minutes", type=float, default=20, help="how long to kill")
+    parser.add_argument("--minutes", type=_minutes, default=20, help="how long to kill")
     parser.add_argument("--seed", type=int, default=1, help="decides the kinds of kills and the pauses")
     parser.add_argument("--pause", type=float, default=15, help="mean seconds between two kills")
     parser.add_argument("--days", type=int, default=10, help="days of one backfill; the next begins when it has ended")

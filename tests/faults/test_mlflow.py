@@ -40,6 +40,9 @@ def test_answers_that_were_lost_make_no_second_version(server: Running, tmp_path
     asked = Proposal(kind="promotion", version=int(version), entries=0, change=True, reason="better", evidence="{}")
     deciding.promote(served, asked, "auto", promotion_case.attempt("promote"))
     server.do("none")
+    spoilt = server.spoilt("lose")
+    for made in ("runs/create", "model-versions/create"):
+        assert any(request.endswith(f"/mlflow/{made}") for request in spoilt), (made, spoilt)
     client = MlflowClient(uri)
     found = client.search_model_versions("name = 'flights'")
     assert [str(one.version) for one in found] == [version]

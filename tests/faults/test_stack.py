@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -101,7 +102,10 @@ def test_an_attempt_that_comes_back_from_the_dead_publishes_nothing(deployment: 
     psutil.wait_procs([task])
     assert published_by(deployment, "2013-01-02")[TABLE] == [2]
     log = "\n".join(deployment.api.log(dag("ingest"), run_id, "publish", 1))
-    assert "LateAttempt" in log or "not the current" in log or "terminat" in log.lower(), log[-2000:]
+    # the task ends by itself, or its supervisor learns by its heartbeat that another try runs, whichever is first
+    refused, ended = "was overtaken by attempt 2", "Server indicated the task shouldn't be running anymore"
+    assert refused in log or ended in log, log[-2000:]
+    print(f"the attempt that came back: {refused if refused in log else ended}")
     deployment.flowed(STEPS[1:], ["2013-01-02"], since_start(deployment, run_id))
     assert_as_undisturbed(deployment, ["2013-01-02"])
 
@@ -126,13 +130,17 @@ def test_a_task_whose_supervisor_was_killed_is_tried_again(deployment: Deploymen
 
 
 def test_an_event_that_comes_twice_changes_nothing(deployment: Deployment) -> None:
+    """The second comes when the DAG run of the first is there: Airflow would join two that wait for one."""
     before, runs = deployment.versions(), len(deployment.api.runs(dag("features")))
     events = deployment.api.call("GET", "/assets/events", source_dag_id=dag("ingest"), limit=100)["asset_events"]
     event = next(one for one in events if one["partition_key"] == "2013-01-01")
     again = {name: event[name] for name in ("asset_id", "partition_key", "extra")}
-    for _ in range(2):
+    for more in (1, 2):
         deployment.api.call("POST", "/assets/events", again)
-    deployment.until(lambda: len(deployment.api.runs(dag("features"))) > runs or None, "a DAG run of the event")
+        deployment.until(
+            lambda wanted=runs + more: len(deployment.api.runs(dag("features"))) == wanted or None,
+            f"DAG run {more} of the event",
+        )
     deployment.until(
         lambda: all(run["state"] == "success" for run in deployment.api.runs(dag("features"))) or None,
         "the DAG runs of both events",
@@ -170,10 +178,17 @@ def test_two_schedulers_run_each_task_once(deployment: Deployment) -> None:
         )  # fmt: skip
         keys = ("2013-01-08", "2013-01-09", "2013-01-10")
         since = deployment.backfill("ingest", keys, "--max-active-runs", "3")
-        runs = deployment.flowed(STEPS, keys, since)
+        deployment.flowed(STEPS, keys, since)
     finally:
         stop([second])
-    assert len(runs) == len({(run["dag_id"], run["partition_key"]) for run in runs}) == 6
+    # every DAG run that was made, and not only the last one of each step and day
+    runs = [run for step in STEPS for run in deployment.api.runs(dag(step)) if run["partition_key"] in keys]
+    runs = [run for run in runs if datetime.fromisoformat(run["queued_at"]) >= since]
+    made = Counter((run["dag_id"], run["partition_key"]) for run in runs)
+    assert made == {(dag(step), key): 1 for step in STEPS for key in keys}
+    tasks = [task for run in runs for task in deployment.api.task_instances(run["dag_id"], run["dag_run_id"])]
+    tried = {(task["dag_id"], task["task_id"], task["try_number"]) for task in tasks if task["state"] != "skipped"}
+    assert {number for _, _, number in tried} == {1}, tried
     assert_as_undisturbed(deployment, keys)
 
 

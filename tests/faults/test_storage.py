@@ -201,9 +201,16 @@ def lake(s3: Running) -> Lake:
     return found
 
 
+def commits(s3: Running, rule: str) -> list[str]:
+    """Return the requests that wrote a commit of a Delta log, and whose answer was spoilt."""
+    spoilt = s3.spoilt(rule)
+    return [one for one in spoilt if one.startswith("PUT ") and "/_delta_log/" in one and one.endswith(".json")]
+
+
 def test_a_throttled_s3_is_asked_again(s3: Running, lake: Lake) -> None:
     s3.do("throttle")
     publish(lake, rows(NEXT, 100), "second")
+    assert commits(s3, "throttle")
     assert lake.keys(TABLE) == [DAY, NEXT]
     assert lake.dataset(TABLE).to_table().num_rows == 200
 
@@ -212,6 +219,7 @@ def test_an_answer_that_s3_lost_after_it_had_written_is_no_second_publish(s3: Ru
     """The commit is there, the client is told 500 and asks again: it meets its own commit."""
     s3.do("lose")
     publish(lake, rows(NEXT, 100), "second")
+    assert commits(s3, "lose")
     assert (lake.version(TABLE), lake.keys(TABLE)) == (2, [DAY, NEXT])
     assert [record.key for record in lake.history(TABLE)] == [NEXT, DAY]
     assert lake.dataset(TABLE).to_table().num_rows == 200
@@ -224,6 +232,7 @@ def test_an_s3_that_denies_publishes_nothing(s3: Running, lake: Lake) -> None:
     with pytest.raises(Exception, match=r"(?i)forbidden|denied|403"):
         lake.publish(stage, by)
     s3.do("none")
+    assert s3.spoilt("deny")
     assert lake.keys(TABLE) == [DAY]
     lake.publish(stage, by)
     assert lake.keys(TABLE) == [DAY, NEXT]

@@ -20,6 +20,7 @@ from include.steps.promote import deciding
 from include.steps.score import predicting
 from include.steps.train import registering
 from include.steps.workspace import Workspace
+from tests.unit.audit_case import pass_audit
 
 DAY = "2013-11-11"
 CASE = "autumn"
@@ -88,10 +89,8 @@ def _published(workspace: Workspace, by: Attempt, stage: Callable[[], Stages], a
         handed_on.parent.mkdir(parents=True, exist_ok=True)
         handed_on.write_text(stages.model_dump_json(), encoding="utf-8")
     stages = Stages.model_validate_json(handed_on.read_text(encoding="utf-8"))
-    opened = [workspace.lake.open_stage(path) for path in stages.folders.values()]
-    if audit and not all(stage.audit() for stage in opened):
+    if not audit:
+        pass_audit(workspace, stages)
+    elif not all(workspace.lake.open_stage(path).audit() for path in stages.folders.values()):
         publishing.audit(workspace, stages, by)
-    for one in opened:
-        if not audit:
-            one.save_audit({"verdict": "passed", "checked": 0, "failed": 0, "warned": 0, "docs": None})
     publishing.publish(workspace, stages, by)

@@ -19,7 +19,7 @@ from include.core.errors import LifecycleError
 from include.monitoring import drift, drift_report
 from include.spec.monitoring import DriftSpec
 from include.steps.workspace import Workspace
-from tests.security.chromium import PLANTED, RAN, chromium, look, ran
+from tests.security.chromium import PLANTED, RAN, REFUSED, chromium, look, ran
 from tests.security.hostile_lake import hostile_chain
 from tests.waiting import until
 
@@ -103,9 +103,29 @@ def test_a_script_that_gets_into_the_drift_page_is_refused(page: Page, tmp_path:
     """The policy holds where escaping fails: the page is changed after it was written."""
     report = report_of(tmp_path)
     scripts = f'<svg onload="{RAN}=1"></svg><script>{RAN}=2</script><img src=x onerror="{RAN}=3">'
-    report.write_text(report.read_text(encoding="utf-8").replace("<body>", f"<body>{scripts}", 1), "utf-8")
+    text = report.read_text(encoding="utf-8")
+    changed = text.replace("<body>", f"<body>{scripts}", 1)
+    assert changed != text
+    report.write_text(changed, "utf-8")
     look(page, report, "document.querySelectorAll('td button').length")
     assert not ran(page)
+    assert page.evaluate(f"({REFUSED}).length"), "the policy has refused them"
+
+
+def test_a_page_without_the_policy_sends(page: Page, tmp_path: Path) -> None:
+    """Else the test below could not fail: these requests arrive, the picture's and the form's too."""
+    (tmp_path / "open.html").write_text("<html><body></body></html>")
+    (tmp_path / "api").mkdir()
+    asked: list[str] = []
+    with served(tmp_path, asked) as address:
+        look(page, f"{address}/open.html")
+        for request in SENDS[:-1]:
+            page.call("Runtime.evaluate", expression=request, awaitPromise=True, returnByValue=True)
+        # nobody answers for a form that was sent: its page is gone
+        page.evaluate(f"void ({SENDS[-1]})")
+        until(lambda: "/api/form" in asked, "the request of the form", 0.2)
+    assert asked.count("/api/v2/dags") == 2
+    assert "/api/picture.png" in asked
 
 
 def test_a_report_sends_nothing(page: Page, tmp_path: Path) -> None:

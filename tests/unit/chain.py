@@ -28,7 +28,6 @@ from include.core.settings import Settings
 from include.lake.lake import Lake
 from include.lake.records import Attempt
 from include.sources.adapter import REFERENCE
-from include.spec import loading as spec
 from include.spec.use_case import UseCase
 from include.steps import features, ingest, publishing
 from include.steps.handover import Published, Stages
@@ -37,7 +36,9 @@ from include.steps.score import predicting
 from include.steps.train import registering, search, training_sets
 from include.steps.workspace import Workspace
 from tests.unit import signing_case
+from tests.unit.audit_case import pass_audit
 from tests.unit.flights_case import source_cache
+from tests.unit.folder_case import load_from
 from tests.unit.search_case import run_search
 
 # 2013-11-03 has 25 hours
@@ -113,14 +114,7 @@ def use_case(name: str, **values: Any) -> UseCase:
     fresh = folder / name / f"{os.getpid()}.new"
     fresh.write_text(yaml.safe_dump(own), encoding="utf-8")
     fresh.replace(folder / name / f"{name}.yaml")
-    before = os.environ.get(spec.MORE_FOLDERS)
-    os.environ[spec.MORE_FOLDERS] = str(folder)
-    try:
-        return spec.load_use_case(name)
-    finally:
-        os.environ.pop(spec.MORE_FOLDERS)
-        if before is not None:
-            os.environ[spec.MORE_FOLDERS] = before
+    return load_from(folder, name)
 
 
 def autumn() -> UseCase:
@@ -156,9 +150,7 @@ def score(workspace: Workspace, first: str, last: str, by: Attempt, model: str =
 
 def publish(workspace: Workspace, stages: Stages, by: Attempt) -> Published:
     """Publish stages whose suites are another test's subject."""
-    for path in stages.folders.values():
-        passed = {"verdict": "passed", "checked": 0, "failed": 0, "warned": 0, "docs": None}
-        workspace.lake.open_stage(path).save_audit(passed)
+    pass_audit(workspace, stages)
     return publishing.publish(workspace, stages, by)
 
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
 from include.core.partitions import Span
 from include.core.settings import Settings
 from include.lake.records import Attempt
-from include.spec import loading
 from include.spec.use_case import UseCase
 from include.steps import features, ingest, publishing
 from include.steps.handover import Published
 from include.steps.workspace import Workspace
 from tests.unit import signing_case
+from tests.unit.folder_case import load_from
 
 FOLDER = Path(__file__).parents[1] / "use_cases"
 
@@ -25,14 +24,7 @@ def attempt(step: str = "ingest", name: str = "first") -> Attempt:
 
 def shop(folder: Path = FOLDER) -> UseCase:
     """Load the use case from ``folder``, as a deployment would that names the folder in its settings."""
-    before = os.environ.get(loading.MORE_FOLDERS)
-    os.environ[loading.MORE_FOLDERS] = str(folder)
-    try:
-        return loading.load_use_case("shop")
-    finally:
-        os.environ.pop(loading.MORE_FOLDERS)
-        if before is not None:
-            os.environ[loading.MORE_FOLDERS] = before
+    return load_from(folder, "shop")
 
 
 def shop_with(folder: Path, **queries: str) -> UseCase:

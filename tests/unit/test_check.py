@@ -25,10 +25,10 @@ def changed(case: UseCase, **training: object) -> UseCase:
 
 
 def test_a_sound_use_case_is_told_its_rows_and_its_features(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setenv(loading.MORE_FOLDERS, str(given.FOLDER))
-    before = set(Path.cwd().iterdir())
+    monkeypatch.chdir(tmp_path)
     assert check.main(["--use-case", "shop"]) == 0
     said = capsys.readouterr().out.splitlines()
     assert [line.partition(":")[0] for line in said] == ["source", "features", "labels", "spec", "shop"]
@@ -37,7 +37,7 @@ def test_a_sound_use_case_is_told_its_rows_and_its_features(
     assert said[3] == (
         "spec: label sold; 4 features that are numbers: offer, weekday, sold_mean_7d, sold_days_7d; categorical: shop"
     )
-    assert set(Path.cwd().iterdir()) == before
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_label_that_is_no_number_is_found(tmp_path: Path) -> None:

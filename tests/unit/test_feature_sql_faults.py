@@ -79,7 +79,12 @@ def test_entities_that_give_the_label_are_refused(con: duckdb.DuckDBPyConnection
     ("query", "before", "after", "said"),
     [
         ("training/entities.sql", "s.dest,", "", r"entities\.sql gives no column 'dest'"),
-        ("training/entities.sql", "s.carrier,", "s.carrier AS carier,", r"'carrier'; did you mean 'carier'|'carrier'"),
+        (
+            "training/entities.sql",
+            "s.carrier,",
+            "s.carrier AS carier,",
+            r"gives no column 'carrier'; did you mean \"carier\"",
+        ),
         ("training/labels.sql", "p.ds,", "", r"labels\.sql gives no column 'ds'"),
         ("training/labels.sql", "AS disrupted", "AS disrupt", r"labels\.sql gives no column 'disrupted'"),
         ("training/labels.sql", "o.carrier", "o.carier", r"labels\.sql cannot run: .*carier"),
@@ -97,7 +102,12 @@ def test_a_query_that_cannot_serve_is_named(
 @pytest.mark.parametrize(
     ("query", "before", "after", "said"),
     [
-        ("features/calendar.sql", "origin", "'JFK' AS airport", r"calendar\.sql cannot run|gives no column 'origin'"),
+        (
+            "features/calendar.sql",
+            "    a.origin,\n",
+            "    a.origin AS airport,\n",
+            r"calendar\.sql gives no column 'origin'",
+        ),
         ("features/_recent_outcomes.sql", "FROM outcomes", "FROM outcome", r"_recent_outcomes\.sql cannot run"),
     ],
 )

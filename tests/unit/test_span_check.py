@@ -8,7 +8,7 @@ import pytest
 
 from include.core.errors import RowsRefused, SpanDependent
 from include.core.partitions import Span
-from include.steps import span_check
+from include.steps import features, span_check
 from include.steps.workspace import Workspace
 from tests.unit import shop_case as given
 
@@ -34,6 +34,10 @@ def features_of(landed: Workspace) -> dict[str, object]:
     return dict(landed.lake.records(table)) if landed.lake.version(table) is not None else {}
 
 
+def staged(there: Workspace) -> list[Path]:
+    return list(Path(there.settings.lake_root, "_stages", "shop", "features").rglob("*.parquet"))
+
+
 @pytest.mark.parametrize(
     ("before", "after", "reason"),
     [
@@ -54,7 +58,15 @@ def test_a_query_that_a_day_alone_cannot_answer_is_refused(
     assert reason in said
     assert "sql/features/sold_lately.sql" in said
     assert features_of(landed) == known
-    assert list(Path(there.settings.lake_root).glob("shop/**/_stag*/**/*.parquet")) == []
+    assert staged(there) == []
+
+
+def test_an_honest_span_leaves_its_stage_where_the_test_above_looks(landed: Workspace) -> None:
+    stages = features.stage(landed, Span(first="2024-03-20", last="2024-03-21"), given.attempt("features", "honest"))
+    assert len(staged(landed)) == 2
+    for path in stages.folders.values():
+        landed.lake.discard(landed.lake.open_stage(path))
+    assert staged(landed) == []
 
 
 def test_rows_to_predict_that_look_ahead_are_refused(landed: Workspace, tmp_path: Path) -> None:

@@ -19,6 +19,13 @@ ENTRY = re.compile(r"^[a-z0-9](?:[^\n]*\\\n)*[^\n]*", re.MULTILINE)
 LOCKS = sorted(licences.REPOSITORY.glob("requirements*.txt"))
 
 
+def test_the_locks_are_these() -> None:
+    """Without a name of a lock the test below would be skipped."""
+    assert [lock.name for lock in LOCKS] == [
+        "requirements-audit.txt", "requirements-cpu.txt", "requirements-cuda.txt", "requirements.txt",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
 def test_every_package_of_the_lock_is_pinned_and_hashed(lock: Path) -> None:
     text = lock.read_text(encoding="utf-8")
