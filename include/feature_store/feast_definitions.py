@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -82,7 +81,7 @@ def _view(
         ),
         schema=[Field(name=column, dtype=from_value_type(kind)) for column, kind in kinds.items()],
         entities=entities,
-        ttl=timedelta(days=case.features.lifetime_days),
+        ttl=case.period.length(case.features.lifetime_periods),
         online=True,
         owner=case.owner,
         tags={"use_case": case.name, "view": view},

@@ -6,14 +6,16 @@ the queries ``entities.sql`` (rows to predict) and ``labels.sql`` (their outcome
 temporary table of its name.
 
 Queries read the raw tables by name, as views of the connection, and ``partitions``, which has one row
-for each day of the span: ``ds`` (the key), ``day`` (DATE), ``clock`` (UTC instant). For each day they use only
-raw partitions up to that day, whose rows were known before its clock. So a span of one day and a span of a
-year give the same rows, and no row uses later knowledge.
+for each partition of the span: ``ds`` (the key), ``day`` (DATE, the first of the period), ``clock`` and ``until``
+(UTC instants: where the period begins, and where the next one does). For each partition they use only raw partitions
+up to that one, whose rows were known before its clock. So a span of one partition and a span of a year give the same
+rows, and no row uses later knowledge.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,8 +91,8 @@ def scoring_rows(con: duckdb.DuckDBPyConnection, case: UseCase, span: Span) -> s
     return _entities(con, case)
 
 
-def training_rows(con: duckdb.DuckDBPyConnection, case: UseCase, days: Span, as_of: str) -> str:
-    """Return the query of the labelled rows of ``days`` that a training at the clock of ``as_of`` may learn from.
+def training_rows(con: duckdb.DuckDBPyConnection, case: UseCase, span: Span, as_of: str) -> str:
+    """Return the query of the labelled rows of ``span`` that a training at the clock of ``as_of`` may learn from.
 
     Rows: those of ``scoring_rows``, with the label and ``label_known_at``, joined by partition and ``training.keys``,
     without rows whose outcome was not known before that clock. Needs the partitions up to ``as_of`` of the raw tables
@@ -99,7 +101,7 @@ def training_rows(con: duckdb.DuckDBPyConnection, case: UseCase, days: Span, as_
     Raises:
         SpecError: a query cannot run or lacks a column, or that of the labels gives any other.
     """
-    outcomes = label_rows(con, case, days)
+    outcomes = label_rows(con, case, span)
     keys, label = ", ".join(map(identifier, ("ds", *case.training.keys))), identifier(case.training.label)
     clock = partitions.clock(as_of, case.time_zone).isoformat()
     return (
@@ -108,25 +110,29 @@ def training_rows(con: duckdb.DuckDBPyConnection, case: UseCase, days: Span, as_
     )
 
 
-def label_rows(con: duckdb.DuckDBPyConnection, case: UseCase, days: Span) -> str:
-    """Return the query of the outcomes of ``days``: ``ds``, ``training.keys``, the label, ``label_known_at``.
+def label_rows(con: duckdb.DuckDBPyConnection, case: UseCase, span: Span) -> str:
+    """Return the query of the outcomes of ``span``: ``ds``, ``training.keys``, the label, ``label_known_at``.
 
     Needs the raw tables as views of ``con``; creates ``partitions``, as ``compute`` does.
 
     Raises:
         SpecError: the query cannot run, lacks a column, or gives any other.
     """
-    asked_partitions(con, case, days)
+    asked_partitions(con, case, span)
     path = _folder(case) / "training" / "labels.sql"
     return _checked(con, path, ("ds", *case.training.keys, case.training.label, KNOWN_AT), only=True)
 
 
 def asked_partitions(con: duckdb.DuckDBPyConnection, case: UseCase, span: Span) -> None:
-    """Create the temporary table ``partitions``: ``ds``, ``day`` and ``clock`` of each partition of ``span``."""
-    con.execute("CREATE OR REPLACE TEMP TABLE partitions (ds VARCHAR, day DATE, clock TIMESTAMPTZ)").fetchall()
+    """Create the temporary table ``partitions``: ``ds``, ``day``, ``clock`` and ``until`` of each one of ``span``."""
+    columns = "ds VARCHAR, day DATE, clock TIMESTAMPTZ, until TIMESTAMPTZ"
+    con.execute(f"CREATE OR REPLACE TEMP TABLE partitions ({columns})").fetchall()
+    keys = span.keys
+    clocks = [partitions.clock(key, case.time_zone) for key in (*keys, partitions.shift(keys[-1], 1))]
+    instants = pairwise(f"TIMESTAMPTZ '{clock.isoformat()}'" for clock in clocks)
     rows = ", ".join(
-        f"('{key}', DATE '{key}', TIMESTAMPTZ '{partitions.clock(key, case.time_zone).isoformat()}')"
-        for key in span.keys
+        f"('{key}', DATE '{partitions.parse(key)}', {clock}, {until})"
+        for key, (clock, until) in zip(keys, instants, strict=True)
     )
     con.execute(f"INSERT INTO partitions VALUES {rows}").fetchall()
 
@@ -155,7 +161,7 @@ def _checked(con: duckdb.DuckDBPyConnection, path: Path, needed: Sequence[str], 
     if only:
         faults += [
             f"{path} gives the column {name!r}, which is neither the label nor a key; it would be learnt from and be "
-            f"missing when a day is scored: remove it"
+            f"missing when a partition is scored: remove it"
             for name in given
             if name not in needed
         ]

@@ -35,13 +35,13 @@ def of_view(case: UseCase, view: str) -> str:
             more = _words(path)
             parts.append([path.stem, *more])
             waiting += more
-    return _digest([sorted(parts), case.features.views[view], case.features.lookback_days, case.time_zone])
+    return _digest([sorted(parts), case.features.views[view], case.features.lookback_periods, case.time_zone])
 
 
 def of_labels(case: UseCase) -> str:
     """Return the digest of the label: its query, its name, and its delay."""
     words = _words(case.assets_folder / "sql" / "training" / "labels.sql")
-    return _digest([words, case.training.label, case.label_delay_days, case.time_zone])
+    return _digest([words, case.training.label, case.label_delay_periods, case.time_zone])
 
 
 def of_entities(case: UseCase) -> str:

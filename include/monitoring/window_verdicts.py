@@ -18,8 +18,9 @@ from include.core import partitions
 from include.core.errors import LifecycleError
 from include.monitoring.drift import ColumnDrift, dataset_verdict
 from include.spec.monitoring import MonitoringSpec, QualitySpec, RetrainingRule
+from include.training.blocks import Codes, block_codes
 from include.training.judging.bootstrap import interval, paired_difference
-from include.training.judging.metrics import Codes, Floats, metric, metrics_for
+from include.training.judging.metrics import Floats, metric, metrics_for
 
 DATA_DRIFT, PREDICTION_DRIFT, QUALITY = "data_drift", "prediction_drift", "quality"
 VERDICT_SCHEMA = pa.schema(
@@ -29,7 +30,7 @@ VERDICT_SCHEMA = pa.schema(
         pa.field("metric", pa.string(), nullable=False),  # drift_share, or the method or metric
         pa.field("column", pa.string()),  # null: the verdict is about the whole window
         pa.field("value", pa.float64()),  # null: undefined on these rows
-        pa.field("low", pa.float64()),  # 95 % interval over whole days, where there are enough
+        pa.field("low", pa.float64()),  # 95 % interval over whole blocks, where there are enough
         pa.field("high", pa.float64()),
         pa.field("threshold", pa.float64()),  # null: the figure has no threshold
         pa.field("violated", pa.bool_(), nullable=False),
@@ -38,7 +39,7 @@ VERDICT_SCHEMA = pa.schema(
         pa.field("report", pa.string()),  # address of the report
     ]
 )
-_LEAST_DAYS = 5  # with fewer days there are too few blocks to resample for an interval
+_LEAST_BLOCKS = 5  # fewer cannot be resampled for an interval
 _RESAMPLES = 500
 
 
@@ -47,13 +48,13 @@ class Judged:
     """Predictions whose outcomes are known, row by row.
 
     Attributes:
-        days: partition key of each row's prediction.
+        keys: partition key of each row's prediction.
         y: outcome, 0/1 for binary labels.
         predicted: prediction of the model.
         baselines: predictions of simple baselines for the same rows, by name (``constant``).
     """
 
-    days: Sequence[str] | NDArray[np.str_]
+    keys: Sequence[str] | NDArray[np.str_]
     y: Floats
     predicted: Floats
     baselines: Mapping[str, Floats] = field(default_factory=dict)
@@ -61,7 +62,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Figure:
-    """One quality figure, with its day-block interval where there are at least five days."""
+    """One quality figure, with its interval from resampled blocks where there are at least five of them."""
 
     metric: str
     value: float | None
@@ -89,15 +90,15 @@ def quality(judged: Judged, spec: QualitySpec, *, task: str = "binary", metric_n
     Raises:
         LifecycleError: there are no rows, a prediction is NaN, or a baseline has another length.
     """
-    days = _checked_days(judged)
-    figures = [_metric_figure(name.name, judged, days, spec) for name in metrics_for(task)]
+    blocks = _checked_blocks(judged)
+    figures = [_metric_figure(name.name, judged, blocks, spec) for name in metrics_for(task)]
     figures += [
         _mean_figure("observed_mean", judged.y),
         _mean_figure("predicted_mean", judged.predicted),
-        _calibration_gap(judged, days, spec),
+        _calibration_gap(judged, blocks, spec),
     ]
     for name, predicted in judged.baselines.items():
-        figures.append(_difference_figure(metric_name, name, predicted, judged, days, spec))
+        figures.append(_difference_figure(metric_name, name, predicted, judged, blocks, spec))
     return figures
 
 
@@ -188,16 +189,12 @@ def training_requested(
     if len(bad) < rule.violations:
         return TrainingRequest(False, f"{share}, {rule.violations} are needed")
     for what, since in (("the last request", last_request), ("the champion's last label", trained_through)):
-        # negative days: a request of a later partition must not be repeated either
-        if since is not None and _days_between(since, newest) < rule.cooldown_days:
+        # negative: a request of a later partition must not be repeated either
+        if since is not None and partitions.between(since, newest) < rule.cooldown_periods:
             return TrainingRequest(
-                False, f"{share}, but {what} is of {since}, less than {rule.cooldown_days} days before"
+                False, f"{share}, but {what} is of {since}, less than {rule.cooldown_periods} partitions before"
             )
     return TrainingRequest(True, f"{share}: {', '.join(bad)}; newest: {', '.join(windows[newest])}")
-
-
-def _days_between(first: str, last: str) -> int:
-    return (partitions.parse(last) - partitions.parse(first)).days
 
 
 def _row(
@@ -220,50 +217,49 @@ def _row(
     }
 
 
-def _checked_days(judged: Judged) -> Codes:
+def _checked_blocks(judged: Judged) -> Codes:
     n = len(judged.y)
     if n == 0:
         raise LifecycleError("quality: no prediction has an outcome yet; monitor a window whose outcomes are known")
-    columns = {"days": judged.days, "predictions": judged.predicted, **judged.baselines}
+    columns = {"keys": judged.keys, "predictions": judged.predicted, **judged.baselines}
     for name, values in columns.items():
         if len(values) != n:
             raise LifecycleError(f"quality: {name} has {len(values)} rows for {n} outcomes; join them first")
-        if name != "days" and not np.isfinite(values).all():
+        if name != "keys" and not np.isfinite(values).all():
             raise LifecycleError(f"quality: {name} has NaN or infinite values; score these rows again")
-    codes: Codes = np.unique(np.asarray(judged.days), return_inverse=True)[1].astype(np.int64)
-    return codes
+    return block_codes(judged.keys)
 
 
-def _metric_figure(name: str, judged: Judged, days: Codes, spec: QualitySpec) -> Figure:
-    found = interval(metric(name), judged.y, judged.predicted, days, resamples=_RESAMPLES, seed=0)
+def _metric_figure(name: str, judged: Judged, blocks: Codes, spec: QualitySpec) -> Figure:
+    found = interval(metric(name), judged.y, judged.predicted, blocks, resamples=_RESAMPLES, seed=0)
     threshold = spec.min_auc if name == "auc" else None
-    low, high = _trusted(found.low, found.high, days)
-    figure = Figure(name, found.value, low, high, threshold, False, len(days))
+    low, high = _trusted(found.low, found.high, blocks)
+    figure = Figure(name, found.value, low, high, threshold, False, len(blocks))
     return figure if threshold is None else _violated(figure, spec, below=True)
 
 
 def _difference_figure(
-    metric_name: str, baseline: str, predicted: Floats, judged: Judged, days: Codes, spec: QualitySpec
+    metric_name: str, baseline: str, predicted: Floats, judged: Judged, blocks: Codes, spec: QualitySpec
 ) -> Figure:
     measure = metric(metric_name)
-    found = paired_difference(measure, judged.y, judged.predicted, predicted, days, resamples=_RESAMPLES, seed=0)
-    low, high = _trusted(found.low, found.high, days)
+    found = paired_difference(measure, judged.y, judged.predicted, predicted, blocks, resamples=_RESAMPLES, seed=0)
+    low, high = _trusted(found.low, found.high, blocks)
     threshold = 0.0 if baseline == "constant" and spec.beat_constant else None
     name = f"{metric_name}_minus_{baseline}"
-    figure = Figure(name, found.value, low, high, threshold, False, len(days))
+    figure = Figure(name, found.value, low, high, threshold, False, len(blocks))
     return figure if threshold is None else _violated(figure, spec, below=measure.info.maximize)
 
 
-def _calibration_gap(judged: Judged, days: Codes, spec: QualitySpec) -> Figure:
+def _calibration_gap(judged: Judged, blocks: Codes, spec: QualitySpec) -> Figure:
     """Measure calibration in the large: mean predicted minus mean observed."""
-    weights = np.bincount(days).astype(np.float64)
-    sums = np.bincount(days, weights=judged.predicted - judged.y)
+    weights = np.bincount(blocks).astype(np.float64)
+    sums = np.bincount(blocks, weights=judged.predicted - judged.y)
     value = float(sums.sum() / weights.sum())
     draws = np.random.default_rng(0).multinomial(len(sums), np.full(len(sums), 1 / len(sums)), _RESAMPLES)
     bounds = np.quantile((draws @ sums) / (draws @ weights), (0.025, 0.975))
-    low, high = _trusted(float(bounds[0]), float(bounds[1]), days)
+    low, high = _trusted(float(bounds[0]), float(bounds[1]), blocks)
     limit = spec.max_calibration_gap
-    figure = Figure("calibration_gap", value, low, high, limit, False, len(days))
+    figure = Figure("calibration_gap", value, low, high, limit, False, len(blocks))
     above = _violated(figure, spec, below=False)
     return above if value >= 0 else _negated(_violated(_negated(figure), spec, below=False))
 
@@ -279,8 +275,8 @@ def _mean_figure(name: str, values: Floats) -> Figure:
     return Figure(name, float(values.mean()), None, None, None, False, len(values))
 
 
-def _trusted(low: float | None, high: float | None, days: Codes) -> tuple[float | None, float | None]:
-    return (low, high) if int(days.max()) + 1 >= _LEAST_DAYS else (None, None)
+def _trusted(low: float | None, high: float | None, blocks: Codes) -> tuple[float | None, float | None]:
+    return (low, high) if int(blocks.max()) + 1 >= _LEAST_BLOCKS else (None, None)
 
 
 def _violated(figure: Figure, spec: QualitySpec, *, below: bool) -> Figure:

@@ -1,4 +1,4 @@
-"""The verdict on a challenger: better than the champion on the same days, or not.
+"""The verdict on a challenger: better than the champion on the same rows, or not.
 
 Whole days are resampled, not rows: the rows of one day depend on each other (flights share its weather), and an
 interval that took them as independent would be several times too narrow.
@@ -17,8 +17,9 @@ from include.core.errors import TrainingError
 from include.promotion import guardrails
 from include.promotion.guardrails import Guardrail, SliceEvidence
 from include.spec.gates import GateSpec, SliceGate
+from include.training.blocks import Codes, block_codes
 from include.training.judging.bootstrap import paired_difference
-from include.training.judging.metrics import Codes, Floats, metric
+from include.training.judging.metrics import Floats, metric
 
 
 class Verdict(BaseModel):
@@ -50,11 +51,11 @@ class Verdict(BaseModel):
 
 
 @dataclass(frozen=True)
-class TestDays:
+class TestRows:
     """Predictions of the same test rows by both models.
 
     Attributes:
-        days: partition key of each row.
+        keys: partition key of each row.
         y: outcome of each row.
         challenger, champion: predictions; ``champion`` is None where there is no champion yet.
         slices: rows of each part with figures of its own, as boolean masks by column and value.
@@ -62,26 +63,26 @@ class TestDays:
 
     __test__ = False  # pytest would collect the class as a test, by its name
 
-    days: Sequence[str] | NDArray[np.str_]
+    keys: Sequence[str] | NDArray[np.str_]
     y: Floats
     challenger: Floats
     champion: Floats | None = None
     slices: Mapping[str, Mapping[str, NDArray[np.bool_]]] = field(default_factory=dict)
 
 
-def judge(test: TestDays, spec: GateSpec, measured: Sequence[Guardrail] = (), remarks: Sequence[str] = ()) -> Verdict:
+def judge(test: TestRows, spec: GateSpec, measured: Sequence[Guardrail] = (), remarks: Sequence[str] = ()) -> Verdict:
     """Promote if no guardrail is broken and the challenger is better than the champion, or there is no champion.
 
-    Better means that the day-block interval of the paired difference excludes zero. ``measured`` are the
+    Better means that the block-bootstrap interval of the paired difference excludes zero. ``measured`` are the
     guardrails that do not come from predictions (features, cost).
 
     Raises:
         TrainingError: there are no rows, numbers of rows differ, predictions are NaN, a metric is undefined on these
             rows (one class only), or a slice has no rows.
     """
-    days = _checked_days(test)
+    blocks = _checked_blocks(test)
     value = _value(spec.metric, test.y, test.challenger, "the challenger")
-    slices, of_slices, too_small = _slices(test, days, spec)
+    slices, of_slices, too_small = _slices(test, blocks, spec)
     rails = [
         Guardrail.of(name, _value(name, test.y, test.challenger, "the challenger"), bound)
         for name, bound in sorted(spec.guardrails.items())
@@ -91,16 +92,16 @@ def judge(test: TestDays, spec: GateSpec, measured: Sequence[Guardrail] = (), re
         reason="there is no champion yet",
         metric=spec.metric,
         value=value,
-        n_days=int(days.max()) + 1,
-        n_rows=len(days),
+        n_days=int(blocks.max()) + 1,
+        n_rows=len(blocks),
         guardrails=(*rails, *of_slices, *measured),
         slices=slices,
         remarks=(*remarks, *too_small),
     )
-    return _subject_to_guardrails(_against_champion(verdict, test, days, spec))
+    return _subject_to_guardrails(_against_champion(verdict, test, blocks, spec))
 
 
-def _against_champion(alone: Verdict, test: TestDays, days: Codes, spec: GateSpec) -> Verdict:
+def _against_champion(alone: Verdict, test: TestRows, blocks: Codes, spec: GateSpec) -> Verdict:
     if test.champion is None:
         return alone
     champion_value = _value(spec.metric, test.y, test.champion, "the champion")
@@ -109,7 +110,7 @@ def _against_champion(alone: Verdict, test: TestDays, days: Codes, spec: GateSpe
         test.y,
         test.challenger,
         test.champion,
-        days,
+        blocks,
         resamples=spec.resamples,
         seed=spec.seed,
     )
@@ -120,8 +121,12 @@ def _against_champion(alone: Verdict, test: TestDays, days: Codes, spec: GateSpe
 
 
 def _compared(spec: GateSpec, better: bool, worse: bool, n_days: int) -> tuple[bool, str]:
-    if n_days < spec.min_days:
-        return False, f"{n_days} test days are too few to compare by; the gate asks for {spec.min_days}"
+    if n_days < spec.min_blocks:
+        return (
+            False,
+            f"{n_days} test blocks (days, or longer periods) are too few to compare by; the gate asks for "
+            f"{spec.min_blocks}",
+        )
     if better:
         return True, f"{spec.metric} is better than the champion's, the interval excludes zero"
     if worse:
@@ -137,12 +142,12 @@ def _subject_to_guardrails(verdict: Verdict) -> Verdict:
     return verdict.model_copy(update={"promote": False, "reason": reason})
 
 
-def _checked_days(test: TestDays) -> Codes:
+def _checked_blocks(test: TestRows) -> Codes:
     n = len(test.y)
     if n == 0:
-        raise TrainingError("gate: there are no test rows; let the training set have more days than it holds back")
+        raise TrainingError("gate: there are no test rows; let the training set have more periods than it holds back")
     columns: dict[str, Sequence[str] | NDArray[np.generic]] = {
-        "days": test.days,
+        "keys": test.keys,
         "challenger": test.challenger,
         **{f"slice {column}={value}": rows for column, of in test.slices.items() for value, rows in of.items()},
     }
@@ -151,8 +156,7 @@ def _checked_days(test: TestDays) -> Codes:
     for name, values in columns.items():
         if len(values) != n:
             raise TrainingError(f"gate: {name} has {len(values)} rows for {n} outcomes; use the same test rows")
-    codes: Codes = np.unique(np.asarray(test.days), return_inverse=True)[1].astype(np.int64)
-    return codes
+    return block_codes(test.keys)
 
 
 def _value(name: str, y: Floats, predicted: Floats, who: str) -> float:
@@ -161,32 +165,34 @@ def _value(name: str, y: Floats, predicted: Floats, who: str) -> float:
         raise TrainingError(f"gate: {bad} of {len(y)} predictions of {who} are NaN or infinite; train it again")
     if not np.isfinite(y).all():
         raise TrainingError(
-            "gate: there are test rows without an outcome; test only on days whose outcomes are complete"
+            "gate: there are test rows without an outcome; test only on partitions whose outcomes are complete"
         )
     value = metric(name).value(y, predicted)
     if not np.isfinite(value):
         raise TrainingError(
             f"gate: {name} of {who} is undefined on {len(y)} test rows with mean outcome {y.mean():.3f} "
-            f"(one class only?); hold back more test days"
+            f"(one class only?); raise training.test_periods"
         )
     return value
 
 
-def _slices(test: TestDays, days: Codes, spec: GateSpec) -> tuple[dict[str, SliceEvidence], list[Guardrail], list[str]]:
+def _slices(
+    test: TestRows, blocks: Codes, spec: GateSpec
+) -> tuple[dict[str, SliceEvidence], list[Guardrail], list[str]]:
     """Return the evidence of each slice that the spec names, its guardrails, and remarks on slices too small."""
     shown: dict[str, SliceEvidence] = {}
     rails: list[Guardrail] = []
     remarks: list[str] = []
     for column, gate in spec.slices.items():
         found = {
-            f"{column}={value}": _slice(f"{column}={value}", rows, test, days, gate)
+            f"{column}={value}": _slice(f"{column}={value}", rows, test, blocks, gate)
             for value, rows in test.slices.get(column, {}).items()
         }
         if not found:
             raise TrainingError(f"gate: there are no slices by {column}; name a column of the test rows")
         if not any(one.judged for one in found.values()):
             remarks.append(
-                f"no slice by {column} has {gate.min_rows} rows on {gate.min_days} days, so none of them was judged"
+                f"no slice by {column} has {gate.min_rows} rows in {gate.min_blocks} blocks, so none of them was judged"
             )
         shown |= found
         for name, one in found.items():
@@ -194,7 +200,9 @@ def _slices(test: TestDays, days: Codes, spec: GateSpec) -> tuple[dict[str, Slic
     return shown, rails, remarks
 
 
-def _slice(name: str, rows: NDArray[np.bool_], test: TestDays, days: Codes, gate: SliceGate) -> SliceEvidence:
+def _slice(name: str, rows: NDArray[np.bool_], test: TestRows, blocks: Codes, gate: SliceGate) -> SliceEvidence:
     if not rows.any():
-        raise TrainingError(f"gate: slice {name} has no test rows; drop it from the spec or hold back more days")
-    return guardrails.of_slice(rows, test.y, days, test.challenger, test.champion, gate)
+        raise TrainingError(
+            f"gate: slice {name} has no test rows; drop it from the spec or raise training.test_periods"
+        )
+    return guardrails.of_slice(rows, test.y, blocks, test.challenger, test.champion, gate)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from include.spec.gates import Bound, CostGate, SliceGate
+from include.training.blocks import Codes
 from include.training.judging.leakage import Probe
 from include.training.judging.metrics import Floats, metric
 
@@ -48,7 +49,7 @@ class SliceEvidence(BaseModel):
 def of_slice(
     rows: NDArray[np.bool_],
     y: Floats,
-    days: NDArray[np.int64],
+    blocks: Codes,
     challenger: Floats,
     champion: Floats | None,
     gate: SliceGate,
@@ -59,8 +60,8 @@ def of_slice(
         None if predicted is None else measure.value(y[rows], predicted[rows]) for predicted in (challenger, champion)
     ]
     ours, theirs = (value if value is not None and np.isfinite(value) else None for value in values)
-    n_rows, n_days = int(np.count_nonzero(rows)), len(np.unique(days[rows]))
-    supported = n_rows >= gate.min_rows and n_days >= gate.min_days
+    n_rows, n_days = int(np.count_nonzero(rows)), len(np.unique(blocks[rows]))
+    supported = n_rows >= gate.min_rows and n_days >= gate.min_blocks
     return SliceEvidence(
         metric=gate.metric,
         challenger=ours,

@@ -37,14 +37,14 @@ class SliceGate(Values):
         metric: the figure that is taken of each slice.
         accept: bounds of that figure; left out, any will do.
         worse_by: how much worse than the champion's it may be, in the metric's own unit; left out, any.
-        min_rows, min_days: a slice with fewer test rows or days is shown but not judged.
+        min_rows, min_blocks: a slice with fewer test rows or blocks is shown but not judged.
     """
 
     metric: str = "log_loss"
     accept: Bound | None = None
     worse_by: float | None = Field(default=None, ge=0)
     min_rows: int = Field(default=500, ge=1)
-    min_days: int = Field(default=7, ge=1)
+    min_blocks: int = Field(default=7, ge=1)
 
     @field_validator("metric")
     @classmethod
@@ -75,18 +75,19 @@ class GateSpec(Values):
 
     Attributes:
         metric: the primary metric; the challenger must better the champion in it.
-        min_days: whole test days below which nothing is promoted over a champion.
+        min_blocks: test blocks below which nothing is promoted over a champion. A block is what is resampled whole: a
+            day of an hourly use case, else a period.
         guardrails: further metrics over all test rows, and the values a challenger must keep to.
         slices: by column, what each of its values must keep to.
         cost: what scoring may take.
         feature_auc: the area under the ROC curve from which one feature alone, or its being null, counts as
             knowing the answer; null switches the probe off.
         approval_hours: how long a person may take to answer, where one is asked; no answer is a no.
-        resamples, seed: of the day-block bootstrap.
+        resamples, seed: of the block bootstrap.
     """
 
     metric: str = "log_loss"
-    min_days: int = Field(default=7, ge=2)
+    min_blocks: int = Field(default=7, ge=2)
     guardrails: dict[str, Bound] = {}
     slices: dict[str, SliceGate] = {}
     cost: CostGate = CostGate()

@@ -17,8 +17,8 @@ class DriftSpec(Values):
     The defaults are Evidently's, so that the decision and its report judge by the same rule.
 
     Attributes:
-        window_days: days of rows that one window compares, the partition's own and those before it; whole
-            weeks, or the days of the week alone would differ from any reference.
+        window_periods: partitions that one window compares, the newest and those before it; of days whole weeks,
+            or the days of the week alone would differ from any reference.
         distance_threshold: least Wasserstein distance, in reference standard deviations, that counts as
             drift of a number where the reference has more than 1,000 values.
         category_threshold: least Jensen-Shannon distance that does for categories.
@@ -28,7 +28,7 @@ class DriftSpec(Values):
             another season (day of year, month).
     """
 
-    window_days: int = Field(default=7, ge=1)
+    window_periods: int = Field(default=7, ge=1)
     distance_threshold: float = Field(default=0.1, gt=0.0)
     category_threshold: float = Field(default=0.1, gt=0.0)
     p_value_threshold: float = Field(default=0.05, gt=0.0, lt=1.0)
@@ -40,14 +40,14 @@ class QualitySpec(Values):
     """The rule by which past predictions, judged by their outcomes, count as bad.
 
     Attributes:
-        window_days: days of predictions whose outcomes one window judges; one day is too few for an AUC.
+        window_periods: partitions whose predictions one window judges; one is too few for an AUC.
         min_rows: fewer judged rows than this give figures but no violation.
         max_calibration_gap: largest accepted difference of predicted and observed share, either way.
         min_auc: smallest accepted area under the ROC curve.
         beat_constant: whether a log loss above that of the training set's constant rate is a violation.
     """
 
-    window_days: int = Field(default=14, ge=1)
+    window_periods: int = Field(default=14, ge=1)
     min_rows: int = Field(default=500, ge=1)
     max_calibration_gap: Share = 0.15
     min_auc: Share = 0.55
@@ -60,13 +60,13 @@ class RetrainingRule(Values):
     Attributes:
         windows: how many of the newest windows are looked at, one partition each.
         violations: how many of them must violate; the newest always must.
-        cooldown_days: partitions that must lie between the newest window and both the last request and the
+        cooldown_periods: partitions that must lie between the newest window and both the last request and the
             end of the champion's training data.
     """
 
     windows: int = Field(default=5, ge=1)
     violations: int = Field(default=2, ge=1)
-    cooldown_days: int = Field(default=14, ge=0)
+    cooldown_periods: int = Field(default=14, ge=0)
 
 
 class MonitoringSpec(Values):

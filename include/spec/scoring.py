@@ -14,16 +14,16 @@ class RecalibrationSpec(Values):
 
     Attributes:
         kind: ``logit_offset`` adds one number to the log odds of every prediction of a partition.
-        window_days: newest days with all but complete outcomes, as of the clock, that the offset is learnt from.
+        window_periods: newest periods with all but complete outcomes, as of the clock, that the offset is learnt from.
         min_rows: fewer known outcomes than this leave predictions as they are.
-        shrink_days: days of perfect calibration that are mixed in: a few stormy days say little about the next.
+        shrink_periods: periods of perfect calibration that are mixed in: a few stormy days say little about the next.
         max_offset: largest shift of the log odds, either way.
     """
 
     kind: Literal["logit_offset"] = "logit_offset"
-    window_days: int = Field(default=14, ge=3, le=90)
+    window_periods: int = Field(default=14, ge=3, le=90)
     min_rows: int = Field(default=1000, ge=1)
-    shrink_days: float = Field(default=14.0, ge=0)
+    shrink_periods: float = Field(default=14.0, ge=0)
     max_offset: float = Field(default=1.5, gt=0, le=5)
 
 

@@ -95,12 +95,12 @@ class ModelSettings(Values):
         metric: what the search optimises on the validation window.
         families: model families to search, each with overrides of its search space: one value
             fixes a parameter, a list gives its choices, ``{low, high, log}`` its bounds.
-        day_column: the day of a row, ``YYYY-MM-DD``; splits and intervals go by it.
+        period_column: the partition key of a row; splits and intervals go by it.
         keys: columns that identify a row. They are features only when also listed as categorical.
         ignore: further columns that are not features.
         categorical: string columns used as features.
-        test_days: last calendar days of the training set, kept for the final judgement.
-        valid_days: calendar days before those: early stopping, search, calibration.
+        test_periods: last periods of the training set, kept for the final judgement.
+        valid_periods: periods before those: early stopping, search, calibration.
         trials: budget of the whole study, shared by all workers.
         workers: processes that search at the same time.
         search: ``together`` proposes family and parameters at once and compares all trials;
@@ -125,19 +125,19 @@ class ModelSettings(Values):
         calibration: ``isotonic`` (binary only), learnt on the validation window, or ``none``.
         baselines: simple predictions that the model is compared with.
         slices: columns whose values get their own metrics.
-        resamples: bootstrap resamples of whole days behind each interval.
+        resamples: bootstrap resamples of whole blocks behind each interval.
     """
 
     task: str = "binary"
     label: str
     metric: str = "log_loss"
     families: dict[str, dict[str, Override]] = Field(min_length=1)
-    day_column: str = "ds"
+    period_column: str = "ds"
     keys: list[str] = []
     ignore: list[str] = []
     categorical: list[str] = []
-    test_days: int = Field(default=28, ge=1)
-    valid_days: int = Field(default=28, ge=1)
+    test_periods: int = Field(default=28, ge=1)
+    valid_periods: int = Field(default=28, ge=1)
     trials: int = Field(default=12, ge=1)
     workers: int = Field(default=2, ge=1)
     search: Literal["together", "by_family"] = "together"
@@ -231,8 +231,8 @@ class ModelSettings(Values):
         Budget, workers, judgement and heartbeats are left out: more trials continue the same study.
         """
         fields = {
-            "task", "label", "metric", "day_column", "keys", "ignore", "categorical", "test_days", "valid_days",
-            "seed", "search", "sampler", "grid_points", "pruner", "imbalance",
+            "task", "label", "metric", "period_column", "keys", "ignore", "categorical", "test_periods",
+            "valid_periods", "seed", "search", "sampler", "grid_points", "pruner", "imbalance",
         }  # fmt: skip
         spaces = [
             [
@@ -246,7 +246,7 @@ class ModelSettings(Values):
     def data_digest(self) -> str:
         """Return eight hex digits over what decides how the training set is cut and encoded."""
         return self._digest({
-            "task", "label", "day_column", "keys", "ignore", "categorical", "test_days", "valid_days",
+            "task", "label", "period_column", "keys", "ignore", "categorical", "test_periods", "valid_periods",
         })  # fmt: skip
 
     def _digest(self, fields: set[str], more: object = None) -> str:

@@ -9,7 +9,7 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from include.core import partitions
 from include.core.errors import UnknownPartition
-from include.core.partitions import Span
+from include.core.partitions import Period, Span
 from include.core.repository import REPOSITORY
 from include.core.words import nearest
 from include.spec.accelerator import AcceleratorSpec
@@ -25,7 +25,7 @@ FOLDER = REPOSITORY / "include" / "use_cases"
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 Column = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-Key = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+Key = Annotated[str, Field(pattern=f"^({'|'.join(one.pattern for one in Period)})$")]
 
 NO_FEATURES = ("ds", "event_timestamp", "label_known_at")
 """Columns of a training set that say when, and are never learnt from."""
@@ -42,15 +42,21 @@ class History(Values):
 
     @field_validator("first", "last")
     @classmethod
-    def _is_a_day(cls, key: str | None) -> str | None:
+    def _is_a_period(cls, key: str | None) -> str | None:
         try:
-            return key if key is None else partitions.parse(key).isoformat()
+            return key if key is None else partitions.check(key, partitions.period_of(key))
         except UnknownPartition as error:
             raise ValueError(str(error)) from error
 
     @model_validator(mode="after")
     def _in_order(self) -> History:
-        if self.last is not None and self.last < self.first:
+        if self.last is None:
+            return self
+        try:
+            backwards = partitions.between(self.first, self.last) < 0
+        except UnknownPartition as error:
+            raise ValueError(str(error)) from error
+        if backwards:
             raise ValueError(f"last ({self.last}) lies before first ({self.first})")
         return self
 
@@ -76,11 +82,13 @@ class FeatureSpec(Values):
     """The Feast feature service that the model reads, and how far back its SQL looks."""
 
     service: Column = Field(description="Feast feature service that training and scoring read")
-    lookback_days: int = Field(
-        ge=1, le=400, description="partitions that a partition's features read: its own and those before it"
+    lookback_periods: int = Field(
+        ge=1, le=20_000, description="partitions that a partition's features read: its own and those before it"
     )
-    lifetime_days: int = Field(
-        default=2, ge=1, description="days after which a feature value counts as missing: its own, and those of a delay"
+    lifetime_periods: int = Field(
+        default=2,
+        ge=1,
+        description="periods after which a feature value counts as missing: its own, and those of a delay",
     )
     views: dict[Column, Annotated[tuple[Column, ...], Field(min_length=1)]] = Field(
         min_length=1, description="each view's entity keys"
@@ -96,7 +104,7 @@ class PredictionSpec(Values):
 class BootstrapSpec(Values):
     """The partitions that the bootstrap loads by default."""
 
-    days: int = Field(default=120, ge=1, description="partitions up to the last one, when no range is given")
+    periods: int = Field(default=120, ge=1, description="partitions up to the last one, when no range is given")
 
 
 class UseCase(Values):
@@ -112,12 +120,13 @@ class UseCase(Values):
         tags: tags of its DAGs, beside its name and the step.
         paused: whether its DAGs are paused when Airflow first sees them.
         raw: tables that the source delivers, by name.
-        cron: when a partition's run is due; one tick a partition.
-        time_zone: IANA zone in which a partition is a calendar day.
+        period: what one partition covers, ``hour``, ``day``, ``week`` (Monday to Sunday) or ``month``; its run is due
+            when it begins.
+        time_zone: IANA zone of the calendar whose days, weeks or months the partitions are; hours are those of UTC.
         accelerator: what one search worker needs of the machine it runs on.
-        label_delay_days: partitions until the outcomes of a partition are complete but for a few: those of `D` are
-            used from the clock of `D` plus this many days on.
-        training_days: label days of a training set, counted back from its last; left out, all of history.
+        label_delay_periods: partitions until the outcomes of a partition are complete but for a few: those of `D` are
+            used from the clock of `D` plus this many periods on.
+        training_periods: labelled periods of a training set, counted back from its last; left out, all of history.
         promotion: ``auto`` promotes what the gates recommend; ``approve`` asks a person first.
         limits: what a reader of a model card must know beyond its figures.
     """
@@ -130,7 +139,7 @@ class UseCase(Values):
     owner: str
     tags: tuple[str, ...] = ()
     time_zone: str
-    cron: str = "0 0 * * *"
+    period: Period = Period.DAY
     paused: bool = False
     history: History
     source: SourceSpec
@@ -139,8 +148,8 @@ class UseCase(Values):
     predictions: PredictionSpec
     training: ModelSettings
     accelerator: AcceleratorSpec = AcceleratorSpec()
-    label_delay_days: int = Field(default=1, ge=1, le=400)
-    training_days: int | None = Field(default=None, ge=3)
+    label_delay_periods: int = Field(default=1, ge=1, le=20_000)
+    training_periods: int | None = Field(default=None, ge=3)
     promotion: Literal["auto", "approve"] = "auto"
     gates: GateSpec = GateSpec()
     scoring: ScoringSpec = ScoringSpec()
@@ -150,11 +159,11 @@ class UseCase(Values):
     @model_validator(mode="before")
     @classmethod
     def _derive_the_training(cls, values: Any) -> Any:
-        """Fill in what follows from the rest: the key of a row, its day, and the columns that are no features."""
+        """Fill in what follows from the rest: the key of a row, its period, and the columns that are no features."""
         training = values.get("training") if isinstance(values, dict) else None
         if not isinstance(training, dict):
             return values
-        derived: dict[str, Any] = {"day_column": "day", "ignore": [], **training}
+        derived: dict[str, Any] = {"period_column": values.get("period", Period.DAY.value), "ignore": [], **training}
         predictions = values.get("predictions")
         if "keys" not in training and isinstance(predictions, dict) and "key" in predictions:
             derived["keys"] = predictions["key"]
@@ -204,12 +213,13 @@ class UseCase(Values):
     def _sliceable(self) -> tuple[str, ...]:
         return (*self.training.categorical, *self.training.keys, *self.training.slices)
 
-    @field_validator("cron")
-    @classmethod
-    def _one_tick_a_day(cls, value: str) -> str:
-        if value != "0 0 * * *":
-            raise ValueError("partitions are calendar days that begin at local midnight: only '0 0 * * *' is known")
-        return value
+    @model_validator(mode="after")
+    def _history_of_the_period(self) -> UseCase:
+        try:
+            partitions.check(self.history.first, self.period)
+        except UnknownPartition as error:
+            raise ValueError(f"history: {error}, because the period is {self.period}") from error
+        return self
 
     # ---- names that follow from the values ----------------------------------------------------
 
@@ -234,7 +244,7 @@ class UseCase(Values):
 
     def training_table(self, as_of: str) -> str:
         """Return the table of one clock's training set; each has its own, so that the address alone identifies it."""
-        return self.table("training", f"as_of_{as_of.replace('-', '_')}")
+        return self.table("training", f"as_of_{as_of.replace('-', '_').lower()}")
 
     # ---- partitions -----------------------------------------------------------------------------
 
@@ -242,8 +252,11 @@ class UseCase(Values):
         """Return ``span`` if it lies in the source's history.
 
         Raises:
-            UnknownPartition: a key is malformed or outside the source's history, or ``last`` lies before ``first``.
+            UnknownPartition: a key is no period of this use case or outside the source's history, or ``last`` lies
+                before ``first``.
         """
+        for key in (span.first, span.last):
+            partitions.check(key, self.period)
         keys, end = span.keys, self.history.last
         if keys[0] < self.history.first or (end is not None and keys[-1] > end):
             until = end or "now"
@@ -255,13 +268,13 @@ class UseCase(Values):
 
     def lookback(self, span: Span) -> Span:
         """Return the raw partitions that the features of ``span`` read, cut off where history begins."""
-        return span.with_days_before(self.features.lookback_days - 1, self.history.first)
+        return span.with_periods_before(self.features.lookback_periods - 1, self.history.first)
 
     @property
-    def first_label_day(self) -> str:
+    def first_label_period(self) -> str:
         """Return the first partition whose features have a whole look-back."""
-        return partitions.shift(self.history.first, self.features.lookback_days)
+        return partitions.shift(self.history.first, self.features.lookback_periods)
 
-    def last_label_day(self, as_of: str) -> str:
+    def last_label_period(self, as_of: str) -> str:
         """Return the last partition whose outcomes are complete, but for a few, at the clock of ``as_of``."""
-        return partitions.shift(as_of, -self.label_delay_days)
+        return partitions.shift(as_of, -self.label_delay_periods)

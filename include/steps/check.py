@@ -61,12 +61,12 @@ def check(workspace: Workspace, newest: str) -> Iterator[str]:
 
 def _spans(case: UseCase, newest: str) -> tuple[Span, Span]:
     """Return the partitions with labels, and those with features, which reach to the clock that knows the labels."""
-    last = case.last_label_day(newest)
+    last = case.last_label_period(newest)
     first = max(partitions.shift(last, 1 - _LABELLED), case.history.first)
     if last < first:
         raise SpecError([
             f"{case.name}: no partition of {case.history.first}..{newest} has complete outcomes yet, "
-            f"{case.label_delay_days} days after it; begin history earlier"
+            f"{case.label_delay_periods} days after it; begin history earlier"
         ])  # fmt: skip
     return Span(first=first, last=last), Span(first=first, last=newest)
 
@@ -89,7 +89,7 @@ def _training_rows(workspace: Workspace, days: Span, as_of: str) -> pa.Table:
     if not rows.num_rows:
         raise SpecError([
             f"{case.name}: no row of {days} has a label that was known at the clock of {as_of}: compare ds, the keys "
-            "and label_known_at of labels.sql with entities.sql, and label_delay_days with the source"
+            "and label_known_at of labels.sql with entities.sql, and label_delay_periods with the source"
         ])  # fmt: skip
     return features.lookup(workspace, {}).add_to(rows)
 
@@ -117,7 +117,7 @@ def _features(case: UseCase, rows: pa.Table) -> str:
     if faults:
         raise SpecError(faults)
     # as in a training set, where ds names the clock that the set was frozen at
-    days = [settings.day_column if name == "ds" else name for name in rows.column_names]
+    days = [settings.period_column if name == "ds" else name for name in rows.column_names]
     numbers = [
         name for name in feature_columns(rows.rename_columns(days), settings) if name not in settings.categorical
     ]
@@ -142,7 +142,7 @@ def run(name: str) -> Iterator[str]:
         LifecycleError: there is no such use case, or it has a fault.
     """
     case = load_use_case(name)
-    newest = partitions.key_at(datetime.now(UTC), case.time_zone)
+    newest = partitions.key_at(datetime.now(UTC), case.time_zone, case.period)
     with tempfile.TemporaryDirectory(prefix="check-") as folder:
         # what the source has unpacked already need not be unpacked again
         unpacked = {"source_cache": os.environ[CACHE]} if CACHE in os.environ else {}

@@ -35,9 +35,9 @@ def wanted(workspace: WorkspaceReader, step: str, span: Span) -> Wanted:
         shift = case.scoring.recalibration
         # the outcomes of a window of days, complete after the label delay, shift the predictions of each partition
         return _features(
-            workspace, span if shift is None else _window(workspace, span, _judged_days(case, shift.window_days))
+            workspace, span if shift is None else _window(workspace, span, _judged_days(case, shift.window_periods))
         )
-    window_of = _window(workspace, span, case.monitoring.drift.window_days - 1)
+    window_of = _window(workspace, span, case.monitoring.drift.window_periods - 1)
     return {case.table("predictions", "scores"): span.keys} | _features(workspace, window_of)
 
 
@@ -46,7 +46,7 @@ def optional(workspace: WorkspaceReader, step: str, span: Span) -> Wanted:
     case = workspace.case
     if step != "monitor":
         return {}
-    days = max(_judged_days(case, case.monitoring.quality.window_days), case.monitoring.drift.window_days - 1)
+    days = max(_judged_days(case, case.monitoring.quality.window_periods), case.monitoring.drift.window_periods - 1)
     return {case.table("predictions", "scores"): _window(workspace, span, days).keys}
 
 
@@ -97,13 +97,13 @@ def _features(workspace: WorkspaceReader, span: Span) -> Wanted:
     return views | {case.table("raw", name): keys for name in case.partitioned_raw}
 
 
-def _judged_days(case: UseCase, window_days: int) -> int:
+def _judged_days(case: UseCase, window_periods: int) -> int:
     """Return how many days before a partition the window begins whose outcomes are complete at its clock."""
-    return case.label_delay_days + window_days - 1
+    return case.label_delay_periods + window_periods - 1
 
 
 def _window(workspace: WorkspaceReader, span: Span, days_before: int) -> Span:
-    return span.with_days_before(days_before, workspace.case.history.first)
+    return span.with_periods_before(days_before, workspace.case.history.first)
 
 
 def _both(workspace: WorkspaceReader, step: str, span: Span) -> Wanted:

@@ -146,7 +146,7 @@ def _unshifted(workspace: WorkspaceReader, scores: pa.Table, reference: Referenc
 def _window_rows(workspace: WorkspaceReader, key: str, scores: pa.Table) -> pa.Table:
     """Return the model's inputs on the window's days, with its predictions where a day was scored."""
     case = workspace.case
-    window = Span.one(key).with_days_before(case.monitoring.drift.window_days - 1, case.history.first)
+    window = Span.one(key).with_periods_before(case.monitoring.drift.window_periods - 1, case.history.first)
     seen = predicting.entity_rows(workspace, window)
     on = ["ds", *case.predictions.key]
     return seen.join(scores.select([*on, PREDICTION]), on, join_type="left outer")
@@ -189,8 +189,8 @@ def _judged(
 
     None when this version has scored no such day.
     """
-    case, last = workspace.case, workspace.case.last_label_day(key)
-    window = Span(first=partitions.shift(last, 1 - case.monitoring.quality.window_days), last=last).keys
+    case, last = workspace.case, workspace.case.last_label_period(key)
+    window = Span(first=partitions.shift(last, 1 - case.monitoring.quality.window_periods), last=last).keys
     judged = pc.and_(pc.is_in(scores["ds"], pa.array(window)), pc.equal(scores["model_version"], version))
     past = scores.filter(judged)
     if past.num_rows == 0:

@@ -88,7 +88,7 @@ def _reason(
     if ahead:
         return f"{path} reads partitions after the asked one: add a condition such as `ds <= partitions.ds`"
     return (
-        f"{path} reads more than the {case.features.lookback_days} partitions of features.lookback_days: "
+        f"{path} reads more than the {case.features.lookback_periods} partitions of features.lookback_periods: "
         "raise it, or bound the window"
     )
 

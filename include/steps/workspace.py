@@ -137,7 +137,7 @@ class WorkspaceReader:
             ConfError: the span reaches past ``today``.
         """
         end = last or min(filter(None, (self.case.history.last, today)))
-        begin = first or max(partitions.shift(end, 1 - self.case.bootstrap.days), self.case.history.first)
+        begin = first or max(partitions.shift(end, 1 - self.case.bootstrap.periods), self.case.history.first)
         if end > today:
             raise ConfError(f"{self.case.name}: partition {end} has not begun yet; the newest one is {today}")
         return self.case.check_span(Span(first=begin, last=end))

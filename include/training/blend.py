@@ -2,7 +2,7 @@
 
 Caruana and others, "Ensemble selection from libraries of models" (ICML 2004): begin with the best model and add the
 model that improves the mean most, as long as one does. A model that is added again weighs more. Weights that are judged
-on the days on which they were chosen would flatter the blend. So each half of the days is judged by weights chosen
+on the rows on which they were chosen would flatter the blend. So each half of the window is judged by weights chosen
 on the other half, and the blend is kept only if it beats the best single trial by the whole interval.
 """
 
@@ -12,15 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from include.training.blocks import Codes
 from include.training.data import Floats
 from include.training.interval import Difference
 from include.training.judging.bootstrap import paired_difference
 from include.training.judging.metrics import Metric
 
 _ROUNDS = 20
-_BLOCKS = 4
+_QUARTERS = 4
 
 
 @dataclass(frozen=True)
@@ -40,19 +40,19 @@ def choose(
     metric: Metric,
     y: Floats,
     predictions: Sequence[Floats],
-    days: NDArray[np.int64],
+    blocks: Codes,
     *,
     resamples: int,
     seed: int,
 ) -> Choice:
     """Choose weights for ``predictions`` (best first, each of shape (rows,)) and compare the blend with the best."""
-    # neighbouring days are alike: alternate quarters of the window, not days
-    half = (days * _BLOCKS // (int(days.max()) + 1)) % 2 == 0
+    # neighbouring blocks are alike: alternate quarters of the window, not blocks
+    half = (blocks * _QUARTERS // (int(blocks.max()) + 1)) % 2 == 0
     unseen = np.empty(len(y))
     for mine in (half, ~half):
         weights = greedy(metric, y[~mine], [one[~mine] for one in predictions])
         unseen[mine] = sum(weight * one[mine] for weight, one in zip(weights, predictions, strict=True))
-    difference = paired_difference(metric, y, unseen, predictions[0], days, resamples=resamples, seed=seed)
+    difference = paired_difference(metric, y, unseen, predictions[0], blocks, resamples=resamples, seed=seed)
     return Choice(greedy(metric, y, predictions), difference)
 
 

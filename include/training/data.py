@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
 from functools import cached_property
 from typing import Protocol
 
@@ -14,8 +13,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from include.core import partitions
 from include.core.errors import SourceError, TrainingError
 from include.spec.training import ModelSettings
+from include.training.blocks import Codes, block_codes
 
 Floats = NDArray[np.float64]
 Matrix = NDArray[np.float32] | NDArray[np.float64]
@@ -144,45 +145,50 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class EncodedRows:
-    """A window that is encoded; ``days`` numbers each row's day from 0 in order of time."""
+    """A window that is encoded; ``blocks`` numbers the block of each row, which is resampled whole."""
 
     encoding: Encoding
     x: Matrix
     y: Floats
-    days: NDArray[np.int64]
+    blocks: Codes
 
 
 @dataclass(frozen=True)
 class Window:
-    """Consecutive days of a training set.
+    """Consecutive partitions of a training set.
 
     Attributes:
         name: ``train``, ``valid`` or ``test``.
         table: every column of the window's rows.
         y: labels, shape (rows,).
-        day_names: days that occur, ascending.
-        days: each row's position in ``day_names``.
+        keys: partition keys that occur, ascending.
+        codes: each row's position in ``keys``.
     """
 
     name: str
     table: pa.Table
     encoding: Encoding
     y: Floats
-    day_names: tuple[str, ...]
-    days: NDArray[np.int64]
+    keys: tuple[str, ...]
+    codes: NDArray[np.int64]
 
     @cached_property
     def x(self) -> Matrix:
         """Encode the rows on first use: a worker never needs those of the test window."""
         return self.encoding.encode(self.table)
 
+    @cached_property
+    def blocks(self) -> Codes:
+        """Number the block of each row, which is resampled whole."""
+        return block_codes(self.keys)[self.codes]
+
     @property
     def span(self) -> dict[str, str | int]:
-        """Return first and last day, number of days and of rows, for the record."""
+        """Return first and last partition, number of partitions and of rows, for the record."""
         return {
-            "first": self.day_names[0],
-            "last": self.day_names[-1],
-            "days": len(self.day_names),
+            "first": self.keys[0],
+            "last": self.keys[-1],
+            "days": len(self.keys),  # the name in manifests since their first format
             "rows": self.table.num_rows,
         }
 
@@ -202,30 +208,30 @@ class Windows:
 
 
 def split(table: pa.Table, settings: ModelSettings) -> Windows:
-    """Cut ``table`` into train, valid and test by calendar day.
+    """Cut ``table`` into train, valid and test by time.
 
-    The last ``test_days`` calendar days before and including the newest row are test, the
-    ``valid_days`` before them valid, all earlier ones train.
+    The last ``test_periods`` periods up to the newest row's are test, the ``valid_periods`` before them valid, all
+    earlier ones train.
 
     Raises:
         TrainingError: a column is missing or of a wrong type, a label is null or not finite, a
             window is empty, or a binary label has one class only in a window; names the window.
     """
     features = feature_columns(table, settings)
-    days = _days(table, settings)
-    last = date.fromisoformat(pc.max(days).as_py())
-    test_from = (last - timedelta(days=settings.test_days - 1)).isoformat()
-    valid_from = (last - timedelta(days=settings.test_days + settings.valid_days - 1)).isoformat()
+    keys = _keys(table, settings)
+    last = pc.max(keys).as_py()
+    test_from = partitions.shift(last, 1 - settings.test_periods)
+    valid_from = partitions.shift(test_from, -settings.valid_periods)
     parts = {
-        "train": table.filter(pc.less(days, valid_from)),
-        "valid": table.filter(pc.and_(pc.greater_equal(days, valid_from), pc.less(days, test_from))),
-        "test": table.filter(pc.greater_equal(days, test_from)),
+        "train": table.filter(pc.less(keys, valid_from)),
+        "valid": table.filter(pc.and_(pc.greater_equal(keys, valid_from), pc.less(keys, test_from))),
+        "test": table.filter(pc.greater_equal(keys, test_from)),
     }
     for name, part in parts.items():
         if not part.num_rows:
             raise TrainingError(
-                f"{name} window is empty: rows span {pc.min(days)}..{pc.max(days)}, valid begins "
-                f"{valid_from}, test {test_from}; freeze more days or lower valid_days and test_days"
+                f"{name} window is empty: rows span {pc.min(keys)}..{last}, valid begins "
+                f"{valid_from}, test {test_from}; freeze more periods or lower valid_periods and test_periods"
             )
     encoding = _learn_encoding(parts["train"], features, settings)
     windows = {name: _window(name, part, encoding, settings) for name, part in parts.items()}
@@ -239,12 +245,12 @@ def feature_columns(table: pa.Table, settings: ModelSettings) -> list[str]:
         TrainingError: the spec names a column that is not there; a feature is neither a number nor categorical, or
             has integers that no float holds; the label is no number; there is no feature.
     """
-    needed = [settings.day_column, settings.label, *settings.keys, *settings.categorical, *settings.slices]
+    needed = [settings.period_column, settings.label, *settings.keys, *settings.categorical, *settings.slices]
     needed += [column for baseline in settings.baselines for column in getattr(baseline, "by", [])]
     missing = sorted(set(needed) - set(table.column_names))
     if missing:
         raise TrainingError(f"training set lacks columns {', '.join(missing)} that the spec names")
-    apart = {settings.day_column, settings.label, *settings.keys, *settings.ignore} - set(settings.categorical)
+    apart = {settings.period_column, settings.label, *settings.keys, *settings.ignore} - set(settings.categorical)
     features = [name for name in table.column_names if name not in apart]
     wrong = [name for name in features if not _usable(table.schema.field(name).type, name, settings)]
     if wrong:
@@ -275,13 +281,13 @@ def _is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind))
 
 
-def _days(table: pa.Table, settings: ModelSettings) -> pa.ChunkedArray:
-    days = table.column(settings.day_column).cast(pa.string())
+def _keys(table: pa.Table, settings: ModelSettings) -> pa.ChunkedArray:
+    keys = table.column(settings.period_column).cast(pa.string())
     if not table.num_rows:
         raise TrainingError("training set has no rows; freeze a wider range")
-    if days.null_count:
-        raise TrainingError(f"training set has {days.null_count} rows without {settings.day_column}")
-    return days
+    if keys.null_count:
+        raise TrainingError(f"training set has {keys.null_count} rows without {settings.period_column}")
+    return keys
 
 
 def _learn_encoding(train: pa.Table, features: Sequence[str], settings: ModelSettings) -> Encoding:
@@ -308,8 +314,8 @@ def _window(name: str, part: pa.Table, encoding: Encoding, settings: ModelSettin
             f"{name} window: label {settings.label} is {y[0]:.15g} and the like, of which float32 keeps too few digits"
             f" for a spread of {spread:.3g}; predict its difference from a constant or from a column known before"
         )
-    names, codes = np.unique(part.column(settings.day_column).cast(pa.string()).to_numpy(), return_inverse=True)
-    return Window(name, part, encoding, y, tuple(str(day) for day in names), codes.astype(np.int64))
+    names, codes = np.unique(part.column(settings.period_column).cast(pa.string()).to_numpy(), return_inverse=True)
+    return Window(name, part, encoding, y, tuple(str(key) for key in names), codes.astype(np.int64))
 
 
 def _check_classes(name: str, y: Floats, label: str) -> None:

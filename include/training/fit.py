@@ -133,7 +133,7 @@ def _winner(job: _Job, trials: list[BestTrial]) -> LoadedModel:
     if not job.blends:
         return _calibrated(job, best.predicted, _manifest(job, best, judge.value(valid.y, best.predicted)), best.model)
     predictions = [member.predicted for member in members]
-    choice = choose(judge, valid.y, predictions, valid.days, resamples=settings.resamples, seed=settings.seed)
+    choice = choose(judge, valid.y, predictions, valid.blocks, resamples=settings.resamples, seed=settings.seed)
     _log.info("blend of %d trials against the best one: %s", np.count_nonzero(choice.weights), choice.difference)
     if not choice.better:
         manifest = _manifest(job, best, judge.value(valid.y, best.predicted)).model_copy(
@@ -227,7 +227,7 @@ def _manifest(job: _Job, member: _Member, fit_value: float) -> Manifest:
             version=job.training_set.version,
             windows=spans,
         ),
-        trained_through=windows.test.day_names[-1],
+        trained_through=windows.test.keys[-1],
         seed=settings.seed,
         threads=job.threads,
         study=best.study,

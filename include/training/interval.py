@@ -8,8 +8,9 @@ from pydantic import BaseModel, ConfigDict
 class Interval(BaseModel):
     """A value with its 95 % interval.
 
-    ``low`` and ``high`` are None where days cannot be resampled (a single day) and ``value`` is None
-    where the metric is undefined. ``days`` and ``rows`` count the data behind the value.
+    ``low`` and ``high`` are None where blocks cannot be resampled (a single one) and ``value`` is None
+    where the metric is undefined. ``days`` (blocks: days, or longer periods) and ``rows`` count the data behind the
+    value.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -22,7 +23,7 @@ class Interval(BaseModel):
 
 
 class Difference(Interval):
-    """Candidate minus other on the same resampled days.
+    """Candidate minus other on the same resampled blocks.
 
     ``better`` and ``worse`` hold only when the interval excludes zero.
     """

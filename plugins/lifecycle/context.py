@@ -50,7 +50,7 @@ def span_of(context: Context, workspace: Workspace, layer: str) -> Span:
 def check_begun(workspace: Workspace, key: str) -> str:
     """Return ``key`` if it lies in the source's history and has begun.
 
-    An endless source could deliver any day of the future, and every later default would start from there.
+    An endless source could deliver any partition of the future, and every later default would start from there.
 
     Raises:
         ConfError: the clock of ``key`` has not passed.
@@ -83,7 +83,7 @@ def today(workspace: Workspace) -> str:
 
     Only the choice of what may be landed by now depends on it, never the content of a partition.
     """
-    return partitions.key_at(datetime.now(UTC), workspace.case.time_zone)
+    return partitions.key_at(datetime.now(UTC), workspace.case.time_zone, workspace.case.period)
 
 
 def first_week_of_month(context: Context, workspace: Workspace) -> bool:
@@ -112,7 +112,7 @@ def announce(context: Context, outlets: Iterable[Any], key: str) -> None:
         event = context["outlet_events"][outlet]
         event.extra = {ORIGIN: origin_of(context), "partition": key}
         if context["dag_run"].partition_key is None:
-            # a run triggered without a key still wakes the DAGs that follow, for the day that it chose
+            # a run triggered without a key still wakes the DAGs that follow, for the partition that it chose
             event.add_partitions(key)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from airflow.sdk import Param
 
+from include.core.partitions import Period
 from include.spec.accelerator import PLACES
 from include.spec.use_case import UseCase
 
@@ -13,30 +16,38 @@ END = r"$(?!\n)"
 
 def partition(use_case: UseCase) -> Param:
     """Return the field for the partition to work on."""
-    return _optional_day(
+    return _optional_key(
         use_case,
         "Partition",
-        "The day to work on, such as 2013-11-02. Leave it empty to use the run's partition key or, where it "
-        "has none, the newest day whose inputs are there.",
+        f"The {use_case.period} to work on, such as {use_case.period.example}. Leave it empty to use the run's "
+        f"partition key or, where it has none, the newest {use_case.period} whose inputs are there.",
     )
 
 
 def bootstrap_span(use_case: UseCase) -> dict[str, Param]:
     """Return the fields for the first and the last partition of a bootstrap."""
     return {
-        "from": _optional_day(
-            use_case, "From", "First day to load, such as 2013-01-01. Leave it empty to load the use case's usual span."
+        "from": _optional_key(
+            use_case,
+            "From",
+            f"First {use_case.period} to load, such as {use_case.period.example}. Leave it empty to load the use "
+            "case's usual span.",
         ),
-        "to": _optional_day(use_case, "To", "Last day to load. Leave it empty for the newest day that the source has."),
+        "to": _optional_key(
+            use_case,
+            "To",
+            f"Last {use_case.period} to load. Leave it empty for the newest {use_case.period} that the source has.",
+        ),
     }
 
 
 def as_of(use_case: UseCase) -> Param:
     """Return the field for the partition at whose clock a training set is frozen."""
-    return _optional_day(
+    return _optional_key(
         use_case,
         "As of",
-        "Train on what was known when this day began. Leave it empty for the newest day with features.",
+        f"Train on what was known when this {use_case.period} began. Leave it empty for the newest {use_case.period} "
+        "with features.",
     )
 
 
@@ -85,10 +96,11 @@ def rollback(use_case: UseCase) -> dict[str, Param]:
             title="Roll back to",
             description="An earlier champion to return to, without a comparison. Leave it empty to judge a challenger.",
         ),
-        "rollback_from": _optional_day(
+        "rollback_from": _optional_key(
             use_case,
             "Roll back from",
-            "The first day that the earlier champion scores again. Leave it empty for the first day not yet scored.",
+            f"The first {use_case.period} that the earlier champion scores again. Leave it empty for the first "
+            f"{use_case.period} not yet scored.",
         ),
     }
 
@@ -100,7 +112,7 @@ def model() -> Param:
         type="string",
         pattern=r"^(as_of_clock|current|[1-9][0-9]{0,5})" + END,
         title="Model",
-        description="as_of_clock scores each day with the champion of that day; current with the newest "
+        description="as_of_clock scores each partition with the champion of its clock; current with the newest "
         "champion; a number with that version.",
     )
 
@@ -132,13 +144,15 @@ def verify() -> Param:
     )
 
 
-def _optional_day(use_case: UseCase, title: str, description: str) -> Param:
-    pattern = f"^({_years(use_case)})-[0-9]{{2}}-[0-9]{{2}}{END}"
-    return Param(None, type=["null", "string"], format="date", pattern=pattern, title=title, description=description)
+def _optional_key(use_case: UseCase, title: str, description: str) -> Param:
+    pattern = f"^(?=({_years(use_case)})-)({use_case.period.pattern}){END}"
+    # a day is chosen from a calendar
+    kind: dict[str, Any] = {"format": "date"} if use_case.period is Period.DAY else {}
+    return Param(None, type=["null", "string"], pattern=pattern, title=title, description=description, **kind)
 
 
 def _years(use_case: UseCase) -> str:
-    """Return a pattern of the years of history; the task that gets a day checks the day itself."""
+    """Return a pattern of the years of history; the task that gets a key checks the key itself."""
     first, last = use_case.history.first, use_case.history.last
     if last is None:
         return "[0-9]{4}"

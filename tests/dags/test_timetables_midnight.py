@@ -14,6 +14,7 @@ from airflow.serialization.encoders import encode_timetable
 from airflow.timetables.base import TimeRestriction
 
 from include.core import partitions
+from include.core.partitions import Period
 from include.spec.loading import load_use_case
 from lifecycle import timetables
 from tests.zones import changed_midnights
@@ -94,7 +95,7 @@ def test_every_odd_midnight_of_every_zone_gets_its_run() -> None:
     for zone, day in changed_midnights(2010, 2014):
         if date(2011, 12, 30) == day + timedelta(days=1) or date(2011, 12, 31) == day:
             continue  # Samoa and Tokelau left a day out
-        timetable = made.setdefault(zone, timetables.ByClock("0 0 * * *", timezone=zone))
+        timetable = made.setdefault(zone, timetables.ByClock.of(Period.DAY, zone))
         keys = [(day + timedelta(days=n)).isoformat() for n in (-1, 0, 1)]
         found = timetable.iter_partition_dagrun_infos(earliest=utc(keys[0]), latest=utc(keys[-1]))
         assert [info.partition_key for info in found] == keys

@@ -185,7 +185,7 @@ def test_monitoring_by_hand_asks_for_training(bootstrapped: Deployment, retraine
 def test_its_challenger_is_judged_against_the_champion(bootstrapped: Deployment, retrained: Retrained) -> None:
     judged = bootstrapped.api.xcom(dag("promote"), str(retrained.judging["dag_run_id"]), "judge")
     assert (judged["version"], judged["change"]) == (2, False)
-    assert "3 test days are too few to compare by" in judged["reason"]
+    assert "3 test blocks (days, or longer periods) are too few to compare by" in judged["reason"]
 
 
 def test_a_backfill_across_a_promotion_scores_each_day_with_its_own_champion(

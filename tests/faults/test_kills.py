@@ -175,7 +175,7 @@ def test_a_killed_materialize_leaves_whole_views_online(states: States, tmp_path
 
 def test_a_killed_request_for_a_training_is_made_once(states: States, tmp_path: Path) -> None:
     start = states.before["monitor"]
-    rule = start.case.monitoring.retraining.model_copy(update={"cooldown_days": 0, "windows": 1, "violations": 1})
+    rule = start.case.monitoring.retraining.model_copy(update={"cooldown_periods": 0, "windows": 1, "violations": 1})
     monitoring = start.case.monitoring.model_copy(update={"retraining": rule})
     there = Workspace(copy(start, tmp_path).settings, start.case.model_copy(update={"monitoring": monitoring}))
     bad = window_verdicts.verdict_rows(DAY, 1, monitoring, figures=[Figure("auc", 0.5, None, None, 0.55, True, 900)])

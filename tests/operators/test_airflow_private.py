@@ -12,8 +12,9 @@ from airflow.sdk.execution_time import task_runner, xcom
 from airflow.timetables.base import Timetable
 from airflow.timetables.trigger import CronPartitionTimetable
 
+from include.core.partitions import Period
 from lifecycle import airflow_private
-from lifecycle.timetables import KEY_FORMAT, ByClock, PartitionedAssets
+from lifecycle.timetables import ByClock, PartitionedAssets
 
 ASSET = Asset(name="flights.raw", uri="lifecycle://flights/raw", group="flights")
 
@@ -71,22 +72,22 @@ def test_the_address_of_a_dag_run_names_it() -> None:
 
 
 def test_an_asset_survives_serialization() -> None:
-    schedule = PartitionedAssets(assets=ASSET, cron="0 0 * * *", time_zone="America/New_York")
+    schedule = PartitionedAssets(assets=ASSET, period=Period.DAY, time_zone="America/New_York")
     again = airflow_private.decode_asset(airflow_private.encode_asset(schedule.asset_condition))
     assert (again.name, again.uri, again.group) == (ASSET.name, ASSET.uri, ASSET.group)
 
 
 def test_airflow_asks_for_the_date_of_a_partition_by_the_private_method() -> None:
-    schedule = PartitionedAssets(assets=ASSET, cron="0 0 * * *", time_zone="America/New_York")
-    calendar = CronPartitionTimetable("0 0 * * *", timezone="America/New_York", key_format=KEY_FORMAT)
+    schedule = PartitionedAssets(assets=ASSET, period=Period.DAY, time_zone="America/New_York")
+    calendar = CronPartitionTimetable("0 0 * * *", timezone="America/New_York", key_format="%Y-%m-%d")
     found = Timetable.resolve_partition_date(schedule, "2013-11-02")
     assert found is not None
     assert found == calendar.resolve_partition_date("2013-11-02")
 
 
 def test_a_cron_timetable_finds_its_ticks_by_the_private_methods() -> None:
-    ours = ByClock("0 0 * * *", timezone="America/New_York", key_format=KEY_FORMAT)
-    airflows = CronPartitionTimetable("0 0 * * *", timezone="America/New_York", key_format=KEY_FORMAT)
+    ours = ByClock.of(Period.DAY, "America/New_York")
+    airflows = CronPartitionTimetable("0 0 * * *", timezone="America/New_York", key_format="%Y-%m-%d")
     overridden = [name for name in vars(airflow_private.Ticks) if name.startswith("_") and not name.startswith("__")]
     assert len(overridden) == 4
     assert all(getattr(CronPartitionTimetable, name) for name in overridden)

@@ -47,8 +47,8 @@ FIRST, LAST = "2013-09-27", "2013-11-10"
 AS_OF = "2013-11-05"
 USERS = "users.lock"
 TRAINING = {
-    "test_days": 4,
-    "valid_days": 4,
+    "test_periods": 4,
+    "valid_periods": 4,
     "trials": 2,
     "workers": 1,
     "calibration": "none",

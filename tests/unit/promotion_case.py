@@ -36,7 +36,7 @@ ZONE = "America/New_York"
 def case(training: dict[str, Any] | None = None, **values: Any) -> UseCase:
     """Return the flights use case, trained on the invented rows."""
     defaults = {
-        "day_column": "day",
+        "period_column": "day",
         "ignore": ["delay", "label_known_at", "ds"],
         "families": {"logistic": {}},
         "trials": 1,

@@ -82,11 +82,11 @@ def test_a_day_that_is_rightly_empty_has_a_verdict(tmp_path: Path) -> None:
     chain.compute_features(workspace, day, day, chain.attempt("empty", "autumn_features"))
     chain.score(workspace, day, day, chain.attempt("empty", "autumn_score"))
     assert workspace.lake.records(SCORES, [day])[day].rows == 0
-    alone = workspace.case.monitoring.drift.model_copy(update={"window_days": 1})
+    alone = workspace.case.monitoring.drift.model_copy(update={"window_periods": 1})
     monitoring = workspace.case.monitoring.model_copy(update={"drift": alone})
     for case in (workspace.case, workspace.case.model_copy(update={"monitoring": monitoring})):
         watching = Workspace(workspace.settings, case)
-        by = chain.attempt(f"{case.monitoring.drift.window_days} days", "autumn_monitor")
+        by = chain.attempt(f"{case.monitoring.drift.window_periods} days", "autumn_monitor")
         chain.publish(watching, monitor.stage(watching, chain.span(day), by), by)
         rows = verdicts(watching, day)
         (share,) = rows.filter(pc.equal(rows["metric"], "drift_share")).to_pylist()
@@ -105,7 +105,7 @@ def test_an_offset_that_scoring_added_is_no_drift_of_the_model(
         return row
 
     key, there = chain.AS_OF, chain.copy(chain.trained(), tmp_path)
-    asked = ScoringSpec(recalibration=RecalibrationSpec(window_days=3))
+    asked = ScoringSpec(recalibration=RecalibrationSpec(window_periods=3))
     shifted = Workspace(there.settings, there.case.model_copy(update={"scoring": asked}))
     monkeypatch.setattr(recalibration, "learn", lambda key, *_: recalibration.State(1.0, 1, key, key, 0.2, 0.4))
     chain.score(shifted, key, key, chain.attempt("shifted", "autumn_score"))
@@ -130,7 +130,7 @@ def test_an_offset_that_scoring_added_is_no_drift_of_the_model(
 def asking(tmp_path: Path) -> Workspace:
     """Set up a champion that has seen no day of the last fortnight, without a verdict."""
     workspace = chain.copy(chain.trained(), tmp_path)
-    rule = workspace.case.monitoring.retraining.model_copy(update={"cooldown_days": 3})
+    rule = workspace.case.monitoring.retraining.model_copy(update={"cooldown_periods": 3})
     relaxed = workspace.case.monitoring.model_copy(update={"retraining": rule})
     return Workspace(workspace.settings, workspace.case.model_copy(update={"monitoring": relaxed}))
 

@@ -21,7 +21,7 @@ def test_a_verdict_without_a_champion_is_four_paragraphs() -> None:
     assert evidence_page.markdown(ALONE, SAME, [("model card", "http://mlflow:5000/#/runs/a_b")]) == (
         "**The gates recommend promotion**: there is no champion yet.\n"
         "\n"
-        "| figure | challenger | champion | difference, 95 % interval | days | rows |\n"
+        "| figure | challenger | champion | difference, 95 % interval | blocks | rows |\n"
         "| --- | --- | --- | --- | --- | --- |\n"
         "| auc | 0.7123 | none yet |  | 3 | 12,345 |\n"
         "\n"

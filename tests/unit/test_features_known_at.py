@@ -121,4 +121,4 @@ def test_the_look_back_is_clipped_at_the_start_of_history() -> None:
     asked = Span(first="2013-11-02", last="2013-11-05")
     assert case.lookback(asked) == Span(first="2013-10-06", last="2013-11-05")
     assert case.lookback(Span.one("2013-01-03")) == Span(first=HISTORY, last="2013-01-03")
-    assert case.first_label_day == "2013-01-29"
+    assert case.first_label_period == "2013-01-29"

@@ -24,7 +24,7 @@ def con() -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def training(con: duckdb.DuckDBPyConnection, first: str = "2013-01-10", as_of: str = AS_OF) -> str:
-    days = Span(first=first, last=FLIGHTS.last_label_day(as_of))
+    days = Span(first=first, last=FLIGHTS.last_label_period(as_of))
     return feature_sql.training_rows(con, FLIGHTS, days, as_of)
 
 

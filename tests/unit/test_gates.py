@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from include.core.errors import TrainingError
-from include.promotion.gates import TestDays, Verdict, judge
+from include.promotion.gates import TestRows, Verdict, judge
 from include.promotion.guardrails import cost_guardrails, feature_guardrails
 from include.spec.gates import Bound, CostGate, GateSpec, SliceGate
 from include.training.judging.leakage import Probe
@@ -23,14 +23,14 @@ FLAT = np.full(len(DAYS), Y.mean())
 
 
 def test_without_a_champion_the_challenger_is_promoted() -> None:
-    verdict = judge(TestDays(DAYS, Y, FLAT), SPEC)
+    verdict = judge(TestRows(DAYS, Y, FLAT), SPEC)
     assert verdict.promote
     assert verdict.reason == "there is no champion yet"
     assert (verdict.difference, verdict.n_days, verdict.n_rows) == (None, 28, 2_800)
 
 
 def test_a_clearly_better_challenger_is_promoted_with_its_evidence() -> None:
-    verdict = judge(TestDays(DAYS, Y, TRUTH, FLAT), SPEC)
+    verdict = judge(TestRows(DAYS, Y, TRUTH, FLAT), SPEC)
     assert verdict.promote
     assert verdict.high is not None
     assert verdict.high < 0
@@ -40,19 +40,19 @@ def test_a_clearly_better_challenger_is_promoted_with_its_evidence() -> None:
 
 
 def test_a_worse_challenger_is_not() -> None:
-    verdict = judge(TestDays(DAYS, Y, FLAT, TRUTH), SPEC)
+    verdict = judge(TestRows(DAYS, Y, FLAT, TRUTH), SPEC)
     assert not verdict.promote
     assert "worse" in verdict.reason
 
 
 def test_the_direction_follows_the_metric() -> None:
-    assert judge(TestDays(DAYS, Y, TRUTH, 1 - TRUTH), GateSpec(metric="auc", resamples=200)).promote
+    assert judge(TestRows(DAYS, Y, TRUTH, 1 - TRUTH), GateSpec(metric="auc", resamples=200)).promote
 
 
 def test_an_advantage_on_a_single_day_is_chance() -> None:
     # all of the gain comes from one day: by rows it would be significant, by days it is not
     lucky = np.where(DAYS == "2013-10-07", np.where(Y == 1, 0.95, 0.05), FLAT)
-    verdict = judge(TestDays(DAYS, Y, lucky, FLAT), SPEC)
+    verdict = judge(TestRows(DAYS, Y, lucky, FLAT), SPEC)
     assert verdict.difference is not None
     assert verdict.difference < 0
     assert not verdict.promote
@@ -61,14 +61,14 @@ def test_an_advantage_on_a_single_day_is_chance() -> None:
 
 def test_too_few_days_promote_nothing_over_a_champion() -> None:
     few = DAYS < "2013-10-04"
-    verdict = judge(TestDays(DAYS[few], Y[few], TRUTH[few], FLAT[few]), SPEC)
+    verdict = judge(TestRows(DAYS[few], Y[few], TRUTH[few], FLAT[few]), SPEC)
     assert not verdict.promote
-    assert "3 test days are too few" in verdict.reason
+    assert "3 test blocks (days, or longer periods) are too few" in verdict.reason
 
 
 def test_a_broken_guardrail_stops_even_the_first_model() -> None:
     spec = GateSpec(guardrails={"auc": Bound(min=0.6), "brier": Bound(max=0.5)})
-    verdict = judge(TestDays(DAYS, Y, FLAT), spec)
+    verdict = judge(TestRows(DAYS, Y, FLAT), spec)
     assert not verdict.promote
     assert "auc is 0.5000" in verdict.reason
     assert [(rail.name, rail.passed) for rail in verdict.guardrails] == [("auc", False), ("brier", True)]
@@ -80,7 +80,7 @@ def test_a_model_is_never_better_than_itself(seed: int, rows: int) -> None:
     rng = np.random.default_rng(seed)
     days = np.repeat(DAYS[::100], rows)
     y, predicted = rng.integers(0, 2, len(days)).astype(float), rng.random(len(days))
-    assert not judge(TestDays(days, y, predicted, predicted), GateSpec(resamples=100)).promote
+    assert not judge(TestRows(days, y, predicted, predicted), GateSpec(resamples=100)).promote
 
 
 NIGHT = np.arange(len(DAYS)) % 2 == 0
@@ -93,7 +93,7 @@ def slice_spec(**values: object) -> GateSpec:
 
 
 def test_slices_carry_both_figures_and_small_ones_are_not_judged() -> None:
-    verdict = judge(TestDays(DAYS, Y, TRUTH, FLAT, BY_TIME), slice_spec(worse_by=0.0))
+    verdict = judge(TestRows(DAYS, Y, TRUTH, FLAT, BY_TIME), slice_spec(worse_by=0.0))
     found = verdict.slices["time=night"]
     assert (found.n_rows, found.n_days, found.judged) == (1_400, 28, True)
     assert found.challenger is not None
@@ -107,22 +107,22 @@ def test_slices_carry_both_figures_and_small_ones_are_not_judged() -> None:
 def test_a_slice_that_gets_worse_stops_a_better_model() -> None:
     worse_at_night = np.where(NIGHT, np.clip(TRUTH + 0.3, 0, 0.95), TRUTH)
     champion = np.where(NIGHT, TRUTH, np.clip(TRUTH + 0.35, 0, 0.97))
-    verdict = judge(TestDays(DAYS, Y, worse_at_night, champion, BY_TIME), slice_spec(worse_by=0.01))
+    verdict = judge(TestRows(DAYS, Y, worse_at_night, champion, BY_TIME), slice_spec(worse_by=0.01))
     assert not verdict.promote
     assert "log_loss of time=night, minus the champion's" in verdict.reason
 
 
 def test_a_slice_may_have_bounds_of_its_own_and_the_first_model_keeps_to_them() -> None:
-    verdict = judge(TestDays(DAYS, Y, FLAT, None, BY_TIME), slice_spec(metric="auc", accept={"min": 0.6}))
+    verdict = judge(TestRows(DAYS, Y, FLAT, None, BY_TIME), slice_spec(metric="auc", accept={"min": 0.6}))
     assert not verdict.promote
     assert "auc of time=night is 0.5000" in verdict.reason
 
 
 def test_slices_that_cannot_be_judged_are_remarked_on_and_absent_ones_are_an_error() -> None:
-    verdict = judge(TestDays(DAYS, Y, TRUTH, FLAT, BY_TIME), slice_spec(worse_by=0.0, min_rows=5_000))
-    assert verdict.remarks == ("no slice by time has 5000 rows on 7 days, so none of them was judged",)
+    verdict = judge(TestRows(DAYS, Y, TRUTH, FLAT, BY_TIME), slice_spec(worse_by=0.0, min_rows=5_000))
+    assert verdict.remarks == ("no slice by time has 5000 rows in 7 blocks, so none of them was judged",)
     with pytest.raises(TrainingError, match="there are no slices by time"):
-        judge(TestDays(DAYS, Y, TRUTH, FLAT), slice_spec(worse_by=0.0))
+        judge(TestRows(DAYS, Y, TRUTH, FLAT), slice_spec(worse_by=0.0))
 
 
 def test_a_feature_that_knows_the_answer_is_named() -> None:
@@ -131,7 +131,7 @@ def test_a_feature_that_knows_the_answer_is_named() -> None:
     assert [(rail.name, rail.passed) for rail in rails] == [
         ("auc of feature tailnum being null (label rate 1.000 in 90 rows)", False)
     ]
-    verdict = judge(TestDays(DAYS, Y, TRUTH, FLAT), SPEC, rails)
+    verdict = judge(TestRows(DAYS, Y, TRUTH, FLAT), SPEC, rails)
     assert not verdict.promote
     assert "tailnum being null" in verdict.reason
     (strongest,) = feature_guardrails(probes[:1], 0.8)
@@ -151,20 +151,20 @@ NAN = np.where(np.arange(len(DAYS)) == 3, np.nan, FLAT)
 @pytest.mark.parametrize(
     ("test", "metric", "message"),
     [
-        (TestDays(DAYS, Y, NAN), "log_loss", "1 of 2800 predictions of the challenger are NaN"),
-        (TestDays(DAYS, Y, FLAT, NAN), "log_loss", "1 of 2800 predictions of the champion are NaN"),
+        (TestRows(DAYS, Y, NAN), "log_loss", "1 of 2800 predictions of the challenger are NaN"),
+        (TestRows(DAYS, Y, FLAT, NAN), "log_loss", "1 of 2800 predictions of the champion are NaN"),
         (
-            TestDays(DAYS, np.zeros(len(DAYS)), FLAT),
+            TestRows(DAYS, np.zeros(len(DAYS)), FLAT),
             "auc",
             "auc of the challenger is undefined.*one class only",
         ),
-        (TestDays(DAYS, np.where(DAYS < "2013-10-02", np.nan, Y), FLAT), "log_loss", "without an outcome"),
-        (TestDays(DAYS, Y, FLAT, FLAT[1:]), "log_loss", "champion has 2799 rows for 2800"),
-        (TestDays(DAYS, Y, FLAT, None, {"origin": {"EWR": NIGHT[1:]}}), "log_loss", "slice origin=EWR has 2799 rows"),
-        (TestDays([], np.empty(0), np.empty(0)), "log_loss", "no test rows"),
+        (TestRows(DAYS, np.where(DAYS < "2013-10-02", np.nan, Y), FLAT), "log_loss", "without an outcome"),
+        (TestRows(DAYS, Y, FLAT, FLAT[1:]), "log_loss", "champion has 2799 rows for 2800"),
+        (TestRows(DAYS, Y, FLAT, None, {"origin": {"EWR": NIGHT[1:]}}), "log_loss", "slice origin=EWR has 2799 rows"),
+        (TestRows([], np.empty(0), np.empty(0)), "log_loss", "no test rows"),
     ],
 )
-def test_what_cannot_be_judged_is_an_error_that_names_it(test: TestDays, metric: str, message: str) -> None:
+def test_what_cannot_be_judged_is_an_error_that_names_it(test: TestRows, metric: str, message: str) -> None:
     with pytest.raises(TrainingError, match=message):
         judge(test, GateSpec(metric=metric))
 
@@ -186,7 +186,7 @@ def test_unknown_metrics_are_refused_with_the_nearest_name() -> None:
 
 def test_a_slice_without_rows_is_an_error() -> None:
     with pytest.raises(TrainingError, match="slice time=never has no test rows"):
-        judge(TestDays(DAYS, Y, TRUTH, None, {"time": {"never": DAYS == "x"}}), slice_spec(worse_by=0.0))
+        judge(TestRows(DAYS, Y, TRUTH, None, {"time": {"never": DAYS == "x"}}), slice_spec(worse_by=0.0))
 
 
 def test_nan_is_within_no_bound() -> None:

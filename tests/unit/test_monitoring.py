@@ -119,7 +119,7 @@ def test_rows_speak_for_the_window_or_for_a_column() -> None:
     assert window_verdicts.violations(rows, "2013-11-08", RetrainingRule()) == {}
 
 
-RULE = RetrainingRule(windows=5, violations=2, cooldown_days=14)
+RULE = RetrainingRule(windows=5, violations=2, cooldown_periods=14)
 NEWEST = "2013-11-20"
 
 

@@ -1,4 +1,4 @@
-"""Partition keys are local days; their clocks follow summer time."""
+"""Partition keys name hours, days, weeks or months; the clocks of local ones follow summer time."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from include.core import partitions
 from include.core.errors import UnknownPartition
+from include.core.partitions import Period, Span
 from include.core.repository import REPOSITORY
 from tests.zones import changed_midnights
 
@@ -39,16 +40,16 @@ def test_a_clock_is_local_midnight_in_utc() -> None:
 def test_a_day_whose_midnight_was_skipped_begins_with_its_first_instant() -> None:
     # in Sao Paulo summer time began at midnight: 2013-10-20 started at 01:00
     clock = partitions.clock("2013-10-20", "America/Sao_Paulo")
-    assert partitions.key_at(clock, "America/Sao_Paulo") == "2013-10-20"
-    assert partitions.key_at(clock - timedelta(microseconds=1), "America/Sao_Paulo") == "2013-10-19"
+    assert partitions.key_at(clock, "America/Sao_Paulo", Period.DAY) == "2013-10-20"
+    assert partitions.key_at(clock - timedelta(microseconds=1), "America/Sao_Paulo", Period.DAY) == "2013-10-19"
 
 
 @given(st.dates(min_value=datetime(1990, 1, 2).date(), max_value=datetime(2035, 12, 30).date()))
 def test_the_clock_is_the_first_instant_of_its_day(day: object) -> None:
     key = str(day)
     clock = partitions.clock(key, NEW_YORK)
-    assert partitions.key_at(clock, NEW_YORK) == key
-    assert partitions.key_at(clock - timedelta(microseconds=1), NEW_YORK) == partitions.shift(key, -1)
+    assert partitions.key_at(clock, NEW_YORK, Period.DAY) == key
+    assert partitions.key_at(clock - timedelta(microseconds=1), NEW_YORK, Period.DAY) == partitions.shift(key, -1)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +84,7 @@ def test_every_instant_has_one_key_in_every_zone() -> None:
             seen += 1
             assert begin < end
             for instant in (begin, end - timedelta(microseconds=1), begin + (end - begin) / 2):
-                assert partitions.key_at(instant, zone) == key
+                assert partitions.key_at(instant, zone, Period.DAY) == key
             local = (
                 begin.astimezone(partitions.zone(zone)),
                 (begin - timedelta(seconds=1)).astimezone(partitions.zone(zone)),
@@ -160,7 +161,7 @@ def test_ranges_hold_both_ends_and_count_days_not_hours() -> None:
 
 def test_an_instant_without_a_zone_has_no_key() -> None:
     with pytest.raises(ValueError, match="no time zone"):
-        partitions.key_at(datetime(2013, 11, 2), NEW_YORK)
+        partitions.key_at(datetime(2013, 11, 2), NEW_YORK, Period.DAY)
 
 
 @pytest.mark.parametrize(
@@ -176,3 +177,73 @@ def test_an_instant_without_a_zone_has_no_key() -> None:
 )
 def test_days_go_into_runs_of_so_many_rows(rows: dict[str, int], runs: list[tuple[str, ...]]) -> None:
     assert partitions.chunks(rows, limit=5) == runs
+
+
+# ---- hours, weeks, months ------------------------------------------------------------------------
+
+keys = st.one_of(
+    st.tuples(st.just(period), st.datetimes(datetime(1970, 1, 1), datetime(2060, 1, 1))) for period in Period
+).map(lambda drawn: partitions.key_of(drawn[1], drawn[0]))
+
+
+@given(keys, st.integers(-5000, 5000), st.sampled_from([NEW_YORK, "America/Sao_Paulo", "Asia/Kolkata", "UTC"]))
+def test_keys_of_every_period_are_counted_sorted_and_found_again(key: str, count: int, zone: str) -> None:
+    period, there = partitions.period_of(key), partitions.shift(key, count)
+    assert partitions.between(key, there) == count
+    assert (there > key) == (count > 0)
+    begin, end = partitions.clock(key, zone), partitions.clock(partitions.shift(key, 1), zone)
+    assert begin < end
+    assert partitions.key_at(begin, zone, period) == key == partitions.key_at(end - timedelta(seconds=1), zone, period)
+    assert partitions.check(key, period) == key
+
+
+@pytest.mark.parametrize(
+    ("key", "clock"),
+    [
+        ("2013-11-03T05Z", "2013-11-03 05:00"),
+        ("2013-W45", "2013-11-04 05:00"),
+        ("2013-W44", "2013-10-28 04:00"),
+        ("2013-11", "2013-11-01 04:00"),
+        ("2013-12", "2013-12-01 05:00"),
+    ],
+)
+def test_weeks_and_months_begin_at_local_midnight_and_hours_are_those_of_utc(key: str, clock: str) -> None:
+    assert partitions.clock(key, NEW_YORK) == datetime.fromisoformat(clock).replace(tzinfo=UTC)
+
+
+def test_a_year_may_have_53_weeks() -> None:
+    assert partitions.key_range("2020-W52", "2021-W01") == ("2020-W52", "2020-W53", "2021-W01")
+    assert partitions.parse("2021-W01") == date(2021, 1, 4)
+    with pytest.raises(UnknownPartition, match="'2021-W53' is not a week"):
+        partitions.parse("2021-W53")
+
+
+@pytest.mark.parametrize(
+    ("key", "period", "said"),
+    [
+        ("2013-11-02", Period.WEEK, "is not a week; write it as 2013-W44"),
+        ("2013-11-02T05", Period.HOUR, "is not an hour; write it as 2013-11-02T05Z"),
+        ("2013-11-02T24Z", Period.HOUR, "is not an hour"),
+        ("2013-11-02T05Z", Period.DAY, "is not a day; write it as 2013-11-02"),
+        ("2013-13", Period.MONTH, "is not a month"),
+        ("2013-W00", Period.WEEK, "is not a week"),
+    ],
+)
+def test_a_key_of_another_period_is_refused(key: str, period: Period, said: str) -> None:
+    with pytest.raises(UnknownPartition, match=said):
+        partitions.check(key, period)
+
+
+def test_a_range_has_one_kind_of_period() -> None:
+    with pytest.raises(UnknownPartition, match="2013-W44 is a week and 2013-11-02 is a day"):
+        _ = Span(first="2013-W44", last="2013-11-02").keys
+
+
+def test_hours_are_resampled_by_the_day_and_longer_periods_whole() -> None:
+    found = [partitions.block_of(period.example) for period in Period]
+    assert found == [
+        "2013-11-02",
+        "2013-11-02",
+        "2013-W44",
+        "2013-11",
+    ]

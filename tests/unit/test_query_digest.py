@@ -68,11 +68,11 @@ def test_an_intermediate_is_found_however_its_name_is_written(tmp_path: Path, wr
 
 def test_values_of_the_spec_that_a_query_depends_on_count() -> None:
     case = given.shop()
-    features = case.features.model_copy(update={"lookback_days": 20})
+    features = case.features.model_copy(update={"lookback_periods": 20})
     other = case.model_copy(update={"features": features})
     other._assets_folder = case.assets_folder
     assert query_digest.of_view(other, "sold_lately") != query_digest.of_view(case, "sold_lately")
-    later = case.model_copy(update={"label_delay_days": 6})
+    later = case.model_copy(update={"label_delay_periods": 6})
     later._assets_folder = case.assets_folder
     assert query_digest.of_labels(later) != query_digest.of_labels(case)
     assert query_digest.of_entities(later) == query_digest.of_entities(case)

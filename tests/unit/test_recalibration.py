@@ -25,7 +25,7 @@ from tests.unit import promotion_case as given
 CASE = load_use_case("flights")
 ZONE = CASE.time_zone
 DAYS = np.repeat(partitions.key_range("2013-10-01", "2013-10-31"), 50)
-SPEC = RecalibrationSpec(window_days=7, min_rows=100, shrink_days=0)
+SPEC = RecalibrationSpec(window_periods=7, min_rows=100, shrink_periods=0)
 
 
 def instants(days: np.ndarray, after: int = 1) -> np.ndarray:
@@ -72,7 +72,7 @@ def test_outcomes_count_on_the_day_that_has_25_hours_too() -> None:
 
 
 def test_too_few_outcomes_leave_predictions_as_they_are() -> None:
-    few = learn("2013-10-20", KNOWN, CASE, RecalibrationSpec(window_days=7, min_rows=351))
+    few = learn("2013-10-20", KNOWN, CASE, RecalibrationSpec(window_periods=7, min_rows=351))
     assert (few.offset, few.rows) == (0.0, 350)
     none = learn("2013-09-01", KNOWN, CASE, SPEC)
     assert (none.offset, none.rows, none.observed) == (0.0, 0, None)
@@ -83,7 +83,7 @@ def test_an_offset_is_bounded_and_may_be_shrunk() -> None:
     everything = replace(KNOWN, y=np.ones(len(DAYS)))
     assert learn("2013-10-20", everything, CASE, SPEC).offset == pytest.approx(SPEC.max_offset, abs=1e-5)
     whole = learn("2013-10-20", KNOWN, CASE, SPEC).offset
-    half = learn("2013-10-20", KNOWN, CASE, RecalibrationSpec(window_days=7, min_rows=100, shrink_days=7)).offset
+    half = learn("2013-10-20", KNOWN, CASE, RecalibrationSpec(window_periods=7, min_rows=100, shrink_periods=7)).offset
     assert 0.3 * whole < half < 0.7 * whole
 
 
@@ -114,19 +114,19 @@ def test_undoing_finds_the_very_numbers_that_the_reference_has() -> None:
 
 
 def test_it_is_judged_like_any_candidate_with_the_offset_of_each_day(tmp_path: Path) -> None:
-    there = given.workspace(tmp_path, scoring={"recalibration": {"min_rows": 50, "window_days": 5}})
+    there = given.workspace(tmp_path, scoring={"recalibration": {"min_rows": 50, "window_periods": 5}})
     model = load_model(Path(given.fit(there).model_dir))
     windows = split(given.rows(), there.case.training)
     found = recalibration.evaluate(model, windows, there.case)
-    assert sorted(found.offsets) == list(windows.test.day_names)
+    assert sorted(found.offsets) == list(windows.test.keys)
     assert len(set(found.offsets.values())) > 5
     plain, shifted = found.plain["log_loss"].value, found.shifted["log_loss"].value
     assert plain is not None
     assert shifted is not None
     assert found.differences["log_loss"].value == pytest.approx(shifted - plain)
     # the first test day learns from validation days only
-    state = recalibration.shifted_test(model, windows, there.case)[1][windows.test.day_names[0]]
-    assert state.last < windows.test.day_names[0]
+    state = recalibration.shifted_test(model, windows, there.case)[1][windows.test.keys[0]]
+    assert state.last < windows.test.keys[0]
 
 
 def test_without_the_instant_of_knowing_nothing_is_learnt() -> None:
@@ -136,7 +136,7 @@ def test_without_the_instant_of_knowing_nothing_is_learnt() -> None:
 
 
 def test_a_spec_that_cannot_be_is_refused() -> None:
-    for values in ({"kind": "platt"}, {"window_days": 2}, {"max_offset": 0}, {"windows": 3}):
+    for values in ({"kind": "platt"}, {"window_periods": 2}, {"max_offset": 0}, {"windows": 3}):
         with pytest.raises(ValidationError):
             ScoringSpec.model_validate({"recalibration": values})
     regression = {"task": "regression", "label": "delay", "metric": "rmse", "families": {"ridge": {}}}

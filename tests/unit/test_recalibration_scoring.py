@@ -19,7 +19,7 @@ from include.steps.train import rebuild, training_sets
 from include.steps.workspace import Workspace
 from tests.unit import chain
 
-SPEC = RecalibrationSpec(window_days=5, min_rows=500)
+SPEC = RecalibrationSpec(window_periods=5, min_rows=500)
 SCORES, STATES = "autumn/predictions/scores", "autumn/predictions/recalibration"
 DAY = "2013-11-08"
 LEARNT_FROM = partitions.key_range("2013-11-01", "2013-11-07")

@@ -37,8 +37,8 @@ SETTINGS = load_settings(
         "label": "late",
         "families": {"logistic": {}},
         "categorical": ["carrier"],
-        "valid_days": 5,
-        "test_days": 5,
+        "valid_periods": 5,
+        "test_periods": 5,
         "resamples": 100,
         "baselines": [{"kind": "constant"}, {"kind": "historical_rate", "by": ["carrier", "hour"]}],
     }

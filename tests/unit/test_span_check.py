@@ -43,7 +43,7 @@ def staged(there: Workspace) -> list[Path]:
     [
         pytest.param("s.ds <= p.ds AND", "", "reads partitions after the asked one", id="ahead"),
         pytest.param("s.ds <= p.ds", "s.ds <= strftime(p.day + 1, '%Y-%m-%d')", "after the asked one", id="tomorrow"),
-        pytest.param("p.day - 7", "p.day - 15", "more than the 12 partitions of features.lookback_days", id="back"),
+        pytest.param("p.day - 7", "p.day - 15", "more than the 12 partitions of features.lookback_periods", id="back"),
     ],
 )
 def test_a_query_that_a_day_alone_cannot_answer_is_refused(

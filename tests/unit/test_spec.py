@@ -98,9 +98,9 @@ def test_every_fault_of_a_spec_comes_at_once_with_file_field_reason_and_nearest_
         values(
             "bad",
             time_zone="America/New_Yrok",
-            cron="0 6 * * *",
+            period="fortnight",
             ownr="me",
-            features__lookback_days=0,
+            features__lookback_periods=0,
             training__metric="logloss",
             training__families={"lightgmb": {}, "logistic": {}},
             gates__metrc="log_loss",
@@ -113,9 +113,9 @@ def test_every_fault_of_a_spec_comes_at_once_with_file_field_reason_and_nearest_
     assert all(fault.startswith("bad.yaml: ") for fault in found)
     for part in (
         'time_zone "America/New_Yrok": no such time zone; did you mean "America/New_York"?',
-        'cron "0 6 * * *": partitions are calendar days',
+        'period "fortnight"',
         'ownr unknown; did you mean "owner"?',
-        "features.lookback_days",
+        "features.lookback_periods",
         'metric "logloss" unknown; did you mean "log_loss"?',
         'family "lightgmb" unknown; did you mean "lightgbm"?',
         'gates.metrc unknown; did you mean "metric"?',
@@ -273,7 +273,7 @@ def test_a_use_case_does_not_change() -> None:
     with pytest.raises(ValidationError):
         case.name = "other"  # type: ignore[misc]
     with pytest.raises(ValidationError):
-        case.features.lookback_days = 1  # type: ignore[misc]
+        case.features.lookback_periods = 1  # type: ignore[misc]
 
 
 def test_keys_inside_history_come_in_order() -> None:

@@ -20,7 +20,7 @@ from tests.unit.training_rows import REGRESSION, model_settings, training_rows
 def test_windows_are_the_last_days_whatever_the_row_order() -> None:
     table = training_rows(days=30, rows_a_day=20)
     shuffled = table.take(np.random.default_rng(1).permutation(table.num_rows))
-    windows = split(shuffled, model_settings(test_days=5, valid_days=7))
+    windows = split(shuffled, model_settings(test_periods=5, valid_periods=7))
     assert windows.test.span == {"first": "2013-02-26", "last": "2013-03-02", "days": 5, "rows": 100}
     assert windows.valid.span == {"first": "2013-02-19", "last": "2013-02-25", "days": 7, "rows": 140}
     assert windows.train.span == {"first": "2013-02-01", "last": "2013-02-18", "days": 18, "rows": 360}

@@ -27,7 +27,7 @@ def test_second_worker_reads_no_training_set_and_sees_the_same(tmp_path: Path) -
     for data in (first, second):
         np.testing.assert_array_equal(data.train.x, alone.train.x)
         np.testing.assert_array_equal(data.valid.y, alone.valid.y)
-        np.testing.assert_array_equal(data.valid.days, alone.valid.days)
+        np.testing.assert_array_equal(data.valid.blocks, alone.valid.blocks)
         assert data.train.encoding == alone.train.encoding
     discard_data(tmp_path, ROWS.fingerprint)
     assert not list(tmp_path.iterdir())
@@ -35,7 +35,7 @@ def test_second_worker_reads_no_training_set_and_sees_the_same(tmp_path: Path) -
 
 def test_other_windows_are_prepared_apart(tmp_path: Path) -> None:
     open_data(ROWS, model_settings(), tmp_path)
-    assert len(open_data(ROWS, model_settings(valid_days=5), tmp_path).valid.y) == 200
+    assert len(open_data(ROWS, model_settings(valid_periods=5), tmp_path).valid.y) == 200
 
 
 def test_shared_bins_fit_the_same_trees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ def test_a_set_holds_the_days_whose_look_back_and_labels_are_whole(workspace: Wo
 
 
 def test_training_days_counts_back_from_the_last(workspace: Workspace) -> None:
-    shorter = Workspace(workspace.settings, workspace.case.model_copy(update={"training_days": 5}))
+    shorter = Workspace(workspace.settings, workspace.case.model_copy(update={"training_periods": 5}))
     assert training_sets.label_days(shorter, chain.AS_OF) == chain.span("2013-10-30", "2013-11-03")
 
 
@@ -60,7 +60,7 @@ def test_a_rebuild_gives_the_recorded_rows(workspace: Workspace) -> None:
 
 def test_a_rebuild_by_other_code_is_noticed(workspace: Workspace) -> None:
     record = workspace.lake.records(TABLE)[chain.AS_OF]
-    fewer = Workspace(workspace.settings, workspace.case.model_copy(update={"training_days": 5}))
+    fewer = Workspace(workspace.settings, workspace.case.model_copy(update={"training_periods": 5}))
     with pytest.raises(TrainingError, match=r"its inputs now give .*: the code that made it differs"):
         training_sets.rebuild(fewer, chain.AS_OF, record.version)
 

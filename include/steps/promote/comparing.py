@@ -41,8 +41,8 @@ def compare(workspace: Workspace, found: Version, champion: int | None) -> Compa
     reproduced = reproducing.reproduce(workspace, found.number)
     training_set = training_sets.of_version(workspace, found)
     windows = split(training_set.table, case.training)
-    test = gates.TestDays(
-        days=np.asarray(windows.test.day_names)[windows.test.days],
+    test = gates.TestRows(
+        keys=np.asarray(windows.test.keys)[windows.test.codes],
         y=windows.test.y,
         challenger=predictions(workspace, found.number, windows),
         champion=None if champion is None else predictions(workspace, champion, windows),
@@ -82,7 +82,7 @@ def _remarks(workspace: Workspace, champion: int, test: Window) -> list[str]:
     """Return remarks on what makes the comparison uneven."""
     seen = read_manifest(predicting.model_folder(workspace, champion)).training_set.windows
     learnt = max(str(seen[name]["last"]) for name in ("train", "valid") if name in seen)
-    if learnt < test.day_names[0]:
+    if learnt < test.keys[0]:
         return []
-    days = sum(day <= learnt for day in test.day_names)
-    return [f"the champion learnt from {days} of the {len(test.day_names)} test days, which favours it"]
+    known = sum(key <= learnt for key in test.keys)
+    return [f"the champion learnt from {known} of the {len(test.keys)} test partitions, which favours it"]

@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 def propose(workspace: Workspace, version: str | None, attempt: Attempt) -> Proposal:
-    """Compare a challenger with the champion on the rows of its test days, and propose it if it is better.
+    """Compare a challenger with the champion on the rows of its test window, and propose it if it is better.
 
     Without ``version`` the newest registered version is judged. The champion itself, and a version that was
     rolled back, are not proposed. The evidence is also written to the reports, for a yes and for a no.

@@ -102,8 +102,8 @@ class State:
 
 def window(key: str, case: UseCase, spec: RecalibrationSpec) -> Span:
     """Return the days whose outcomes the offset of ``key`` is learnt from."""
-    last = case.last_label_day(key)
-    return Span(first=partitions.shift(last, 1 - spec.window_days), last=last)
+    last = case.last_label_period(key)
+    return Span(first=partitions.shift(last, 1 - spec.window_periods), last=last)
 
 
 def learn(key: str, known: Known, case: UseCase, spec: RecalibrationSpec) -> State:
@@ -119,7 +119,7 @@ def learn(key: str, known: Known, case: UseCase, spec: RecalibrationSpec) -> Sta
     state = State(0.0, rows, first, last, float(predicted.mean()), float(y.mean()))
     if rows < spec.min_rows:
         return state
-    mixed_in = spec.shrink_days / len(np.unique(known.days[chosen]))
+    mixed_in = spec.shrink_periods / len(np.unique(known.days[chosen]))
     target = (float(y.mean()) + mixed_in * float(predicted.mean())) / (1 + mixed_in)
     offset = round(_offset_to(target, predicted, spec.max_offset), _DIGITS)
     return State(offset, rows, first, last, state.predicted, state.observed)
@@ -197,7 +197,7 @@ def states(
         days = window(key, case, spec)
         while seen < days.last and (run := next(ahead, None)):
             # an outcome of the run's last day may still become known while that day is in the window of a later day
-            as_of = min(max(versions), partitions.shift(run.last, case.label_delay_days + spec.window_days - 1))
+            as_of = min(max(versions), partitions.shift(run.last, case.label_delay_periods + spec.window_periods - 1))
             for one, more in _known_of(workspace, models, run, as_of, read).items():
                 known[one] = Known.together([known[one].since(days.first), *more])
             seen = run.last
@@ -227,7 +227,7 @@ def state_rows(found: Mapping[str, State], versions: Mapping[str, int]) -> pa.Ta
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
-def known_rows(rows: pa.Table, predicted: Floats, label: str, day_column: str) -> Known:
+def known_rows(rows: pa.Table, predicted: Floats, label: str, period_column: str) -> Known:
     """Return the model's predictions of ``rows`` with label, day and ``label_known_at`` of each row.
 
     Raises:
@@ -236,7 +236,7 @@ def known_rows(rows: pa.Table, predicted: Floats, label: str, day_column: str) -
     if KNOWN_AT not in rows.column_names:
         raise TrainingError(f"rows lack {KNOWN_AT}: without it nobody knows which outcomes a day may learn from")
     known_at = rows[KNOWN_AT].cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy()
-    days = rows[day_column].cast(pa.string()).to_numpy(zero_copy_only=False).astype(str)
+    days = rows[period_column].cast(pa.string()).to_numpy(zero_copy_only=False).astype(str)
     return Known(days, rows[label].cast(pa.float64()).to_numpy(), predicted, known_at)
 
 
@@ -327,9 +327,9 @@ def shifted_test(
     before = windows.valid.table
     rows = pa.concat_tables([before, test.table])
     predicted = np.concatenate([model.predict(before, threads), plain])
-    known = known_rows(rows, predicted, case.training.label, case.training.day_column)
-    found = {day: learn(day, known, case, spec) for day in test.day_names}
-    offsets = np.array([found[day].offset for day in test.day_names])[test.days]
+    known = known_rows(rows, predicted, case.training.label, case.training.period_column)
+    found = {key: learn(key, known, case, spec) for key in test.keys}
+    offsets = np.array([found[key].offset for key in test.keys])[test.codes]
     return _apply_each(plain, offsets), found
 
 
@@ -343,7 +343,7 @@ def _apply_each(predicted: Floats, offsets: Floats) -> Floats:
 
 def _intervals(test: Window, predicted: Floats, settings: ModelSettings) -> dict[str, Interval]:
     return {
-        one.name: interval_of(one, test.y, predicted, test.days, resamples=settings.resamples, seed=settings.seed)
+        one.name: interval_of(one, test.y, predicted, test.blocks, resamples=settings.resamples, seed=settings.seed)
         for one in metrics_for(settings.task)
     }
 

@@ -88,7 +88,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def fit(workspace: Workspace, training_set: FrozenTrainingSet, attempt: Attempt) -> Fitted:
-    """Fit the study's winner into a model folder, and judge it on the test days.
+    """Fit the study's winner into a model folder, and judge it on the test window.
 
     Raises:
         TrainingError: the study is unfinished, or none of its trials was completed.

@@ -37,7 +37,7 @@ def freeze(workspace: Workspace, as_of: str, attempt: Attempt) -> FrozenTraining
     rows, read = _rows(now, as_of)
     notes = provenance.notes_of_set(now, label_days(now, as_of))
     table = table_of(workspace, as_of)
-    order = [case.training.day_column, *case.training.keys]
+    order = [case.training.period_column, *case.training.keys]
     staged = workspace.lake.stage(table, rows.to_reader(), [as_of], attempt, order, inputs=read, notes=notes)
     done = workspace.lake.publish(staged, attempt)
     workspace.lake.discard(staged)
@@ -97,7 +97,7 @@ def rebuild(workspace: Workspace, as_of: str, version: int) -> str:
         raise TrainingError(f"{table} has no version {version}; `freeze_training_set` of {as_of} makes one")
     rows, _ = _rows(workspace.at_one_moment(), as_of, record.inputs)
     attempt = Attempt(workspace.case.name, "rebuild", f"{as_of}@{version}")
-    order = [workspace.case.training.day_column, *workspace.case.training.keys]
+    order = [workspace.case.training.period_column, *workspace.case.training.keys]
     staged = workspace.lake.stage(table, rows.to_reader(), [as_of], attempt, order)
     found = staged.partitions[as_of].fingerprint
     workspace.lake.discard(staged)
@@ -123,9 +123,9 @@ def label_days(workspace: WorkspaceReader, as_of: str) -> Span:
         TrainingError: no day has both a whole look-back and complete labels.
     """
     case = workspace.case
-    first, last = case.first_label_day, case.last_label_day(as_of)
-    if case.training_days is not None:
-        first = max(first, partitions.shift(last, 1 - case.training_days))
+    first, last = case.first_label_period, case.last_label_period(as_of)
+    if case.training_periods is not None:
+        first = max(first, partitions.shift(last, 1 - case.training_periods))
     if last < first:
         raise TrainingError(
             f"{case.name}: a training set as of {as_of} would have labels until {last}, but whole look-backs "
@@ -148,7 +148,7 @@ def _rows(
     if rows.num_rows == 0:
         raise TrainingError(f"{case.name}: no labelled row in {days}; are the outcomes published?")
     found = features.lookup(workspace, read).add_to(rows)
-    day = case.training.day_column
+    day = case.training.period_column
     renamed = found.rename_columns([day if name == "ds" else name for name in found.column_names])
     return renamed.append_column("ds", pa.array([as_of] * found.num_rows, pa.string())), dict(read)
 

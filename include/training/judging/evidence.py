@@ -1,4 +1,4 @@
-"""Evidence about a model: its metrics on days it never saw, beside those of the baselines."""
+"""Evidence about a model: its metrics on partitions it never saw, beside those of the baselines."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Evidence(_Record):
         metric: the primary metric's name.
         first_day, last_day, days, rows: the test window.
         metrics: by candidate (``model``, ``model before calibration``, each baseline) and metric.
-        differences: model minus baseline on the same resampled days, by baseline and metric.
+        differences: model minus baseline on the same resampled blocks, by baseline and metric.
         slices: metrics by value of the spec's slice columns.
         reliability: predictions against outcomes in ten bins of equal size.
         importance: feature importance in the family's own unit, largest first.
@@ -105,9 +105,9 @@ def evaluate(model: Predictor, windows: Windows, settings: ModelSettings, thread
     baselines = {baseline.name: predict_baseline(baseline, windows.train, test) for baseline in settings.baselines}
     return Evidence(
         metric=settings.metric,
-        first_day=test.day_names[0],
-        last_day=test.day_names[-1],
-        days=len(test.day_names),
+        first_day=test.keys[0],
+        last_day=test.keys[-1],
+        days=len(test.keys),
         rows=len(test.y),
         metrics={name: _intervals(test, values, settings) for name, values in {**candidates, **baselines}.items()},
         differences={name: differences(test, predicted, other, settings) for name, other in baselines.items()},
@@ -125,7 +125,7 @@ def differences(window: Window, candidate: Floats, other: Floats, settings: Mode
             window.y,
             candidate,
             other,
-            window.days,
+            window.blocks,
             resamples=settings.resamples,
             seed=settings.seed,
         )
@@ -136,7 +136,7 @@ def differences(window: Window, candidate: Floats, other: Floats, settings: Mode
 def _intervals(window: Window, predicted: Floats, settings: ModelSettings) -> dict[str, Interval]:
     return {
         metric.name: interval(
-            metric, window.y, predicted, window.days, resamples=settings.resamples, seed=settings.seed
+            metric, window.y, predicted, window.blocks, resamples=settings.resamples, seed=settings.seed
         )
         for metric in metrics_for(settings.task)
     }
@@ -167,7 +167,7 @@ def _slice(
         column=column,
         value=value,
         rows=len(rows),
-        days=len(np.unique(window.days[rows])),
+        days=len(np.unique(window.codes[rows])),
         label_mean=float(y.mean()),
         predicted_mean=float(p.mean()),
         metrics={name: number if np.isfinite(number) else None for name, number in values.items()},

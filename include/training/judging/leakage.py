@@ -23,11 +23,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from include.spec.training import ModelSettings
+from include.training.blocks import Codes, block_codes
 from include.training.data import Floats, split
 from include.training.judging.metrics import metric
 
 _SAMPLE = 40_000
-_FEWEST_ROWS, _FEWEST_DAYS = 30, 5
+_FEWEST_ROWS, _FEWEST_BLOCKS = 30, 5
 _CHANCE = 1e-6  # hundreds of columns are tested, and rows of one day depend on each other
 _RARE = 0.2
 
@@ -61,14 +62,14 @@ def probe(
 
     A number is judged by its rank, a category by its label rate in the other half of the sample. A
     regression label is judged as above or below its median. Being null is also flagged when it settles the
-    label of the null rows, or of the others: at least 30 rows on 5 days, among which the rarer label has at most
-    a fifth of its usual share, and which chance makes so in less than one case of a million.
+    label of the null rows, or of the others: at least 30 rows in 5 blocks (days, or longer periods), among which the
+    rarer label has at most a fifth of its usual share, and which chance makes so in less than one case of a million.
     """
     windows = split(table, settings)
     encoding = windows.encoding
     rng = np.random.default_rng(settings.seed)
     every_y = _classes(table, settings)
-    _, days = np.unique(table.column(settings.day_column).cast(pa.string()).to_numpy(), return_inverse=True)
+    blocks = block_codes(table.column(settings.period_column).cast(pa.string()).to_numpy())
     drawn, y = table, every_y
     if table.num_rows > sample:
         chosen = np.sort(rng.choice(table.num_rows, sample, replace=False))
@@ -83,7 +84,7 @@ def probe(
         found.append(_by_value(feature.name, values, y, threshold))
         null = pc.is_null(table.column(feature.name), nan_is_null=True).to_numpy()
         if null.any():
-            found.append(_by_null(feature.name, null, every_y, days, threshold))
+            found.append(_by_null(feature.name, null, every_y, blocks, threshold))
     return tuple(sorted(found, key=lambda one: (not one.flagged, -one.auc, one.feature, one.by)))
 
 
@@ -112,9 +113,9 @@ def _by_value(name: str, values: Floats, y: Floats, threshold: float) -> Probe:
     return Probe(name, "value", auc, int(known.sum()), rate, auc >= threshold)
 
 
-def _by_null(name: str, null: NDArray[np.bool_], y: Floats, days: NDArray[np.int64], threshold: float) -> Probe:
+def _by_null(name: str, null: NDArray[np.bool_], y: Floats, blocks: Codes, threshold: float) -> Probe:
     groups: dict[Literal["null", "known"], NDArray[np.bool_]] = {"null": null, "known": ~null}
-    settled = [by for by, rows in groups.items() if _settles(rows, y, days)]
+    settled = [by for by, rows in groups.items() if _settles(rows, y, blocks)]
     by = settled[0] if settled else "null"
     rows = groups[by]
     auc = _auc_of(null, y)
@@ -135,13 +136,13 @@ def _auc_of(chosen: NDArray[np.bool_], y: Floats) -> float:
     return 0.5 + abs(hits / positives - (int(chosen.sum()) - hits) / negatives) / 2
 
 
-def _settles(rows: NDArray[np.bool_], y: Floats, days: NDArray[np.int64]) -> bool:
-    """Return whether nearly all of ``rows`` have one label, on several days, and not by chance."""
+def _settles(rows: NDArray[np.bool_], y: Floats, blocks: Codes) -> bool:
+    """Return whether nearly all of ``rows`` have one label, in several blocks, and not by chance."""
     count = int(rows.sum())
     if count < _FEWEST_ROWS or count == len(y):
         return False
     rate, base = float(y[rows].mean()), float(y.mean())
-    if min(rate, 1 - rate) > _RARE * min(base, 1 - base) or len(np.unique(days[rows])) < _FEWEST_DAYS:
+    if min(rate, 1 - rate) > _RARE * min(base, 1 - base) or len(np.unique(blocks[rows])) < _FEWEST_BLOCKS:
         return False
     # few columns come this far, and the import takes longer than all the rest
     from scipy.stats import binomtest

@@ -1,8 +1,8 @@
-"""Metrics that can be recomputed for many resamples of whole days at once.
+"""Metrics that can be recomputed for many resamples of whole blocks of rows at once.
 
-Rows of one day are correlated (one storm delays them all), so intervals come from resampling days,
-not rows. Each metric first reduces its rows to per-day sums; a resample is then a weighted sum of
-days. The area under the ROC curve reduces to counts of ordered pairs between two days.
+Rows of one block are correlated (one storm delays them all), so intervals come from resampling blocks,
+not rows. Each metric first reduces its rows to sums of each block; a resample is then a weighted sum of
+blocks. The area under the ROC curve reduces to counts of ordered pairs between two blocks.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from include.spec.families import METRICS, MetricInfo
+from include.training.blocks import Codes
 
 Floats = NDArray[np.float64]
-Codes = NDArray[np.int64]
-# weights of shape (resamples, days) -> values of shape (resamples,)
+# weights of shape (resamples, blocks) -> values of shape (resamples,)
 Resampler = Callable[[Floats], Floats]
 Reduce = Callable[[Floats, Floats, Codes, int], Resampler]
 
@@ -35,8 +35,8 @@ class Metric:
 
     def value(self, y: Floats, predicted: Floats) -> float:
         """Return the metric over all rows; NaN where it is undefined (one class only, NaN predictions)."""
-        days = np.zeros(len(y), dtype=np.int64)
-        return float(self.reduce(y, predicted, days, 1)(np.ones((1, 1)))[0])
+        blocks = np.zeros(len(y), dtype=np.int64)
+        return float(self.reduce(y, predicted, blocks, 1)(np.ones((1, 1)))[0])
 
     def worse(self, value: float, best: float) -> bool:
         """Return whether ``value`` is worse than ``best``."""
@@ -44,17 +44,17 @@ class Metric:
 
 
 def _mean_of(loss: Callable[[Floats, Floats], Floats]) -> Reduce:
-    def reduce(y: Floats, predicted: Floats, days: Codes, n_days: int) -> Resampler:
-        sums = np.bincount(days, weights=loss(y, predicted), minlength=n_days)
-        counts = np.bincount(days, minlength=n_days).astype(np.float64)
+    def reduce(y: Floats, predicted: Floats, blocks: Codes, n_blocks: int) -> Resampler:
+        sums = np.bincount(blocks, weights=loss(y, predicted), minlength=n_blocks)
+        counts = np.bincount(blocks, minlength=n_blocks).astype(np.float64)
         return lambda weights: _ratio(weights @ sums, weights @ counts)
 
     return reduce
 
 
 def _root(reduce: Reduce) -> Reduce:
-    def rooted(y: Floats, predicted: Floats, days: Codes, n_days: int) -> Resampler:
-        squared = reduce(y, predicted, days, n_days)
+    def rooted(y: Floats, predicted: Floats, blocks: Codes, n_blocks: int) -> Resampler:
+        squared = reduce(y, predicted, blocks, n_blocks)
         return lambda weights: np.asarray(np.sqrt(squared(weights)))
 
     return rooted
@@ -79,21 +79,21 @@ def _absolute(y: Floats, predicted: Floats) -> Floats:
     return np.abs(y - predicted)
 
 
-def _auc(y: Floats, predicted: Floats, days: Codes, n_days: int) -> Resampler:
-    """Count pairs[a, b]: positives of day a scored above negatives of day b; a tie counts one half."""
+def _auc(y: Floats, predicted: Floats, blocks: Codes, n_blocks: int) -> Resampler:
+    """Count pairs[a, b]: positives of block a scored above negatives of block b; a tie counts one half."""
     positive = y > 0.5
-    n_positive = np.bincount(days[positive], minlength=n_days).astype(np.float64)
-    n_negative = np.bincount(days[~positive], minlength=n_days).astype(np.float64)
+    n_positive = np.bincount(blocks[positive], minlength=n_blocks).astype(np.float64)
+    n_negative = np.bincount(blocks[~positive], minlength=n_blocks).astype(np.float64)
     if np.isnan(predicted).any():
         return lambda weights: np.full(len(weights), np.nan)
     distinct, rank = np.unique(predicted, return_inverse=True)
-    rank_positive, day_positive = rank[positive], days[positive]
-    rank_negative, day_negative = rank[~positive], days[~positive]
-    pairs = np.empty((n_days, n_days))
-    for day in range(n_days):
-        at = np.bincount(rank_negative[day_negative == day], minlength=len(distinct))
+    rank_positive, block_positive = rank[positive], blocks[positive]
+    rank_negative, block_negative = rank[~positive], blocks[~positive]
+    pairs = np.empty((n_blocks, n_blocks))
+    for block in range(n_blocks):
+        at = np.bincount(rank_negative[block_negative == block], minlength=len(distinct))
         below = np.cumsum(at) - at / 2
-        pairs[:, day] = np.bincount(day_positive, weights=below[rank_positive], minlength=n_days)
+        pairs[:, block] = np.bincount(block_positive, weights=below[rank_positive], minlength=n_blocks)
 
     def resample(weights: Floats) -> Floats:
         ordered = np.einsum("ra,ab,rb->r", weights, pairs, weights, optimize=True)
@@ -102,15 +102,15 @@ def _auc(y: Floats, predicted: Floats, days: Codes, n_days: int) -> Resampler:
     return resample
 
 
-def _calibration_error(y: Floats, predicted: Floats, days: Codes, n_days: int) -> Resampler:
+def _calibration_error(y: Floats, predicted: Floats, blocks: Codes, n_blocks: int) -> Resampler:
     """Average the gap between predicted and observed rate over ten equally wide bins, weighted by rows."""
     if np.isnan(predicted).any():
         return lambda weights: np.full(len(weights), np.nan)
     bins = np.clip((predicted * _CALIBRATION_BINS).astype(np.int64), 0, _CALIBRATION_BINS - 1)
-    cell = days * _CALIBRATION_BINS + bins
-    gaps = np.bincount(cell, weights=predicted - y, minlength=n_days * _CALIBRATION_BINS)
-    gaps = gaps.reshape(n_days, _CALIBRATION_BINS)
-    counts = np.bincount(days, minlength=n_days).astype(np.float64)
+    cell = blocks * _CALIBRATION_BINS + bins
+    gaps = np.bincount(cell, weights=predicted - y, minlength=n_blocks * _CALIBRATION_BINS)
+    gaps = gaps.reshape(n_blocks, _CALIBRATION_BINS)
+    counts = np.bincount(blocks, minlength=n_blocks).astype(np.float64)
     return lambda weights: _ratio(np.abs(weights @ gaps).sum(axis=1), weights @ counts)
 
 

@@ -112,7 +112,7 @@ def discard_data(root: Path, fingerprint: str) -> None:
 
 def encoded(window: Window) -> EncodedRows:
     """Return the window without its table."""
-    return EncodedRows(window.encoding, window.x, window.y, window.days)
+    return EncodedRows(window.encoding, window.x, window.y, window.blocks)
 
 
 def treated_rows(train: Rows, treatment: Treatment) -> Rows:
@@ -131,7 +131,7 @@ def _treated(train: EncodedRows, valid: EncodedRows, settings: ModelSettings, ca
 def _prepare(folder: Path, mark: Path, training_set: TrainingSet | Frozen, settings: ModelSettings) -> None:
     windows: Windows = split(_rows_of(training_set).table, settings)
     for window in (windows.train, windows.valid):
-        for name, values in (("x", window.x), ("y", window.y), ("days", window.days)):
+        for name, values in (("x", window.x), ("y", window.y), ("blocks", window.blocks)):
             _save(folder / f"{window.name}-{name}.npy", values)
     features = [feature.model_dump() for feature in windows.encoding.features]
     (folder / "features.json").write_text(json.dumps(features), encoding="utf-8")
@@ -149,7 +149,7 @@ def _save(path: Path, values: NDArray[np.generic]) -> None:
 
 def _mapped(folder: Path, name: str, encoding: Encoding) -> EncodedRows:
     x = np.load(folder / f"{name}-x.npy", mmap_mode="r")
-    return EncodedRows(encoding, x, np.load(folder / f"{name}-y.npy"), np.load(folder / f"{name}-days.npy"))
+    return EncodedRows(encoding, x, np.load(folder / f"{name}-y.npy"), np.load(folder / f"{name}-blocks.npy"))
 
 
 def _rows_of(training_set: TrainingSet | Frozen) -> TrainingSet:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 
+from include.core import partitions
 from include.lake.records import Input
 from include.registry.registration import Challenger
 from include.steps.score import recalibration
@@ -57,14 +58,21 @@ def _figures(evidence: Evidence, shifted: recalibration.Evaluation | None) -> Se
     names = list(evidence.metrics[MODEL])
     head = ("", *names, f"model minus it, {evidence.metric}")
     rows = [head, *(_candidate(evidence, name, names) for name in evidence.metrics)]
+    period = _period(evidence)
+    block = "day" if period == "hour" else period
     said = (
-        f"Measured on {evidence.days} test days that the model never saw, {evidence.first_day} to {evidence.last_day} "
-        f"({evidence.rows:,} rows). Intervals are 95 %, from resampling whole days."
+        f"Measured on {evidence.days} test {period}s that the model never saw, {evidence.first_day} to "
+        f"{evidence.last_day} ({evidence.rows:,} rows). Intervals are 95 %, from resampling whole {block}s."
     )
     blocks: list[Block] = [Text(said), Table(tuple(rows))]
     if shifted is not None:
         blocks += [Text(shifted.sentence), Table(shifted.table)]
     return Section("Performance", tuple(blocks))
+
+
+def _period(evidence: Evidence) -> str:
+    """Return the word for what a partition covers; a key says by its spelling what it is."""
+    return partitions.period_of(evidence.first_day).value
 
 
 def _candidate(evidence: Evidence, name: str, metrics: Iterable[str]) -> tuple[str, ...]:
@@ -91,7 +99,7 @@ def _slices(evidence: Evidence, manifest: Manifest) -> Section:
     if not evidence.slices:
         return Section("Slices", (Text("The spec names no columns to slice by."),))
     names = list(evidence.slices[0].metrics)
-    head = ("slice", "rows", "days", "observed", "predicted", *names)
+    head = ("slice", "rows", f"{_period(evidence)}s", "observed", "predicted", *names)
     drawn = pictures.slices(evidence.slices, manifest.label, manifest.task)
     return Section("Slices", (drawn, Table((head, *map(_slice_row, evidence.slices)))))
 
@@ -119,7 +127,7 @@ def limits(workspace: Workspace, evidence: Evidence, manifest: Manifest) -> list
         found.append(f"The base rate moved: it predicted {predicted:.3f} on average where {observed:.3f} was observed.")
     found += [
         f"{one.column}={one.value} is off by {one.predicted_mean - one.label_mean:+.3f} on average "
-        f"({one.rows:,} rows on {one.days} days)."
+        f"({one.rows:,} rows in {one.days} {_period(evidence)}s)."
         for one in evidence.slices
         if one.rows >= _LARGE_SLICE and abs(one.predicted_mean - one.label_mean) > _WIDE_GAP
     ]
@@ -144,7 +152,7 @@ def _data(workspace: Workspace, challenger: Challenger, manifest: Manifest) -> S
         ("fingerprint", data.fingerprint),
         ("features", f"{len(manifest.features)} of service {workspace.case.features.service}"),
     ]
-    windows = [("window", "first", "last", "days", "rows")]
+    windows = [("window", "first", "last", "partitions", "rows")]
     for name, span in manifest.training_set.windows.items():
         windows.append((name, str(span["first"]), str(span["last"]), str(span["days"]), f"{span['rows']:,}"))
     inputs = [("table", "version", "first", "last", "fingerprint")]
@@ -162,7 +170,7 @@ def _inputs(workspace: Workspace, challenger: Challenger) -> Mapping[str, Input]
 def _search(workspace: Workspace, challenger: Challenger, manifest: Manifest) -> Section:
     winner = (
         f"Trial {manifest.trial} of {len(challenger.trials)} won with {manifest.metric} {manifest.search_value:.5f} on "
-        f"the validation days; seed {manifest.seed}; parameters {json.dumps(manifest.params, sort_keys=True)}."
+        f"the validation window; seed {manifest.seed}; parameters {json.dumps(manifest.params, sort_keys=True)}."
     )
     drawn = pictures.learning_curves(
         curves(workspace.settings.optuna_storage, challenger.study), manifest.metric, manifest.trial

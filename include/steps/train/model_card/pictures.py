@@ -18,7 +18,7 @@ def reliability(bins: Sequence[Bin], label: str = "label", task: str = "binary")
     predicted, observed = [one.predicted for one in bins], [one.observed for one in bins]
     low, high = _range([*predicted, *observed])
     gap = max(abs(one.predicted - one.observed) for one in bins)
-    with plot("reliability", "Reliability on the test days", 4.2, 4.2) as drawn:
+    with plot("reliability", "Reliability in the test window", 4.2, 4.2) as drawn:
         axes = drawn.axes
         axes.plot([low, high], [low, high], color=MUTED, linewidth=1, linestyle=(0, (4, 4)), label="perfect")
         axes.fill_between(predicted, predicted, observed, color=COLOURS[0], alpha=0.12, linewidth=0)
@@ -58,7 +58,9 @@ def importance(found: Mapping[str, float]) -> Picture:
 def slices(found: Sequence[Slice], label: str = "label", task: str = "binary") -> Picture:
     """Draw predicted and observed mean of the largest slices."""
     shown = sorted(found, key=lambda one: (-one.rows, one.column, str(one.value)))[:_SHOWN_SLICES]
-    with plot("slices", "Largest slices of the test days", 4.85, _height(len(shown)), left=_NAMES, right=1.0) as drawn:
+    with plot(
+        "slices", "Largest slices in the test window", 4.85, _height(len(shown)), left=_NAMES, right=1.0
+    ) as drawn:
         axes = drawn.axes
         for row, one in enumerate(shown):
             name = f"{one.column}={one.value}"
@@ -104,10 +106,11 @@ def learning_curves(found: Sequence[Curve], metric: str, winner: int) -> Picture
             axes.plot([], [], color=colour, linewidth=2, label=family)
         axes.plot([], [], "o", color=INK, markersize=5, label=f"trial {winner}, the winner")
         axes.set(xlim=(0, None), ylim=_clipped(shown), xlabel="training step (boosting round or epoch)")
-        axes.set_ylabel(f"{metric} on the validation days")
+        axes.set_ylabel(f"{metric} on the validation window")
         drawn.legend()
         return drawn.picture(
-            f"{metric} on validation days by step, {len(shown)} trials; the thick line is trial {winner}, the winner."
+            f"{metric} on the validation window by step, {len(shown)} trials; the thick line is trial {winner}, "
+            "the winner."
         )
 
 
