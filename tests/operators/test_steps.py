@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import AirflowSkipException, DagRunTriggerException
 from include.core.errors import ConfError, MissingPartitions, UnknownPartition
 from include.core.partitions import Span
 from include.steps.handover import Fitted, FrozenTrainingSet, Materialized, Published, Registered, Stages
-from include.steps.plan import Plan
+from include.steps.plan.planning import Plan
 from include.steps.workspace import Workspace
 from lifecycle.operators.features import ComputeFeaturesOperator, MaterializeOperator
 from lifecycle.operators.maintenance import CompactOperator, VacuumOperator, VerifyOperator
@@ -233,7 +233,7 @@ PLAN = Plan(
 
 
 def test_a_plan_is_handed_on_as_one_span_a_step(record: Record) -> None:
-    record("plan.make", PLAN)
+    record("plan.planning.make", PLAN)
     found = PlanOperator(task_id="plan", use_case="flights", asked=PLAN.digest).execute(context())
     assert found["features"] == SPAN.model_dump()
     assert found["scores"] == {"first": "2013-11-02", "last": "2013-11-05"}
@@ -241,13 +241,13 @@ def test_a_plan_is_handed_on_as_one_span_a_step(record: Record) -> None:
 
 
 def test_scores_wait_where_the_champion_is_stale(record: Record) -> None:
-    record("plan.make", PLAN.model_copy(update={"model": ("labels",), "train_as_of": "2013-11-05"}))
+    record("plan.planning.make", PLAN.model_copy(update={"model": ("labels",), "train_as_of": "2013-11-05"}))
     found = PlanOperator(task_id="plan", use_case="flights", asked=None).execute(context())
     assert (found["features"], found["scores"], found["train_as_of"]) == (SPAN.model_dump(), None, "2013-11-05")
 
 
 def test_another_plan_than_the_one_that_was_read_is_refused(record: Record) -> None:
-    record("plan.make", PLAN)
+    record("plan.planning.make", PLAN)
     with pytest.raises(ConfError, match=f"the plan is {PLAN.digest} now, not 0123456789ab"):
         PlanOperator(task_id="plan", use_case="flights", asked="0123456789ab").execute(context())
 

@@ -18,6 +18,7 @@ from include.steps.score import predicting
 from include.steps.train import registering, search, training_sets
 from include.steps.workspace import Workspace
 from tests.unit import signing_case
+from tests.unit.chain import once
 from tests.unit.folder_case import load_from
 from tests.unit.search_case import run_search
 
@@ -92,11 +93,25 @@ def judge(there: Workspace, span: Span, name: str = "first") -> Published:
     return audited(there, "monitor", monitor.stage(there, span, attempt("monitor", name)), name)
 
 
-def chained(folder: Path) -> Workspace:
-    """Return a lake in ``folder`` after bootstrap, training, promotion, scoring and monitoring."""
-    case = shop()
-    there = workspace(folder, case.model_copy(update={"history": case.history.model_copy(update={"first": FIRST})}))
-    everything = Span(first=FIRST, last=LAST)
+def chained() -> Workspace:
+    """Return a lake after bootstrap, training, promotion, scoring and monitoring. Shared: change a ``copied`` one."""
+    folder = once("shop_chain", _chain)
+    return Workspace(Settings.in_folder(folder, **signing_case.shared()), _from_first(shop()))
+
+
+def copied(there: Workspace, folder: Path) -> Workspace:
+    """Return ``there`` with a lake of its own; MLflow and its models stay shared."""
+    lake = folder / "lake"
+    shutil.copytree(there.settings.lake_root, lake)
+    return Workspace(there.settings.model_copy(update={"lake_root": str(lake)}), there.case)
+
+
+def _from_first(case: UseCase) -> UseCase:
+    return case.model_copy(update={"history": case.history.model_copy(update={"first": FIRST})})
+
+
+def _chain(folder: Path) -> None:
+    there, everything = workspace(folder, _from_first(shop())), Span(first=FIRST, last=LAST)
     land(there, everything)
     compute_features(there, everything)
     features.materialize(there, everything)
@@ -104,4 +119,3 @@ def chained(folder: Path) -> Workspace:
     train_and_promote(there, AS_OF)
     score(there, Span(first=AS_OF, last=LAST))
     judge(there, Span.one(LAST))
-    return there

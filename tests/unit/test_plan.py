@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,8 +12,9 @@ import pytest
 from include.core import partitions
 from include.core.errors import DefinitionChanged
 from include.core.partitions import Span
-from include.steps import plan
-from include.steps.plan import Plan
+from include.steps.plan import __main__ as command
+from include.steps.plan import planning, told
+from include.steps.plan.planning import Plan
 from include.steps.score import predicting
 from include.steps.workspace import Workspace
 from tests.unit import shop_case as given
@@ -26,8 +26,8 @@ VERDICTS = "shop/monitoring/verdicts"
 
 
 @pytest.fixture(scope="module")
-def chained(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    return given.chained(tmp_path_factory.mktemp("shop"))
+def chained() -> Workspace:
+    return given.chained()
 
 
 def with_queries(there: Workspace, folder: Path, **queries: str) -> Workspace:
@@ -56,27 +56,27 @@ def correct(there: Workspace, key: str, by: float, name: str) -> None:
 
 
 def test_nothing_is_stale_after_the_chain(chained: Workspace) -> None:
-    found = plan.make(chained)
+    found = planning.make(chained)
     assert found.empty
-    assert list(plan.lines(found)) == ["shop: nothing is stale."]
+    assert list(told.lines(found)) == ["shop: nothing is stale."]
     assert (found.champion, found.features, found.scores, found.train_as_of) == (1, (), (), None)
 
 
 def test_comments_and_layout_make_nothing_stale(chained: Workspace, tmp_path: Path) -> None:
     said = QUERY.replace("GROUP BY ALL", "-- another word\nGROUP\n  BY ALL")
-    assert plan.make(with_queries(chained, tmp_path, sold_lately=said)).empty
+    assert planning.make(with_queries(chained, tmp_path, sold_lately=said)).empty
 
 
 def test_a_changed_query_names_its_view_the_model_and_what_the_next_model_will_score(
     chained: Workspace, tmp_path: Path
 ) -> None:
     there = with_queries(chained, tmp_path, sold_lately=QUERY.replace("p.day - 7", "p.day - 6"))
-    found = plan.make(there)
+    found = planning.make(there)
     assert stale(found) == {FEATURES: (f"{FIRST}..{LAST}",), SCORES: (LAST,), VERDICTS: (LAST,)}
     assert {one.reason for one in found.stale if one.table == FEATURES} == {"its query has changed"}
     assert found.model == ("sold_lately: its query has changed",)
     assert found.train_as_of == LAST
-    said = "\n".join(plan.lines(found, ["bakery"]))
+    said = "\n".join(told.lines(found, ["bakery"]))
     assert f"features/sold_lately  {FIRST}..{LAST} (78): its query has changed" in said
     assert "version 1, the champion: sold_lately: its query has changed" in said
     features, train, score, monitor = (line.strip() for line in said.splitlines() if line.startswith("  airflow"))
@@ -87,32 +87,25 @@ def test_a_changed_query_names_its_view_the_model_and_what_the_next_model_will_s
     assert monitor.startswith("airflow backfill create --dag-id shop_monitor")
     assert said.endswith("It shares queries with bakery: make plan CASE=<name> says what is stale there.")
     assert found.seconds is not None
-    assert plan.make(there).digest == found.digest
+    assert planning.make(there).digest == found.digest
 
 
 def test_a_changed_label_makes_the_model_stale_and_no_feature(chained: Workspace, tmp_path: Path) -> None:
     labels = (given.FOLDER / "shop/sql/training/labels.sql").read_text(encoding="utf-8")
-    found = plan.make(with_queries(chained, tmp_path, labels=labels.replace("s.sold,", "s.sold * 2 AS sold,")))
+    found = planning.make(with_queries(chained, tmp_path, labels=labels.replace("s.sold,", "s.sold * 2 AS sold,")))
     assert (found.stale, found.features) == ((), ())
     assert found.model == ("labels: their query has changed",)
 
 
 def test_a_changed_setting_of_the_training_is_named(chained: Workspace) -> None:
-    found = plan.make(with_training(chained, metric="rmse"))
+    found = planning.make(with_training(chained, metric="rmse"))
     assert (found.stale, found.model) == ((), ("settings that have changed: training.metric",))
 
 
-def copied(chained: Workspace, tmp_path: Path) -> Workspace:
-    """Return the chain in a lake of its own, with the models of the other."""
-    lake = tmp_path / "lake"
-    shutil.copytree(chained.settings.lake_root, lake)
-    return Workspace(chained.settings.model_copy(update={"lake_root": str(lake)}), chained.case)
-
-
 def test_a_corrected_row_names_the_partitions_that_look_back_on_it(chained: Workspace, tmp_path: Path) -> None:
-    there, key = copied(chained, tmp_path), "2024-05-10"
+    there, key = given.copied(chained, tmp_path), "2024-05-10"
     correct(there, key, 5.0, "corrected")
-    found = plan.make(there)
+    found = planning.make(there)
     lookback = there.case.features.lookback_periods
     until = min(partitions.shift(key, lookback - 1), LAST)
     assert stale(found) == {FEATURES: (f"{key}..{until}",), SCORES: (f"{key}..{LAST}",), VERDICTS: (LAST,)}
@@ -125,14 +118,14 @@ def test_a_corrected_row_names_the_partitions_that_look_back_on_it(chained: Work
     # it was trained as of an earlier clock
     assert found.model == ()
     correct(there, key, -5.0, "set back")
-    assert plan.make(there).empty
+    assert planning.make(there).empty
 
 
 def test_after_the_plan_nothing_is_stale(chained: Workspace, tmp_path: Path) -> None:
     """Scoring refuses until then; setting the query back first makes the plan empty too."""
-    there = copied(chained, tmp_path)
+    there = given.copied(chained, tmp_path)
     changed = with_queries(there, tmp_path, sold_lately=QUERY.replace("p.day - 7", "p.day - 6"))
-    first = plan.make(changed)
+    first = planning.make(changed)
     (span,) = first.features
     given.compute_features(changed, span, "again")
     with pytest.raises(DefinitionChanged, match="view sold_lately of 2024-05-17 was computed by another definition"):
@@ -143,7 +136,7 @@ def test_after_the_plan_nothing_is_stale(chained: Workspace, tmp_path: Path) -> 
         given.score(changed, span, "again")
     for span in first.verdicts:
         given.judge(changed, span, "again")
-    second = plan.make(changed)
+    second = planning.make(changed)
     assert (second.champion, stale(second), second.model) == (2, {}, ())
 
 
@@ -152,7 +145,7 @@ def test_the_command_says_by_its_exit_status_whether_there_is_something_to_do(
 ) -> None:
     opened = [chained, with_queries(chained, tmp_path, sold_lately=QUERY.replace("p.day - 7", "p.day - 6"))]
     monkeypatch.setattr(Workspace, "open", lambda name: opened.pop(0))
-    assert plan.main(["--use-case", "shop"]) == plan.NOTHING_TO_DO
+    assert command.main(["--use-case", "shop"]) == command.NOTHING_TO_DO
     assert capsys.readouterr().out == "shop: nothing is stale.\n"
-    assert plan.main(["--use-case", "shop", "--json"]) == plan.SOMETHING_TO_DO
+    assert command.main(["--use-case", "shop", "--json"]) == command.SOMETHING_TO_DO
     assert Plan.model_validate_json(capsys.readouterr().out).train_as_of == LAST

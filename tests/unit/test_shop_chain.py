@@ -21,8 +21,8 @@ SHOPS = 6
 
 
 @pytest.fixture(scope="module")
-def there(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    return given.chained(tmp_path_factory.mktemp("shop"))
+def there() -> Workspace:
+    return given.chained()
 
 
 def test_the_training_set_ends_a_label_delay_before_its_clock(there: Workspace) -> None:

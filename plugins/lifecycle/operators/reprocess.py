@@ -27,13 +27,13 @@ class PlanOperator(LifecycleOperator):
         self.asked = asked
 
     def execute(self, context: Context) -> dict[str, Any]:
-        from include.steps import plan
+        from include.steps.plan import planning, told
 
-        found = plan.make(self.workspace())
-        plan.refuse_other(found, self.asked)
-        for line in plan.lines(found):
+        found = planning.make(self.workspace())
+        planning.refuse_other(found, self.asked)
+        for line in told.lines(found):
             self.log.info(line)
-        return self.give(plan.now(found))
+        return self.give(planning.now(found))
 
 
 class TrainStaleOperator(LifecycleOperator):

@@ -1,31 +1,27 @@
-"""Plan what to compute again after a change: what is stale, why, and the commands that mend it, in order.
+"""Plan what to compute again after a change: what is stale, and why.
 
 Everything published says what it was computed from: its inputs with versions and fingerprints, and the definition of
 its query. The plan compares these with the lake and the use case of today, by content: a partition that was published
-again with equal rows makes nothing stale. ``python -m include.steps.plan --use-case flights`` (``make plan
-CASE=flights``) prints it and changes nothing; the exit status is 2 where there is something to do.
+again with equal rows makes nothing stale.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
-import sys
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from include.core.errors import ConfError, LifecycleError, MissingPartitions, NoChampion
+from include.core.errors import ConfError, NoChampion
 from include.core.handover import Handover
-from include.core.partitions import Span, begin, between
+from include.core.partitions import Span, between
 from include.lake.records import SECONDS, Record
 from include.promotion import ledger
 from include.registry.model_versions import Version
 from include.sources.adapter import REFERENCE
-from include.spec.loading import load_use_cases
 from include.steps import inputs, provenance
 from include.steps.score import predicting
 from include.steps.train import training_sets
@@ -33,7 +29,6 @@ from include.steps.workspace import Workspace, WorkspaceReader
 from include.training.model import read_manifest
 
 SCORES, VERDICTS = "scores", "verdicts"
-NOTHING_TO_DO, SOMETHING_TO_DO = 0, 2
 
 
 class Stale(Handover):
@@ -92,7 +87,7 @@ class Cause:
         """Write the cause for a person."""
         if not self.table:
             return self.happened
-        return f"{_short(self.table)} of {_spans(_runs(self.keys))} {self.happened}"
+        return f"{short(self.table)} of {spans_as_text(runs(self.keys))} {self.happened}"
 
 
 class Now(Handover):
@@ -172,9 +167,9 @@ class _Planner:
             champion=None if champion is None else champion.number,
             model=model,
             train_as_of=as_of,
-            features=_runs(features),
-            scores=_runs(self.stale[self._scores]),
-            verdicts=_runs(self.stale[self._verdicts]),
+            features=runs(features),
+            scores=runs(self.stale[self._scores]),
+            verdicts=runs(self.stale[self._verdicts]),
             seconds=self._seconds(),
         )
 
@@ -327,9 +322,6 @@ class _Contents:
         return found
 
 
-# ---- words ------------------------------------------------------------------------------------------
-
-
 def _grouped(table: str, reasons: Reasons) -> Iterator[Stale]:
     """Yield the stale partitions of a table together that have a cause of one kind."""
     alike: dict[tuple[str, str], list[str]] = defaultdict(list)
@@ -337,10 +329,10 @@ def _grouped(table: str, reasons: Reasons) -> Iterator[Stale]:
         alike[cause.happened, cause.table].append(key)
     for (happened, source), keys in alike.items():
         of_all = frozenset[str]().union(*(reasons[key].keys for key in keys))
-        yield Stale(table=table, spans=_runs(keys), count=len(keys), reason=str(Cause(happened, source, of_all)))
+        yield Stale(table=table, spans=runs(keys), count=len(keys), reason=str(Cause(happened, source, of_all)))
 
 
-def _runs(keys: Iterable[str]) -> tuple[Span, ...]:
+def runs(keys: Iterable[str]) -> tuple[Span, ...]:
     """Return the spans that ``keys`` form, without gaps."""
     found: list[list[str]] = []
     for key in sorted(keys):
@@ -351,76 +343,10 @@ def _runs(keys: Iterable[str]) -> tuple[Span, ...]:
     return tuple(Span(first=first, last=last) for first, last in found)
 
 
-def _spans(spans: Sequence[Span]) -> str:
+def spans_as_text(spans: Sequence[Span]) -> str:
     shown = ", ".join(map(str, spans[:3]))
     return shown if len(spans) <= 3 else f"{shown}, ... ({len(spans)} spans)"
 
 
-def _short(table: str) -> str:
+def short(table: str) -> str:
     return table.partition("/")[2]
-
-
-def lines(plan: Plan, followers: Sequence[str] = ()) -> Iterator[str]:
-    """Yield the plan as text for a person; ``followers`` are the use cases that share its queries."""
-    if plan.empty:
-        yield f"{plan.use_case}: nothing is stale."
-    else:
-        yield f"{plan.use_case}: plan {plan.digest}"
-        width = max((len(_short(one.table)) for one in plan.stale), default=0)
-        for one in plan.stale:
-            yield f"  {_short(one.table):{width}}  {_spans(one.spans)} ({one.count}): {one.reason}"
-        for reason in plan.model:
-            yield f"  version {plan.champion}, the champion: {reason}"
-        yield ""
-        yield from _commands(plan)
-    if followers:
-        yield f"It shares queries with {', '.join(followers)}: make plan CASE=<name> says what is stale there."
-
-
-def _commands(plan: Plan) -> Iterator[str]:
-    about = "" if plan.seconds is None else f", about {max(plan.seconds, 1):.0f} s of computing"
-    yield f"In this order{about} (`make shell` first; or trigger {plan.use_case}_reprocess with this plan's name):"
-    for step, spans in (("features", plan.features), ("train", ()), ("score", plan.scores), ("monitor", plan.verdicts)):
-        if step == "train" and plan.train_as_of is not None:
-            conf = json.dumps({"as_of": plan.train_as_of})
-            yield f"  airflow dags trigger {plan.use_case}_train --conf '{conf}'    # then its promotion"
-        for span in spans:
-            first, last = (_date(key) for key in (span.first, span.last))
-            yield (
-                f"  airflow backfill create --dag-id {plan.use_case}_{step} --from-date {first} --to-date {last} "
-                "--reprocess-behavior completed"
-            )
-
-
-def _date(key: str) -> str:
-    shown = begin(key)
-    return shown.date().isoformat() if shown.time() == shown.time().min else shown.isoformat()
-
-
-def followers_of(use_case: str) -> list[str]:
-    """Return the use cases that share the queries of ``use_case``."""
-    cases = list(load_use_cases())
-    folder = next((case.assets_folder for case in cases if case.name == use_case), None)
-    return [case.name for case in cases if case.name != use_case and case.assets_folder == folder]
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command, and return its exit status: 0 nothing is stale, 2 something is, 1 an error."""
-    parser = argparse.ArgumentParser(prog="python -m include.steps.plan", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--use-case", required=True)
-    parser.add_argument("--json", action="store_true", help="print the plan as JSON")
-    asked = parser.parse_args(arguments)
-    try:
-        plan = make(Workspace.open(asked.use_case))
-    except (LifecycleError, MissingPartitions) as error:
-        print(error, file=sys.stderr)
-        return 1
-    if asked.json:
-        print(plan.model_dump_json(indent=2))
-    else:
-        print("\n".join(lines(plan, followers_of(asked.use_case))))
-    return NOTHING_TO_DO if plan.empty else SOMETHING_TO_DO
-
-
-if __name__ == "__main__":
-    sys.exit(main())
