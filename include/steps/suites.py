@@ -46,10 +46,17 @@ def built_in(case: UseCase, name: str) -> Suite | None:
         return _of_scores(case, suite) if name == "scores" else suite
     if name in case.features.views:
         stamps = {"ds": "VARCHAR", "event_timestamp": "TIMESTAMPTZ", "created_timestamp": "TIMESTAMPTZ"}
-        return Suite(table=name, key=["ds", *case.features.views[name]], columns=stamps)
+        key = ["ds", *case.features.views[name]]
+        return Suite(table=name, key=key, columns=stamps, may_be_empty=_rare(case))
     if name in case.raw:
-        return Suite(table=name, key=list(case.raw[name].key), columns={"ds": "VARCHAR"})
+        raw = case.raw[name]
+        return Suite(table=name, key=list(raw.key), columns={"ds": "VARCHAR"}, may_be_empty=raw.may_be_empty)
     return None
+
+
+def _rare(case: UseCase) -> bool:
+    """Tell whether a partition may have nothing to predict."""
+    return any(table.may_be_empty for table in case.raw.values())
 
 
 def _of_scores(case: UseCase, suite: Suite) -> Suite:
@@ -61,4 +68,5 @@ def _of_scores(case: UseCase, suite: Suite) -> Suite:
         why="a probability",
     )
     more = [probability] if case.training.task == "binary" else []
-    return suite.model_copy(update={"key": list(case.predictions.key), "expectations": [*suite.expectations, *more]})
+    of_case = {"key": list(case.predictions.key), "may_be_empty": _rare(case)}
+    return suite.model_copy(update={**of_case, "expectations": [*suite.expectations, *more]})
