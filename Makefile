@@ -83,8 +83,8 @@ sign: setup ## sign a version in MLflow that has no signature, after a look at i
 
 ##@ Change it
 .PHONY: test test-unit test-dags test-e2e security faults chaos lint format types arrows schema
-test: setup ## every test, the end-to-end ones included; of the faults those that need no stack
-	@$(PYTEST) $(PARALLEL) -m "not e2e" $(wildcard tests/unit tests/sql tests/dags tests/operators tests/security tests/faults) $(ARGS)
+test: setup ## every test but those of `make faults`, the end-to-end ones included
+	@$(PYTEST) $(PARALLEL) -m "not e2e" $(wildcard tests/unit tests/sql tests/dags tests/operators tests/security) $(ARGS)
 	@$(PYTEST) $(wildcard tests/e2e) $(ARGS)
 
 test-unit: setup ## what needs no Airflow and no server
