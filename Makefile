@@ -31,7 +31,7 @@ COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --
 TORCH ?=
 
 ##@ Use it
-.PHONY: demo up down status passwords shell rebuild verify check plan remove-case keys rotate-key sign
+.PHONY: demo up down status passwords shell rebuild train-local verify check plan remove-case keys rotate-key sign
 demo: setup ## the whole chain on real flights, with progress and a summary; leaves the services up
 	@$(STACK) demo
 
@@ -54,6 +54,10 @@ rebuild: setup ## make a model's training set again and prove its hash (make reb
 	@: $(or $(CASE),$(error give the use case and the model version: make rebuild CASE=flights MODEL=1))
 	@: $(or $(MODEL),$(error give the model version too: make rebuild CASE=$(CASE) MODEL=1))
 	@$(STACK) shell python -m include.steps.train.rebuild --use-case $(CASE) --model $(MODEL)
+
+train-local: setup ## train here, without Airflow, and compare; registers nothing (CASE=flights AS_OF=2013-10-31 ARGS="--trials 20")
+	@: $(or $(CASE),$(error give the use case: make train-local CASE=flights; ARGS=--help says what else there is))
+	@$(STACK) shell python -m include.steps.train.experiment --use-case $(CASE) $(if $(AS_OF),--as-of $(AS_OF)) $(ARGS)
 
 verify: setup ## compare every partition of the lake with its publish record (CASE=flights; SET_ASIDE=1 to mend)
 	@$(STACK) shell python -m include.steps.verify $(if $(CASE),--use-case $(CASE)) $(if $(SET_ASIDE),--set-aside)

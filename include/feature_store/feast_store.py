@@ -46,7 +46,12 @@ CONFIGURATION = REPOSITORY / "feast_repo" / "feature_store.yaml"
 Definition = Entity | FeatureView | FeatureService | OnDemandFeatureView | DataSource
 
 
-def open_store(settings: Settings, use_case: str, tables: Mapping[str, DeltaTable] | None = None) -> FeatureStore:
+def open_store(
+    settings: Settings,
+    use_case: str,
+    tables: Mapping[str, DeltaTable] | None = None,
+    later: Mapping[str, pa.Schema] | None = None,
+) -> FeatureStore:
     """Open the Feast store of ``use_case``, as ``feast_repo/feature_store.yaml`` describes it.
 
     Args:
@@ -55,6 +60,8 @@ def open_store(settings: Settings, use_case: str, tables: Mapping[str, DeltaTabl
         tables: opened Delta tables, by address. The store reads them at the version that they were opened at, so
             that a step reads what it records, and refuses a view at any other address. Without them it reads the
             newest version at whatever address the registry names.
+        later: columns of the newest version of each of ``tables``, by address: those that it has got since the opened
+            version are null.
     """
     values = {
         "LIFECYCLE_USE_CASE": use_case,
@@ -65,6 +72,7 @@ def open_store(settings: Settings, use_case: str, tables: Mapping[str, DeltaTabl
     }
     configuration = _filled(yaml_file.parse(CONFIGURATION.read_text(encoding="utf-8")), values)
     configuration["offline_store"]["tables"] = None if tables is None else dict(tables)
+    configuration["offline_store"]["later"] = dict(later or {})
     store = FeatureStore(config=RepoConfig(**configuration))
     # Feast creates the tables of the registry when it first opens it, and fails if two processes do so at once
     with _alone(settings.feast_registry):
@@ -278,13 +286,13 @@ def _utc(instant: datetime) -> datetime:
 
 def _refuse_other_types(store: FeatureStore, definitions: Sequence[Definition]) -> None:
     """Compare declared types with those of the tables that are published; the others are compared once they are."""
-    opened = store.config.offline_store.tables
+    opened, later = store.config.offline_store.tables, store.config.offline_store.later
     faults: list[str] = []
     for view in definitions:
         if isinstance(view, FeatureView) and isinstance(source := view.batch_source, FileSource):
             table = find(source.path) if opened is None else opened.get(source.path)
             if table is not None:
-                faults += declared_types.faults(view, pa.schema(table.schema().to_arrow()))
+                faults += declared_types.faults(view, later.get(source.path) or pa.schema(table.schema().to_arrow()))
     if faults:
         raise SpecError(faults)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,9 +13,10 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
+from include.core import sql
 from include.core.errors import SourceError
 from include.core.words import nearest
-from include.lake import delta_log
+from include.lake import columns, delta_log
 
 # Delta's own writers cut off the statistics to whole milliseconds: widen a lower bound by one
 STATISTICS_GRAIN = timedelta(milliseconds=1)
@@ -35,6 +36,7 @@ class History:
         created: column with the instant from which a row was known; without one, its event.
         lifetime: age at which a row expires; none for never.
         table: the Delta table at ``uri`` as the caller has opened it; none to open its newest version.
+        later: columns of a later version of the table; those that ``table`` lacks are null.
     """
 
     name: str
@@ -45,6 +47,7 @@ class History:
     created: str | None = None
     lifetime: timedelta | None = None
     table: DeltaTable | None = None
+    later: pa.Schema | None = None
 
     def open(self) -> Opened:
         """Open the table and check its columns; no file is read yet.
@@ -55,14 +58,17 @@ class History:
         table = self.table or find(self.uri)
         if table is None:
             raise SourceError(f"{self.name}: there is no Delta table at {self.uri}; publish its features first")
-        schema = pa.schema(table.schema().to_arrow())
+        own = pa.schema(table.schema().to_arrow())
+        more = [field for field in self.later or () if field.name not in own.names]
+        schema = pa.schema([*own, *more])
         wanted = [column for column, _ in (*self.keys, *self.values)] + [self.event]
         wanted += [self.created] if self.created else []
         faults = [self._missing(column, schema.names) for column in wanted]
         if any(faults):
             raise SourceError("; ".join(fault for fault in faults if fault))
         on_disk = "://" not in self.uri and table.file_uris() != []
-        return Opened(table, schema, on_disk and not set(wanted) & set(table.metadata().partition_columns))
+        in_files = on_disk and not set(wanted) & set(table.metadata().partition_columns)
+        return Opened(table, schema, in_files, columns.in_files(table.schema(), more))
 
     def _missing(self, column: str, present: Sequence[str]) -> str | None:
         if column in present:
@@ -84,13 +90,15 @@ class Opened:
 
     Attributes:
         table: the table.
-        schema: its columns.
+        schema: its columns, and those of a later version.
         in_files: true if DuckDB can read the wanted columns itself, from files on this machine.
+        types: DuckDB type of each column of the files, if some files may lack some columns.
     """
 
     table: DeltaTable
     schema: pa.Schema
     in_files: bool
+    types: Mapping[str, str] | None = None
 
     @contextmanager
     def attached(
@@ -109,7 +117,7 @@ class Opened:
             )
         else:
             rows = self.table.to_pyarrow_dataset(file_pruning_predicate=bounds)
-            connection.register("history_rows", rows)
+            connection.register("history_rows", rows if self.types is None else rows.replace_schema(self.schema))
         try:
             yield
         finally:
@@ -122,6 +130,8 @@ class Opened:
         if not files:
             # read the column types from any file, and no rows
             files, where = delta_log.file_paths(self.table)[:1], "false"
+        if self.types is not None:
+            return f"SELECT * FROM {sql.parquet(files, self.types)} WHERE {where}"
         listed = ", ".join(_text(file) for file in files)
         return f"SELECT * FROM read_parquet([{listed}], hive_partitioning = false, union_by_name = true) WHERE {where}"
 
@@ -131,13 +141,13 @@ def history_sql(history: History, *conditions: str) -> str:
 
     Columns: keys as ``k0``, ``k1``..., values as ``v0``, ``v1``..., ``event`` and ``created`` as UTC instants.
     """
-    columns = [f"{quoted(column)} AS k{n}" for n, (column, _) in enumerate(history.keys)]
-    columns += [f"{quoted(column)} AS v{n}" for n, (column, _) in enumerate(history.values)]
-    columns += [f"CAST({quoted(history.event)} AS TIMESTAMPTZ) AS event"]
-    columns += [f"CAST({quoted(history.created)} AS TIMESTAMPTZ) AS created"] if history.created else []
+    selected = [f"{quoted(column)} AS k{n}" for n, (column, _) in enumerate(history.keys)]
+    selected += [f"{quoted(column)} AS v{n}" for n, (column, _) in enumerate(history.values)]
+    selected += [f"CAST({quoted(history.event)} AS TIMESTAMPTZ) AS event"]
+    selected += [f"CAST({quoted(history.created)} AS TIMESTAMPTZ) AS created"] if history.created else []
     known = [f"{quoted(history.created)} IS NOT NULL"] if history.created else []
     where = " AND ".join([*conditions, *known]) or "true"
-    return f"SELECT {', '.join(columns)} FROM history_rows WHERE {where}"
+    return f"SELECT {', '.join(selected)} FROM history_rows WHERE {where}"
 
 
 def time_filter(event: str, since: datetime | None, until: datetime | None) -> str:

@@ -51,6 +51,7 @@ class AsofOfflineStoreConfig(FeastConfigBaseModel):
         tables: Delta tables that the caller has opened, by address; they are read at the version that they were
             opened at, and no other table is read. Without them, each query opens the newest version of the table
             that the registry names. Only code sets this.
+        later: Arrow schema of the newest version of each table, by address; columns added since then are null.
     """
 
     type: Literal["include.feature_store.offline_store.AsofOfflineStore"] = (
@@ -60,6 +61,7 @@ class AsofOfflineStoreConfig(FeastConfigBaseModel):
     memory_limit: str = "2GB"
     temp_directory: str | None = None
     tables: dict[str, DeltaTable] | None = Field(default=None, exclude=True, repr=False)
+    later: dict[str, Any] = Field(default={}, exclude=True, repr=False)
 
     def table(self, name: str, uri: str) -> DeltaTable | None:
         """Return the opened table at ``uri``, from which the view or source ``name`` is read; ``None`` to open it.
@@ -147,9 +149,8 @@ class AsofOfflineStore(OfflineStore):
         """Return the job that looks up ``feature_refs`` as they were known at each entity row's instant.
 
         Args:
-            entity_df: entity rows, as pandas or Arrow, with the join keys and the instant in
-                ``event_timestamp`` (or in their only timestamp column). Instants without a time zone
-                are UTC.
+            entity_df: entity rows, as pandas or Arrow, with the join keys and the instant in ``event_timestamp`` (or
+                in their only timestamp column). Instants without a time zone are UTC.
             filter_by_created_timestamp: has no effect, it is always on.
 
         Returns:
@@ -240,10 +241,7 @@ class AsofOfflineStore(OfflineStore):
 
     @staticmethod
     def offline_write_batch(
-        config: RepoConfig,
-        feature_view: FeatureView,
-        table: pa.Table,
-        progress: Callable[[int], Any] | None,
+        config: RepoConfig, feature_view: FeatureView, table: pa.Table, progress: Callable[[int], Any] | None
     ) -> None:
         """Refuse: Feast must not write the lake."""
         raise _read_only(f"writing to feature view {feature_view.name!r}")
@@ -362,6 +360,7 @@ def _view_history(
         created=column.get(source.created_timestamp_column, source.created_timestamp_column) or None,
         lifetime=view.ttl or None,
         table=config.table(view.name, _delta_address(source)),
+        later=config.later.get(_delta_address(source)),
     )
 
 
@@ -382,6 +381,7 @@ def _source_history(
         event=event,
         created=created or None,
         table=config.table(source.name, uri),
+        later=config.later.get(uri),
     )
 
 

@@ -13,6 +13,11 @@ _KEPT = {
     pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.float32(), pa.float64(), pa.bool_(), pa.string(), pa.date32(),
     INSTANT,
 }  # fmt: skip
+_DUCKDB = {
+    pa.int8(): "TINYINT", pa.int16(): "SMALLINT", pa.int32(): "INTEGER", pa.int64(): "BIGINT", pa.float32(): "FLOAT",
+    pa.float64(): "DOUBLE", pa.bool_(): "BOOLEAN", pa.string(): "VARCHAR", pa.date32(): "DATE",
+    INSTANT: "TIMESTAMP WITH TIME ZONE",
+}  # fmt: skip
 _TEXT = {pa.large_string(), pa.string_view()}
 # years 1 to 9999, in the unit of the type: Python and the Delta log can write no others
 _BOUNDS = {INSTANT: (-62_135_596_800_000_000, 253_402_300_799_999_999), pa.date32(): (-719_162, 2_932_896)}
@@ -46,6 +51,11 @@ def stored(table: str, schema: pa.Schema) -> pa.Schema:
     if faults:
         raise RowsRefused(f"{table}: {'; '.join(faults)}, in the query that delivers it")
     return pa.schema(fields)
+
+
+def in_duckdb(schema: pa.Schema) -> dict[str, str]:
+    """Return the DuckDB type of each column of a table, by name."""
+    return {field.name: _DUCKDB[_plain(field.type)] for field in schema}
 
 
 def refuse_values(table: str, rows: pa.Table) -> None:

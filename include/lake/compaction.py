@@ -15,7 +15,7 @@ from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction
 
-from include.lake import file_statistics
+from include.lake import delta_log, file_statistics
 from include.lake.delta_log import added, partition_transactions, removals
 from include.lake.lake import Lake
 from include.lake.staging import COMPRESSION
@@ -46,9 +46,17 @@ def compact(lake: Lake, table: str, delta: DeltaTable) -> int:
 
 
 def _joined(lake: Lake, table: str, delta: DeltaTable, key: str) -> AddAction:
-    """Write the partition's rows to one new file."""
-    rows = delta.to_pyarrow_dataset(file_pruning_predicate=[("ds", "in", [key])]).to_table().drop_columns(["ds"])
+    """Write the partition's rows to one new file, with the columns that its files have and no others.
+
+    A column that was added to the table later stays out: the fingerprint of the partition does not cover it.
+    """
     filesystem, base = lake.files()
+    parts = [
+        pq.read_table(f"{base}/{table}/{file.path}", filesystem=filesystem, partitioning=None)
+        for file in delta_log.files(delta)
+        if file.key == key
+    ]
+    rows = pa.concat_tables(parts, promote_options="default")
     path = f"ds={key}/joined-{uuid.uuid4().hex}.parquet"
     target = f"{base}/{table}/{path}"
     pq.write_table(rows, target, filesystem=filesystem, compression=COMPRESSION)

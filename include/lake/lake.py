@@ -21,12 +21,12 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs as pafs
-from deltalake import CommitProperties, DeltaTable, Transaction
+from deltalake import CommitProperties, DeltaTable, Schema, Transaction
 from deltalake.exceptions import CommitFailedError
 
 from include.core import fault_points
-from include.core.errors import LateAttempt, PublishConflict, SchemaMismatch, StaleStage
-from include.lake import delta_log, records, table_files
+from include.core.errors import LateAttempt, PublishConflict, StaleStage
+from include.lake import columns, delta_log, records, table_files
 from include.lake.reader import LakeReader, listed
 from include.lake.records import Attempt, Input, Publication
 from include.lake.staging import Stage, StageWriter, make_folder
@@ -119,19 +119,20 @@ class Lake(LakeReader):
     ) -> Publication:
         """Make the stage's partitions visible in one commit; skip partitions whose content is published already.
 
+        Columns that the table lacks are added to it in the same commit; its other partitions read null there.
         A partition is not skipped if a file of it is missing or has another size than published: it is published anew.
 
         Raises:
             LateAttempt: a later attempt of this task has claimed or published the table.
             PublishConflict: other writers of the same partitions won every retry.
-            SchemaMismatch: the staged columns are not the table's.
+            SchemaMismatch: the stage lacks a column of the table, or has it with another type.
             StaleStage: a partition was published with other content after the stage was made.
         """
         self._claim(stage.table, attempt)
         fault_points.reached("publish.claimed", stage.table)
         meta = records.meta_of(attempt, stage.inputs, report, {**stage.notes, **(notes or {})})
         delta = self.find(stage.table) or table_files.create(self.uri(stage.table), stage.schema())
-        _refuse_other_columns(delta, stage)
+        columns.with_staged(delta, stage)
         for retry in range(RETRIES):
             done = self._publish_once(delta, stage, attempt, meta)
             if done is not None:
@@ -161,22 +162,36 @@ class Lake(LakeReader):
             key: {"fingerprint": stage.partitions[key].fingerprint, "rows": stage.partitions[key].rows}
             for key in changed
         }
-        added = table_files.move_in(stage, self.folder(stage.table), changed)
+        wider = self._columns(delta, stage)
+        note = columns.staged_additions(wider or delta.schema(), stage)
+        moved = table_files.move_in(stage, self.folder(stage.table), changed)
         fault_points.reached("publish.before_commit", stage.table)
+        properties = CommitProperties(
+            custom_metadata=records.written({**meta, **note}, partitions),
+            app_transactions=[
+                *delta_log.partition_transactions(delta, changed),
+                Transaction(attempt_id, attempt.number),
+            ],
+        )
         try:
-            delta.create_write_transaction(
-                [*added, *delta_log.removals(delta, changed)],
-                mode="append",
-                schema=delta.schema(),
-                partition_by=["ds"],
-                commit_properties=CommitProperties(
-                    custom_metadata=records.written(meta, partitions),
-                    app_transactions=[
-                        *delta_log.partition_transactions(delta, changed),
-                        Transaction(attempt_id, attempt.number),
-                    ],
-                ),
-            )
+            if wider is None:
+                delta.create_write_transaction(
+                    [*moved, *delta_log.removals(delta, changed)],
+                    mode="append",
+                    schema=delta.schema(),
+                    partition_by=["ds"],
+                    commit_properties=properties,
+                )
+            else:
+                # only an overwrite commits a schema with the files; it removes the files of these partitions itself
+                delta.create_write_transaction(
+                    moved,
+                    mode="overwrite",
+                    schema=wider,
+                    partition_by=["ds"],
+                    partition_filters=[("ds", "in", changed)],
+                    commit_properties=properties,
+                )
         except CommitFailedError:
             return None
         fault_points.reached("publish.after_commit", stage.table)
@@ -184,10 +199,30 @@ class Lake(LakeReader):
         return Publication(stage.table, delta.version(), tuple(changed), unchanged, stage.rows)
 
     def refuse_stale(self, stage: Stage) -> None:
-        """Raise ``StaleStage`` if a partition was published with other content after the stage was made."""
+        """Refuse a stage that ``publish`` would refuse, before another table is published.
+
+        Raises:
+            StaleStage: a partition was published with other content after the stage was made.
+            SchemaMismatch: see ``publish``.
+        """
         delta = self.find(stage.table)
-        if delta is not None and stage.base is not None and delta.version() > stage.base:
-            _changed(delta, stage)
+        if delta is None:
+            return
+        columns.with_staged(delta, stage)
+        if stage.base is not None and delta.version() > stage.base and _changed(delta, stage):
+            self._columns(delta, stage)
+
+    def _columns(self, delta: DeltaTable, stage: Stage) -> Schema | None:
+        """Return the table's schema with the columns that the stage brings, ``None`` if it brings none.
+
+        Raises:
+            SchemaMismatch: see ``publish``.
+        """
+        wider = columns.with_staged(delta, stage)
+        if set(columns.added(delta)) - set(stage.columns.names):
+            begun = None if stage.base is None or stage.base < 0 else self.find(stage.table, stage.base)
+            columns.refuse_lacking(delta, begun, stage)
+        return wider
 
     # ---- fence ------------------------------------------------------------------------------
 
@@ -274,17 +309,3 @@ def _changed(delta: DeltaTable, stage: Stage) -> list[str]:
             "are right, nothing needs to be done; else clear the task that staged these, with the tasks after it"
         )
     return changed
-
-
-def _refuse_other_columns(delta: DeltaTable, stage: Stage) -> None:
-    have = {field.name: field.type for field in pa.schema(delta.schema().to_arrow())}
-    want = {field.name: field.type for field in stage.schema()}
-    faults = [f"{name} is missing" for name in have if name not in want]
-    faults += [f"{name} is new" for name in want if name not in have]
-    faults += [f"{n} is {want[n]}, not {have[n]}" for n in want if n in have and str(want[n]) != str(have[n])]
-    if faults:
-        raise SchemaMismatch(
-            f"{stage.table}: the staged columns are not the table's: {'; '.join(faults)}. Columns of a published "
-            f"table cannot change: publish under a new name, for example {stage.table}_v2. The stage is kept at "
-            f"{stage.path}"
-        )

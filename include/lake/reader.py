@@ -13,7 +13,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
 from include.core.errors import MissingPartitions
-from include.lake import delta_log, fingerprint, records
+from include.lake import columns, delta_log, fingerprint, records
 from include.lake.records import Input, Record
 
 TABLE_NAME = re.compile(
@@ -146,6 +146,16 @@ class LakeReader:
             return None
         return sorted(delta_log.file_paths(self.open(table, version), [("ds", "in", list(keys))]))
 
+    def file_columns(self, table: str, version: int | None = None) -> dict[str, str] | None:
+        """Return the DuckDB type of each column of the files of ``table``, if some files may lack some of them.
+
+        A reader of ``paths`` must then name the columns: files from before a column was added do not have it.
+
+        Raises:
+            MissingPartitions: the table has never been published.
+        """
+        return columns.in_files(self.open(table, version).schema())
+
     # ---- records ----------------------------------------------------------------------------
 
     def fingerprints(self, table: str, keys: Sequence[str], version: int | None = None) -> dict[str, str]:
@@ -159,9 +169,9 @@ class LakeReader:
         combined = fingerprint.combine(f"{key}={found[key]}" for key in sorted(found))
         return Input(delta.version(), min(keys), max(keys), combined)
 
-    def records(self, table: str, keys: Iterable[str] | None = None) -> dict[str, Record]:
-        """Return the newest publish record of each of ``keys``, or of every partition."""
-        delta = self.find(table)
+    def records(self, table: str, keys: Iterable[str] | None = None, version: int | None = None) -> dict[str, Record]:
+        """Return the newest publish record of each of ``keys``, or of every partition, as of a version of the table."""
+        delta = self.find(table, version)
         if delta is None:
             return {}
         wanted = None if keys is None else delta_log.published(delta, keys)

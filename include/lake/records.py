@@ -67,7 +67,10 @@ class Input:
 
 @dataclass(frozen=True)
 class Record:
-    """The record of the last publish of one partition."""
+    """The record of the last publish of one partition.
+
+    ``added`` are those of its columns that the table was not created with; the fingerprint covers these, too.
+    """
 
     table: str
     key: str
@@ -78,6 +81,7 @@ class Record:
     inputs: Mapping[str, Input]
     report: str | None
     notes: Mapping[str, Any]
+    added: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -147,4 +151,5 @@ def of_commit(table: str, commit: Mapping[str, Any]) -> Iterator[Record]:
             inputs,
             meta["report"],
             meta["notes"],
+            tuple(meta.get("added", ())),
         )

@@ -68,7 +68,8 @@ class Suite(StrictValues):
         key: columns that identify a row of a partition; never null or NaN, never repeated in it.
         null_in_key: those of them that may be null after all, where null names something itself.
         columns: DuckDB type of each column that must be there.
-        other_columns: whether columns that are not listed may be there too.
+        other_columns: whether columns that are not listed may be there too. ``allowed``: a column that begins to be
+            delivered is added to the table, and older partitions read null; ``refused``: the audit fails.
         reads: names of other raw tables that expectations join: the rows of the same partition, or the whole
             table if it is a reference table.
         may_be_empty: whether any partition may have no rows, as where events are rare.

@@ -247,9 +247,13 @@ class UseCase(Values):
         """Return the lake's name of one of this use case's tables."""
         return f"{self.name}/{layer}/{name}"
 
-    def training_table(self, as_of: str) -> str:
-        """Return the table of one clock's training set; each has its own, so that the address alone identifies it."""
-        return self.table("training", f"as_of_{as_of.replace('-', '_').lower()}")
+    def training_table(self, as_of: str, fingerprint: str = "") -> str:
+        """Return the table of a training set, named by its day and the first twelve digits of its content.
+
+        Without ``fingerprint`` it is the one table that earlier releases had for all sets of a day.
+        """
+        content = f"_{fingerprint[:12]}" if fingerprint else ""
+        return self.table("training", f"as_of_{as_of.replace('-', '_').lower()}{content}")
 
     # ---- partitions -----------------------------------------------------------------------------
 

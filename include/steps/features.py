@@ -16,7 +16,7 @@ from include.core.errors import RowsRefused, SpanDependent
 from include.core.partitions import Span
 from include.feature_store import feast_store, feature_sql
 from include.feature_store.feast_definitions import of_tables
-from include.lake import file_statistics
+from include.lake import columns, file_statistics
 from include.lake.records import Attempt, Input
 from include.lake.staging import Stage
 from include.spec.use_case import UseCase
@@ -92,8 +92,8 @@ def definitions(workspace: WorkspaceReader) -> list[Any]:
     tables = {}
     for view in case.features.views:
         table = case.table("features", view)
-        columns = workspace.lake.open(table).schema().to_arrow()
-        tables[view] = (workspace.lake.uri(table), pa.schema(columns))
+        schema = workspace.lake.open(table).schema().to_arrow()
+        tables[view] = (workspace.lake.uri(table), pa.schema(schema))
     return of_tables(case, tables)
 
 
@@ -130,12 +130,31 @@ def lookup(workspace: WorkspaceReader, read: Mapping[str, Input]) -> Lookup:
         MissingPartitions: a feature table has never been published.
     """
     versions = {table: value.version for table, value in read.items()}
-    opened = {
-        workspace.lake.uri(table): workspace.lake.open(table, versions.get(table)) for table in _tables(workspace)
-    }
-    pinned = feast_store.open_store(workspace.settings, workspace.case.name, opened)
+    lake, tables = workspace.lake, _tables(workspace)
+    opened = {lake.uri(table): lake.open(table, versions.get(table)) for table in tables}
+    # definitions are of the newest version: a column that it has got since the recorded one is null
+    newest = {lake.uri(table): pa.schema(lake.open(table).schema().to_arrow()) for table in tables}
+    pinned = feast_store.open_store(workspace.settings, workspace.case.name, opened, newest)
     feast_store.register(pinned, definitions(workspace))
     return Lookup(pinned, workspace.case.features.service)
+
+
+def lacking(workspace: WorkspaceReader, read: Mapping[str, Input]) -> frozenset[str]:
+    """Return the columns of feature tables that none of the partitions in ``read`` has.
+
+    They were added later, or left out again, and would be null in every row.
+    """
+    every: set[str] = set()
+    there: set[str] = set()
+    for table in _tables(workspace):
+        newest, value = workspace.lake.open(table), read.get(table)
+        names = {field.name for field in newest.schema().fields}
+        every |= names
+        if value is not None and columns.added(newest):
+            keys = partitions.key_range(value.first, value.last)
+            names = columns.of_partitions(newest, workspace.lake.records(table, keys, value.version))
+        there |= names
+    return frozenset(every - there)
 
 
 def apply_definitions(workspace: WorkspaceReader, opened: feast.FeatureStore | None = None) -> list[str]:

@@ -37,7 +37,8 @@ def note_of_view(case: UseCase, view: str) -> dict[str, str]:
 def notes_of_set(workspace: WorkspaceReader, days: Span) -> dict[str, Any]:
     """Return the notes of a training set over ``days``, all published: the definitions of all that is in it.
 
-    Partitions that were published before definitions were recorded count as being of the definition of the others.
+    Partitions that were published before definitions were recorded count as being of the definition of the others,
+    unless they have other columns.
 
     Raises:
         DefinitionChanged: partitions of one view were computed by different definitions.
@@ -46,15 +47,16 @@ def notes_of_set(workspace: WorkspaceReader, days: Span) -> dict[str, Any]:
     parts = {_ENTITIES: query_digest.of_entities(case), _LABELS: query_digest.of_labels(case)}
     faults = []
     for view in case.features.views:
-        found = {key: digest for key, digest in _definitions(workspace, view, days.keys).items() if digest is not None}
+        records = workspace.lake.records(case.table("features", view), days.keys)
+        found = {key: digest for key, record in records.items() if (digest := record.notes.get(DEFINITION)) is not None}
         if not found:
             continue
         last = max(found)
-        other = sorted(key for key, digest in found.items() if digest != found[last])
+        other = [key for key, record in records.items() if _differs(record, records[last])]
         if other:
             faults.append(
-                f"{case.name}: view {view}: {listed(other)} were computed by another definition than {last}; "
-                f"compute them again: {_again(case, Span.of(other))}"
+                f"{case.name}: view {view}: {listed(other)} were computed by another definition than {last}"
+                f"{_lacking(records, other, last)}; compute them again: {_again(case, Span.of(other))}"
             )
         parts[view] = found[last]
         if found[last] != query_digest.of_view(case, view):
@@ -81,14 +83,14 @@ def refuse_other_features(
     entities = query_digest.of_entities(case)
     faults = []
     for number, version in versions.items():
-        learnt = _learnt(workspace, version)
-        if entities not in (right := _of_part(learnt, _ENTITIES)) and right:
+        taught = learnt(workspace, version)
+        if entities not in (right := _of_part(taught, _ENTITIES)) and right:
             faults.append(
                 f"{case.name}: entities.sql has changed since version {number} was trained. Train again "
                 f"({case.name}_train), or set the query back"
             )
         for view in case.features.views:
-            right = _of_part(learnt, view)
+            right = _of_part(taught, view)
             other = _other(workspace, view, seen[number], right) if right else []
             if other:
                 faults.append(_refusal(case, view, other, number))
@@ -98,7 +100,7 @@ def refuse_other_features(
 
 def label_changed(workspace: WorkspaceReader, version: Version) -> bool:
     """Tell whether the label has another definition now than in the training set of ``version``."""
-    right = _of_part(_learnt(workspace, version), _LABELS)
+    right = _of_part(learnt(workspace, version), _LABELS)
     return bool(right) and query_digest.of_labels(workspace.case) not in right
 
 
@@ -123,10 +125,10 @@ def changed_parts(workspace: WorkspaceReader, version: Version) -> list[str]:
 
     Empty for a model whose training set was frozen before definitions were recorded.
     """
-    case, learnt = workspace.case, _learnt(workspace, version)
+    case, taught = workspace.case, learnt(workspace, version)
     now = {view: query_digest.of_view(case, view) for view in case.features.views}
     now |= {_ENTITIES: query_digest.of_entities(case), _LABELS: query_digest.of_labels(case)}
-    right = {part: _of_part(learnt, part) for part in now}
+    right = {part: _of_part(taught, part) for part in now}
     return [part for part, digest in now.items() if right[part] and digest not in right[part]]
 
 
@@ -141,6 +143,17 @@ def changed_queries(case: UseCase, record: Record) -> list[str]:
     now = {_ENTITIES: query_digest.of_entities(case), _LABELS: query_digest.of_labels(case)}
     then = _parts(record)
     return [part for part, digest in now.items() if then.get(part, digest) != digest]
+
+
+def _differs(record: Record, last: Record) -> bool:
+    definition = record.notes.get(DEFINITION)
+    return definition not in (None, last.notes[DEFINITION]) or set(record.added) != set(last.added)
+
+
+def _lacking(records: Mapping[str, Record], other: Sequence[str], last: str) -> str:
+    """Say which columns of the partition ``last`` each of ``other`` lacks; empty for none."""
+    lacking = set(records[last].added).difference(*(records[key].added for key in other))
+    return f" and lack {listed(sorted(lacking))}" if lacking else ""
 
 
 def _definitions(workspace: WorkspaceReader, view: str, keys: Sequence[str]) -> dict[str, str | None]:
@@ -164,11 +177,11 @@ def _other(workspace: WorkspaceReader, view: str, keys: Sequence[str], right: se
     return sorted(other)
 
 
-def _of_part(learnt: Sequence[Mapping[str, str]], part: str) -> set[str]:
-    return {parts[part] for parts in learnt if part in parts}
+def _of_part(taught: Sequence[Mapping[str, str]], part: str) -> set[str]:
+    return {parts[part] for parts in taught if part in parts}
 
 
-def _learnt(workspace: WorkspaceReader, version: Version) -> list[dict[str, str]]:
+def learnt(workspace: WorkspaceReader, version: Version) -> list[dict[str, str]]:
     """Return the definitions under which the rows that ``version`` learnt from were ever published.
 
     Rows of equal content are equally right, whichever query gave them. The list is empty for a model whose training
@@ -177,9 +190,16 @@ def _learnt(workspace: WorkspaceReader, version: Version) -> list[dict[str, str]
     as_of, number = version.tags.get("as_of"), version.tags.get("training_set_version")
     if not as_of or not number:
         return []
-    history = workspace.lake.history(workspace.case.training_table(as_of))
-    mine = {record.fingerprint for record in history if record.version == int(number)}
-    return [_parts(record) for record in history if record.fingerprint in mine]
+    # earlier releases froze all sets of a day in one table; the same rows may since have been frozen in their own
+    case, content = workspace.case, version.tags.get("training_set_fingerprint", "")
+    tables = dict.fromkeys((case.training_table(as_of, content), case.training_table(as_of)))
+    history = {table: workspace.lake.history(table) for table in tables}
+    for records in history.values():
+        mine = {record.fingerprint for record in records if record.version == int(number)}
+        if mine:
+            every = (record for one in history.values() for record in one)
+            return [_parts(record) for record in every if record.fingerprint in mine]
+    return []
 
 
 def _parts(record: Record) -> dict[str, str]:

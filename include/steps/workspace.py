@@ -64,7 +64,8 @@ class WorkspaceReader:
             con.register(view, self.lake.dataset(table, keys, version))
             return
         # DuckDB's own reader reads many small files in a fraction of the time of a scan through Arrow
-        con.execute(f"CREATE OR REPLACE TEMP VIEW {sql.identifier(view)} AS FROM {sql.partitioned_parquet(paths)}")
+        rows = sql.partitioned_parquet(paths, self.lake.file_columns(table, version))
+        con.execute(f"CREATE OR REPLACE TEMP VIEW {sql.identifier(view)} AS FROM {rows}")
 
     def attach_raw(self, con: duckdb.DuckDBPyConnection, read: Mapping[str, Input], within: Span | None = None) -> None:
         """Let ``con`` read the raw tables that ``read`` names, under their own names, at the recorded versions.

@@ -76,7 +76,7 @@ def test_training_registers_one_version(bootstrapped: Deployment, trained: Train
 def test_training_set_can_be_rebuilt(bootstrapped: Deployment, trained: Trained) -> None:
     frozen = _frozen_by(bootstrapped, str(trained.run["dag_run_id"]))
     record = bootstrapped.workspace.lake.records(frozen.table, [LAST])[LAST]
-    assert training_sets.rebuild(bootstrapped.workspace, LAST, record.version) == record.fingerprint
+    assert training_sets.rebuild(bootstrapped.workspace, frozen.table, record.version) == record.fingerprint
 
 
 def test_challenger_is_promoted_by_its_asset_event(bootstrapped: Deployment, promoted: Json) -> None:

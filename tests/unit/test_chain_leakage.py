@@ -14,7 +14,7 @@ from tests.unit.flights_case import connection, source
 @pytest.fixture(scope="module")
 def rows() -> pa.Table:
     workspace = chain.trained()
-    return open_training_set(workspace.lake.uri(chain.training_sets.table_of(workspace, chain.AS_OF))).table
+    return open_training_set(workspace.lake.uri(chain.training_sets.tables_of_day(workspace, chain.AS_OF)[0])).table
 
 
 def flagged(rows: pa.Table) -> list[Probe]:

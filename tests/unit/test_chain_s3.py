@@ -15,8 +15,12 @@ import boto3
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pytest
+from deltalake import DeltaTable
 
+from include.core import partitions
 from include.core.errors import AuditFailed, LateAttempt, PromotionConflict, StaleStage
+from include.feature_store.history import History
+from include.feature_store.point_in_time import all_values
 from include.lake.appending import append
 from include.lake.lake import Lake
 from include.steps import features, maintenance, monitor, publishing
@@ -91,6 +95,29 @@ def test_a_landed_day_has_the_content_that_it_has_in_a_folder(empty: Workspace) 
     assert chain.versions(empty.lake) == before
 
 
+def test_a_column_may_be_added_there(empty: Workspace) -> None:
+    """Old and new files are read by Arrow, whose rows DuckDB and the point-in-time join take, at old versions too."""
+    table, lake = "autumn/features/tiny", empty.lake
+    instants = pa.array([partitions.clock(DAY, "UTC")], pa.timestamp("us", "UTC"))
+    old = pa.table({"id": [1], "at": instants, "ds": [DAY]})
+    new = pa.table({"id": [2], "at": instants, "worth": [7.0], "ds": ["2013-11-09"]})
+    for rows in (old, new):
+        by = chain.attempt(rows["ds"][0].as_py())
+        lake.publish(lake.stage(table, rows.to_reader(), rows["ds"].to_pylist(), by, ("id",)), by)
+    delta, earlier = lake.open(table), lake.open(table, 1)
+    columns = pa.schema(delta.schema().to_arrow())
+
+    def worth(opened: DeltaTable) -> list[float | None]:
+        found = History("tiny", lake.uri(table), (("id", "id"),), (("worth", "w"),), "at", table=opened, later=columns)
+        with empty.connect() as con:
+            return sorted(all_values(con, found, None, None)["w"].to_pylist(), key=str)
+
+    with empty.connect() as con:
+        empty.attach(con, "tiny", table, [DAY, "2013-11-09"])
+        assert con.execute("SELECT id, worth FROM tiny ORDER BY id").fetchall() == [(1, None), (2, 7.0)]
+    assert (worth(delta), worth(earlier)) == ([7.0, None], [None])
+
+
 def test_rows_that_fail_their_audit_are_not_published(empty: Workspace) -> None:
     table = empty.case.table("features", next(iter(empty.case.features.views)))
     by = chain.attempt("wrong", "autumn_features")
@@ -125,7 +152,7 @@ def test_a_training_set_is_frozen_and_read_back(moved: Workspace) -> None:
     frozen = training_sets.freeze(moved, chain.AS_OF, chain.attempt("freeze", "autumn_train"))
     assert training_sets.load(frozen).table.num_rows == frozen.rows
     made = moved.lake.records(frozen.table)[chain.AS_OF]
-    assert training_sets.rebuild(moved, chain.AS_OF, frozen.version) == made.fingerprint
+    assert training_sets.rebuild(moved, frozen.table, frozen.version) == made.fingerprint
 
 
 def test_of_writers_of_one_partition_one_wins(empty: Workspace) -> None:

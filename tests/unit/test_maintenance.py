@@ -168,7 +168,7 @@ def test_every_version_of_what_cannot_be_made_again_stays(workspace: Workspace, 
 def test_a_training_set_can_be_made_again_from_the_versions_that_it_names(tmp_path: Path) -> None:
     """Rebuild it after corrections of all its inputs, a compaction, and a vacuum without retention."""
     workspace = chain.copy(chain.trained(), tmp_path)
-    table = training_sets.table_of(workspace, chain.AS_OF)
+    (table,) = training_sets.tables_of_day(workspace, chain.AS_OF)
     record = workspace.lake.records(table)[chain.AS_OF]
     for source in record.inputs:
         rows = chain.rows_of(workspace, source, "2013-11-01")
@@ -183,7 +183,7 @@ def test_a_training_set_can_be_made_again_from_the_versions_that_it_names(tmp_pa
     assert {table: count for table, count in gone.items() if table in record.inputs} == dict.fromkeys(record.inputs, 1)
     for source, read in record.inputs.items():
         assert workspace.lake.dataset(source, version=read.version).count_rows() > 0
-    assert training_sets.rebuild(workspace, chain.AS_OF, record.version) == record.fingerprint
+    assert training_sets.rebuild(workspace, table, record.version) == record.fingerprint
 
 
 def test_old_stages_and_claims_go_and_young_ones_stay(workspace: Workspace) -> None:

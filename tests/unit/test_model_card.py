@@ -55,7 +55,8 @@ def test_the_card_names_what_the_model_rests_on(card: Path, challenger: Challeng
         "2013-03-23",  # first test day
         "Scoring adds an offset",
         "It knows nothing of strikes.",
-        f"python -m include.steps.train.rebuild --use-case flights --as-of 2013-04-03 --version {data.version}",
+        "python -m include.steps.train.rebuild --use-case flights --as-of 2013-04-03 "
+        f"--content {data.fingerprint[:12]} --version {data.version}",
         'airflow dags trigger flights_train --conf \'{"as_of": "2013-04-03"}\'',
     ):
         assert wanted in text or escape_markdown(wanted) in text

@@ -71,12 +71,13 @@ def test_scoring_does_not_read_the_old_address(old: Workspace, new: Workspace) -
 
 def test_a_training_set_is_rebuilt_from_the_new_address(old: Workspace, new: Workspace) -> None:
     """Rebuilding does not apply definitions, and still reads the new lake."""
-    record = new.lake.records(training_sets.table_of(new, AS_OF), [AS_OF])[AS_OF]
+    (table,) = training_sets.tables_of_day(new, AS_OF)
+    record = new.lake.records(table, [AS_OF])[AS_OF]
     garble(old)
-    assert training_sets.rebuild(new, AS_OF, record.version) == record.fingerprint
+    assert training_sets.rebuild(new, table, record.version) == record.fingerprint
     garble(new)
     with pytest.raises(Exception, match=r"(?i)parquet"):
-        training_sets.rebuild(new, AS_OF, record.version)
+        training_sets.rebuild(new, table, record.version)
 
 
 def test_a_models_training_set_is_verified_at_the_new_address(new: Workspace) -> None:

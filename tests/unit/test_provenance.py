@@ -45,7 +45,11 @@ def other(there: Workspace, folder: Path, before: str = "sum(", after: str = "10
 def trained(there: Workspace, name: str = "train") -> Version:
     """Freeze the training set, and return a version as if it had been trained on it."""
     frozen = training_sets.freeze(there, AS_OF, given.attempt("train", name))
-    tags = {"as_of": AS_OF, "training_set_version": str(frozen.version)}
+    tags = {
+        "as_of": AS_OF,
+        "training_set_version": str(frozen.version),
+        "training_set_fingerprint": frozen.fingerprint,
+    }
     return Version("shop", 1, "0" * 64, "2024-04-01", "run", tags)
 
 
@@ -153,7 +157,7 @@ def test_outcomes_of_another_definition_do_not_shift_predictions(there: Workspac
 
 def test_a_rebuild_names_the_query_that_has_changed(there: Workspace, tmp_path: Path) -> None:
     labels = (given.FOLDER / "shop/sql/training/labels.sql").read_text(encoding="utf-8")
-    version = int(trained(there).tags["training_set_version"])
+    table, version = training_sets.place_of(there, trained(there))
     case = given.shop_with(tmp_path, labels=labels.replace("s.sold,", "s.sold / 2 AS sold,"))
     with pytest.raises(TrainingError, match="the query of labels has changed"):
-        training_sets.rebuild(Workspace(there.settings, from_march(case)), AS_OF, version)
+        training_sets.rebuild(Workspace(there.settings, from_march(case)), table, version)

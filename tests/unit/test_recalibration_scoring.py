@@ -128,7 +128,7 @@ def test_an_unpublished_day_of_the_window_is_named(tmp_path: Path) -> None:
 
 def test_a_models_training_set_is_made_again_from_its_record() -> None:
     found = rebuild.rebuild_of_model(chain.trained(), 1)
-    table = chain.trained().case.table("training", f"as_of_{chain.AS_OF.replace('-', '_')}")
+    (table,) = training_sets.tables_of_day(chain.trained(), chain.AS_OF)
     assert found == chain.trained().lake.records(table)[chain.AS_OF].fingerprint
 
 
@@ -137,7 +137,7 @@ def test_rebuilding_what_is_not_there_says_so(
 ) -> None:
     monkeypatch.setattr(Workspace, "open", lambda _: chain.trained())
     with pytest.raises(TrainingError, match="has no version 99"):
-        training_sets.rebuild(chain.trained(), chain.AS_OF, 99)
+        training_sets.rebuild(chain.trained(), chain.trained().case.training_table(chain.AS_OF, "ab"), 99)
     assert rebuild.main(["--use-case", "autumn"]) == 1
     assert "give either --model, or --as-of and --version" in capsys.readouterr().err
     assert rebuild.main(["--use-case", "autumn", "--model", "7"]) == 1

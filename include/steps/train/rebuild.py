@@ -1,7 +1,8 @@
 """Rebuild a model's training set from its record, and prove that the rows are the same.
 
 ``python -m include.steps.train.rebuild --use-case flights --model 3`` starts from a registered model version;
-``--as-of 2013-10-31 --version 0`` names the frozen table instead. Settings come from the environment
+``--as-of 2013-10-31 --version 1`` names the frozen table instead, with ``--content`` where several sets of the day
+have that version. Settings come from the environment
 (``make shell``). Nothing is published.
 """
 
@@ -12,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from include.core import command
-from include.core.errors import ConfError, LifecycleError
+from include.core.errors import ConfError, LifecycleError, TrainingError
 from include.steps.score import predicting
 from include.steps.train import training_sets
 from include.steps.workspace import Workspace
@@ -29,7 +30,7 @@ def rebuild_of_model(workspace: Workspace, version: int) -> str:
     found = predicting.model_version(workspace, version)
     # verify first that the frozen table still holds the rows that the model was trained on
     training_sets.of_version(workspace, found)
-    return training_sets.rebuild(workspace, found.tags["as_of"], int(found.tags["training_set_version"]))
+    return training_sets.rebuild(workspace, *training_sets.place_of(workspace, found))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--use-case", required=True)
     parser.add_argument("--model", type=int, help="a registered model version")
     parser.add_argument("--as-of", help="the day at whose clock the training set was frozen")
+    parser.add_argument("--content", help="the first twelve digits of its fingerprint, which its table is named by")
     parser.add_argument("--version", type=int, help="the Delta version of the frozen training set")
     asked = parser.parse_args(arguments)
     try:
@@ -52,14 +54,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _rebuild(workspace: Workspace, asked: argparse.Namespace) -> str:
-    if asked.model is not None and asked.as_of is None and asked.version is None:
+    if asked.model is not None and asked.as_of is None and asked.content is None and asked.version is None:
         what, found = f"model version {asked.model}", rebuild_of_model(workspace, asked.model)
     elif asked.model is None and asked.as_of is not None and asked.version is not None:
-        what = f"{training_sets.table_of(workspace, asked.as_of)} version {asked.version}"
-        found = training_sets.rebuild(workspace, workspace.check_partition(asked.as_of), asked.version)
+        table = table_asked_for(workspace, workspace.check_partition(asked.as_of), asked.content, asked.version)
+        what, found = f"{table} version {asked.version}", training_sets.rebuild(workspace, table, asked.version)
     else:
-        raise ConfError("give either --model, or --as-of and --version")
+        raise ConfError("give either --model, or --as-of and --version, with --content where there are several")
     return f"{what}: the same rows again, fingerprint {found}"
+
+
+def table_asked_for(workspace: Workspace, as_of: str, content: str | None, version: int) -> str:
+    """Return the table of the set that was asked for.
+
+    Raises:
+        ConfError: several sets of the day have the version.
+        TrainingError: none has.
+    """
+    if content:
+        return training_sets.table_of(workspace, as_of, content, version)
+    tables = training_sets.tables_of_day(workspace, as_of)
+    found = [table for table in tables if any(one.version == version for one in workspace.lake.history(table))]
+    if len(found) > 1:
+        raise ConfError(f"{', '.join(found)} have a version {version}: give --content, the digits at the end of one")
+    if not found:
+        known = ", ".join(tables) or "none was frozen"
+        raise TrainingError(f"{workspace.case.name}: no training set as of {as_of} has version {version}: {known}")
+    return found[0]
 
 
 if __name__ == "__main__":

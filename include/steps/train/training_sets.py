@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 
 import pyarrow as pa
@@ -11,6 +12,7 @@ from include.core import partitions
 from include.core.errors import LifecycleError, TrainingError
 from include.core.partitions import Span
 from include.feature_store import feature_sql
+from include.lake import column_types
 from include.lake.records import Attempt, Input, Record
 from include.registry import model_versions
 from include.steps import features, provenance
@@ -25,7 +27,8 @@ def freeze(workspace: Workspace, as_of: str, attempt: Attempt) -> FrozenTraining
     """Publish the labelled rows that a training at the clock of ``as_of`` may learn from.
 
     Each row is one entity of one day with the features as of that day's clock and the label that was known
-    before the clock of ``as_of``. Freezing the same inputs again publishes nothing.
+    before the clock of ``as_of``. The table is named by day and content: freezing the same rows again publishes
+    nothing, and other rows, as those of a view with a column more, go into another table beside it.
 
     Raises:
         MissingPartitions: a partition that the set is made of is not published.
@@ -36,7 +39,9 @@ def freeze(workspace: Workspace, as_of: str, attempt: Attempt) -> FrozenTraining
     now = workspace.at_one_moment()
     rows, read = _rows(now, as_of)
     notes = provenance.notes_of_set(now, label_days(now, as_of))
-    table = table_of(workspace, as_of)
+    rows = rows.cast(column_types.stored(f"{case.name}, training set as of {as_of}", rows.schema))
+    fingerprint = TrainingSet.of(rows).fingerprint
+    table = case.training_table(as_of, fingerprint)
     order = [case.training.period_column, *case.training.keys]
     staged = workspace.lake.stage(table, rows.to_reader(), [as_of], attempt, order, inputs=read, notes=notes)
     done = workspace.lake.publish(staged, attempt)
@@ -50,7 +55,7 @@ def freeze(workspace: Workspace, as_of: str, attempt: Attempt) -> FrozenTraining
         version=record.version,
         rows=record.rows,
         trained_through=partitions.shift(as_of, -1),
-        fingerprint=TrainingSet.of(rows.cast(staged.schema())).fingerprint,
+        fingerprint=fingerprint,
     )
 
 
@@ -72,26 +77,35 @@ def of_version(workspace: WorkspaceReader, found: model_versions.Version) -> Tra
         LifecycleError: the version has no tag ``as_of``.
         TrainingError: the frozen rows are not those that the model was trained on.
     """
+    table, number = place_of(workspace, found)
+    return open_training_set(workspace.lake.uri(table), number, found.tags["training_set_fingerprint"])
+
+
+def place_of(workspace: WorkspaceReader, found: model_versions.Version) -> tuple[str, int]:
+    """Return the table and the Delta version of the frozen training set of a registered model version.
+
+    Raises:
+        LifecycleError: the version has no tag ``as_of``.
+    """
     as_of = found.tags.get("as_of")
     if not as_of:
         raise LifecycleError(
             f"{workspace.case.name} version {found.number} has no tag as_of, which names its training set; rebuild "
             f"{found.tags.get('training_set')} with --as-of and --version, or train again"
         )
-    uri = workspace.lake.uri(table_of(workspace, as_of))
-    return open_training_set(uri, int(found.tags["training_set_version"]), found.tags["training_set_fingerprint"])
+    number = int(found.tags["training_set_version"])
+    return table_of(workspace, as_of, found.tags["training_set_fingerprint"], number), number
 
 
 def record_of(workspace: WorkspaceReader, found: model_versions.Version) -> Record | None:
     """Return the publish record of a model version's training set; None if nothing is known of it."""
-    as_of, number = found.tags.get("as_of"), found.tags.get("training_set_version")
-    if not as_of or not number:
+    if not found.tags.get("as_of") or not found.tags.get("training_set_version"):
         return None
-    history = workspace.lake.history(table_of(workspace, as_of))
-    return next((record for record in history if record.version == int(number)), None)
+    table, number = place_of(workspace, found)
+    return next((record for record in workspace.lake.history(table) if record.version == number), None)
 
 
-def rebuild(workspace: Workspace, as_of: str, version: int) -> str:
+def rebuild(workspace: Workspace, table: str, version: int) -> str:
     """Rebuild a frozen training set from the input versions that it was recorded with.
 
     Returns:
@@ -100,10 +114,10 @@ def rebuild(workspace: Workspace, as_of: str, version: int) -> str:
     Raises:
         TrainingError: there is no such set, or the rebuilt rows differ.
     """
-    table = table_of(workspace, as_of)
     record = next((r for r in workspace.lake.history(table) if r.version == version), None)
     if record is None:
-        raise TrainingError(f"{table} has no version {version}; `freeze_training_set` of {as_of} makes one")
+        raise TrainingError(f"{table} has no version {version}; the task `freeze_training_set` of the day makes one")
+    as_of = record.key
     rows, _ = _rows(workspace.at_one_moment(), as_of, record.inputs)
     attempt = Attempt(workspace.case.name, "rebuild", f"{as_of}@{version}")
     order = [workspace.case.training.period_column, *workspace.case.training.keys]
@@ -120,9 +134,23 @@ def rebuild(workspace: Workspace, as_of: str, version: int) -> str:
     return found
 
 
-def table_of(workspace: WorkspaceReader, as_of: str) -> str:
-    """Return the table of one clock's training set."""
-    return workspace.case.training_table(as_of)
+def table_of(workspace: WorkspaceReader, as_of: str, fingerprint: str, version: int) -> str:
+    """Return the table that holds a training set: the one of its content, or that of all sets of the day.
+
+    Earlier releases froze all sets of a day as versions of one table, and models name such versions.
+    """
+    named, earlier = workspace.case.training_table(as_of, fingerprint), workspace.case.training_table(as_of)
+    have = workspace.lake.version(named)
+    if (have is None or have < version) and workspace.lake.version(earlier) is not None:
+        return earlier
+    return named
+
+
+def tables_of_day(workspace: WorkspaceReader, as_of: str) -> list[str]:
+    """Return the tables of all training sets that were frozen as of a day, those of earlier releases included."""
+    day = re.escape(workspace.case.training_table(as_of))
+    found = workspace.lake.tables(workspace.case.name)
+    return [table for table in found if re.fullmatch(rf"{day}(_[0-9a-f]{{12}})?", table)]
 
 
 def label_days(workspace: WorkspaceReader, as_of: str) -> Span:
@@ -157,6 +185,8 @@ def _rows(
     if rows.num_rows == 0:
         raise TrainingError(f"{case.name}: no labelled row in {days}; are the outcomes published?")
     found = features.lookup(workspace, read).add_to(rows)
+    lacking = features.lacking(workspace, read).difference(rows.column_names)
+    found = found.drop_columns([name for name in found.column_names if name in lacking])
     day = case.training.period_column
     renamed = found.rename_columns([day if name == "ds" else name for name in found.column_names])
     return renamed.append_column("ds", pa.array([as_of] * found.num_rows, pa.string())), dict(read)

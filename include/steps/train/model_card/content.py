@@ -196,7 +196,8 @@ def _cell(value: object) -> str:
 
 def _again(workspace: Workspace, challenger: Challenger) -> Section:
     name, as_of = workspace.case.name, challenger.more_tags.get("as_of", "")
-    frozen = f"--as-of {as_of} --version {challenger.trained_on.version}"
+    data = challenger.trained_on
+    frozen = f"--as-of {as_of} --content {data.fingerprint[:12]} --version {data.version}"
     rebuild = f"python -m include.steps.train.rebuild --use-case {name} {frozen}"
     train = f"airflow dags trigger {name}_train --conf '{json.dumps({'as_of': as_of})}'"
     said = (
