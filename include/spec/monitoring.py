@@ -47,7 +47,8 @@ class QualitySpec(Values):
         min_auc: smallest accepted area under the ROC curve; of classes, the mean of each against the others.
         min_accuracy: smallest accepted share of rows whose predicted class was right (multiclass only); left out, any.
         min_recall: by class, the smallest accepted share of its rows that were predicted to be of it (multiclass
-            only). A class that is left out is shown without a threshold.
+            only), judged in windows with ``min_rows`` rows of the class. A class that is left out is shown without a
+            threshold.
         beat_constant: whether a log loss above that of the training set's constant rate is a violation.
     """
 

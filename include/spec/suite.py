@@ -14,10 +14,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from include.core.partitions import Period
 from include.spec.values import StrictValues
 
 Severity = Literal["critical", "warning"]
 Text = Annotated[str, Field(min_length=1)]
+FirstOrKey = Annotated[str, Field(pattern=f"^(first|{'|'.join(one.pattern for one in Period)})$")]
 Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
@@ -80,7 +82,7 @@ class Suite(StrictValues):
     columns: Annotated[dict[str, str], Field(min_length=1)]
     other_columns: Literal["allowed", "refused"] = "allowed"
     reads: list[Identifier] = []
-    may_be_empty_on: list[Annotated[str, Field(pattern=r"^(first|\d{4}-\d{2}-\d{2})$")]] = []
+    may_be_empty_on: list[FirstOrKey] = []
     rows_per_partition: list[PartitionRows] = []
     quarantine: list[QuarantineRule] = []
     expectations: list[ExpectationRule] = []
