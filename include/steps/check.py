@@ -66,7 +66,7 @@ def _spans(case: UseCase, newest: str) -> tuple[Span, Span]:
     if last < first:
         raise SpecError([
             f"{case.name}: no partition of {case.history.first}..{newest} has complete outcomes yet, "
-            f"{case.label_delay_periods} days after it; begin history earlier"
+            f"{case.label_delay_periods} partitions after it; begin history earlier"
         ])  # fmt: skip
     return Span(first=first, last=last), Span(first=first, last=newest)
 

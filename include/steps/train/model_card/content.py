@@ -20,6 +20,10 @@ from include.training.model import Manifest, read_manifest
 _LARGE_SLICE = 500
 _WIDE_GAP = 0.05
 _SHOWN_TRIALS = 40
+_OF_CLASSES = (
+    "Predicted is the mean probability of the most likely class, observed the share of rows where it was right: here and "
+    "in the slices."
+)
 
 
 def sections(workspace: Workspace, challenger: Challenger) -> tuple[Section, ...]:
@@ -105,7 +109,8 @@ def interval(found: Interval) -> str:
 def _calibration(evidence: Evidence, manifest: Manifest) -> tuple[Block, ...]:
     if not evidence.reliability:
         return ()
-    return (pictures.reliability(evidence.reliability, manifest.label, manifest.task),)
+    drawn = pictures.reliability(evidence.reliability, manifest.label, manifest.task)
+    return (Text(_OF_CLASSES), drawn) if manifest.classes else (drawn,)
 
 
 def _slices(evidence: Evidence, manifest: Manifest) -> Section:
