@@ -31,7 +31,7 @@ COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --
 TORCH ?=
 
 ##@ Use it
-.PHONY: demo up down status passwords shell rebuild verify check keys rotate-key sign
+.PHONY: demo up down status passwords shell rebuild verify check plan keys rotate-key sign
 demo: setup ## the whole chain on real flights, with progress and a summary; leaves the services up
 	@$(STACK) demo
 
@@ -61,6 +61,10 @@ verify: setup ## compare every partition of the lake with its publish record (CA
 check: setup ## try a use case in a lake that is thrown away: source, suites, queries, features, labels (CASE=flights)
 	@: $(or $(CASE),$(error give the use case: make check CASE=flights))
 	@$(STACK) shell python -m include.steps.check --use-case $(CASE)
+
+plan: setup ## what rests on inputs, queries or settings that have changed, and what to compute again (CASE=flights)
+	@: $(or $(CASE),$(error give the use case: make plan CASE=flights))
+	@$(STACK) shell python -m include.steps.plan --use-case $(CASE) $(ARGS)
 
 keys: setup ## list the keys by which models are accepted, and the one that signs
 	@$(STACK) shell python -m include.registry.keys list

@@ -15,6 +15,9 @@ from include.lake.delta_log import RECORD
 DEFINITION = "definition"
 """A note that names what computed the rows. Rows of a new definition are published, be they equal to those before."""
 
+SECONDS = "seconds"
+"""A note that says how long it took to compute the rows of a stage and to write them."""
+
 
 @dataclass(frozen=True)
 class Attempt:

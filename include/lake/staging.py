@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +17,7 @@ import pyarrow.fs as pafs
 
 from include.core import fault_points
 from include.core.errors import LifecycleError, RowsRefused
-from include.lake import column_types, file_statistics, fingerprint
+from include.lake import column_types, file_statistics, fingerprint, records
 
 MANIFEST = "_stage.json"
 AUDIT = "_audit.json"
@@ -179,10 +180,11 @@ class StageWriter:
         Raises:
             RowsRefused: a row's ``ds`` is unknown or out of order, or a type or value cannot be stored.
         """
+        began = time.monotonic()
         self._clear()
         fault_points.reached("stage.before_files", self.table)
         try:
-            return self._write(batches, order)
+            return self._write(batches, order, began)
         except BaseException:
             # each further attempt has a folder of its own: on a full disk no one of them would find room
             self._clear()
@@ -192,7 +194,7 @@ class StageWriter:
         if self.filesystem.get_file_info(self.folder).type == pafs.FileType.Directory:
             self.filesystem.delete_dir(self.folder)
 
-    def _write(self, batches: pa.RecordBatchReader, order: tuple[str, ...]) -> Stage:
+    def _write(self, batches: pa.RecordBatchReader, order: tuple[str, ...], began: float) -> Stage:
         columns = pa.schema([f for f in column_types.stored(self.table, batches.schema) if f.name != "ds"])
         make_folder(self.filesystem, self.folder)
         partitions = self._write_partitions(batches, order, columns)
@@ -200,7 +202,8 @@ class StageWriter:
         for key in self.keys:
             if key not in partitions:
                 partitions[key] = StagedPartition("", 0, 0, fingerprint.of_table(empty))
-        stage = Stage(self.table, self.folder, partitions, columns, self.filesystem, self.inputs, self.notes, self.base)
+        notes = {**self.notes, records.SECONDS: round(time.monotonic() - began, 3)}
+        stage = Stage(self.table, self.folder, partitions, columns, self.filesystem, self.inputs, notes, self.base)
         fault_points.reached("stage.before_manifest", self.table)
         stage.save()
         fault_points.reached("stage.written", self.table)

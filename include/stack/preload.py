@@ -59,6 +59,7 @@ PROJECT = (
     "include.steps.ingest",
     "include.steps.inputs",
     "include.steps.maintenance",
+    "include.steps.plan.planning",
     "include.steps.monitor",
     "include.steps.promote.deciding",
     "include.steps.publishing",

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from include.core import partitions
+from include.core import command, partitions
 from include.core.errors import LifecycleError, SpecError
 from include.core.partitions import Span
 from include.core.settings import Settings
@@ -66,7 +66,7 @@ def _spans(case: UseCase, newest: str) -> tuple[Span, Span]:
     if last < first:
         raise SpecError([
             f"{case.name}: no partition of {case.history.first}..{newest} has complete outcomes yet, "
-            f"{case.label_delay_periods} partitions after it; begin history earlier"
+            f"{case.label_delay_periods} periods after it; begin history earlier"
         ])  # fmt: skip
     return Span(first=first, last=last), Span(first=first, last=newest)
 
@@ -129,7 +129,8 @@ def _features(case: UseCase, rows: pa.Table) -> str:
 
 
 def _counts(rows: dict[str, int]) -> str:
-    return ", ".join(f"{table.rpartition('/')[2]} {count}" for table, count in rows.items())
+    names = {table: "set aside" if "/quarantine/" in table else table.rpartition("/")[2] for table in rows}
+    return ", ".join(f"{names[table]} {count}" for table, count in rows.items())
 
 
 # ---- the command ----------------------------------------------------------------------------------
@@ -170,4 +171,4 @@ def _say(lines: Iterable[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

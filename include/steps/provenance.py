@@ -118,6 +118,24 @@ def refuse_other_labels(workspace: WorkspaceReader, versions: Mapping[int, Versi
         )
 
 
+def changed_parts(workspace: WorkspaceReader, version: Version) -> list[str]:
+    """Return what ``version`` learnt from and what has another definition today: views, rows to predict, labels.
+
+    Empty for a model whose training set was frozen before definitions were recorded.
+    """
+    case, learnt = workspace.case, _learnt(workspace, version)
+    now = {view: query_digest.of_view(case, view) for view in case.features.views}
+    now |= {_ENTITIES: query_digest.of_entities(case), _LABELS: query_digest.of_labels(case)}
+    right = {part: _of_part(learnt, part) for part in now}
+    return [part for part, digest in now.items() if right[part] and digest not in right[part]]
+
+
+def stale_partitions(workspace: WorkspaceReader, view: str) -> list[str]:
+    """Return the published partitions of a view whose rows were never computed by the definition of today."""
+    keys = list(workspace.lake.records(workspace.case.table("features", view)))
+    return _other(workspace, view, keys, {query_digest.of_view(workspace.case, view)})
+
+
 def changed_queries(case: UseCase, record: Record) -> list[str]:
     """Return what a training set is made of by the use case itself and has changed since ``record``."""
     now = {_ENTITIES: query_digest.of_entities(case), _LABELS: query_digest.of_labels(case)}

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from include.core import partitions
+from include.core import command, partitions
 from include.core.errors import ContentDiffers, LifecycleError
 from include.lake import appending, delta_log, fingerprint, records
 from include.lake.records import Input, Record
@@ -288,4 +288,4 @@ def _lines(name: str, found: Verification) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

@@ -129,6 +129,18 @@ def retention_hours() -> Param:
     )
 
 
+def plan() -> Param:
+    """Return the field for the name of the plan that may be run."""
+    return Param(
+        None,
+        type=["null", "string"],
+        pattern=r"^[0-9a-f]{12}" + END,
+        title="Plan",
+        description="The name that `make plan` has printed. If something has changed since then, the DAG run is "
+        "refused. Leave it empty to run the plan of now.",
+    )
+
+
 def dry_run() -> Param:
     """Return the field that lets maintenance list files instead of deleting them."""
     return Param(False, type="boolean", title="Dry run", description="Only list the files that would be deleted.")

@@ -13,10 +13,10 @@ from airflow.sdk import DAG
 from include.spec.loading import load_use_cases
 from tests.dags.airflow_home import DAGS, dagbag
 
-STEPS = ("bootstrap", "features", "ingest", "maintenance", "monitor", "promote", "score", "train")
+STEPS = ("bootstrap", "features", "ingest", "maintenance", "monitor", "promote", "reprocess", "score", "train")
 PAUSED = {case.name: case.paused for case in load_use_cases()}
 USE_CASES = tuple(PAUSED)
-ONE_AT_A_TIME = ("bootstrap", "maintenance", "promote", "train")
+ONE_AT_A_TIME = ("bootstrap", "maintenance", "promote", "reprocess", "train")
 IDS = sorted(f"{use_case}_{step}" for use_case in USE_CASES for step in STEPS)
 FILES = sorted(DAGS.glob("*.py"))
 
@@ -139,7 +139,7 @@ def test_the_runs_of_a_chain_are_joined_by_assets() -> None:
         assert outlets == {
             "ingest": [f"{case}.raw"], "features": [f"{case}.features"], "score": [f"{case}.predictions"],
             "train": [f"{case}.challenger"],
-            "bootstrap": [], "maintenance": [], "monitor": [], "promote": [],
+            "bootstrap": [], "maintenance": [], "monitor": [], "promote": [], "reprocess": [],
         }  # fmt: skip
 
 

@@ -51,6 +51,7 @@ FORMS = {
     "train": ["as_of", "trials", "accelerator"],
     "promote": ["version", "rollback_to", "rollback_from"],
     "maintenance": ["retention_hours", "dry_run", "verify"],
+    "reprocess": ["plan"],
 }
 
 FIELDS = [(dag_id, name) for dag_id in IDS for name in FORMS[dag_id.rsplit("_", 1)[1]]]
@@ -106,6 +107,7 @@ def test_a_day_has_one_spelling(day: str) -> None:
         ("flights_train", {"as_of": "2013-11-01", "trials": 4}),
         ("flights_promote", {"version": "2"}),
         ("flights_maintenance", {"retention_hours": 24, "dry_run": True}),
+        ("flights_reprocess", {"plan": "0123456789ab"}),
     ],
 )
 def test_what_a_person_means_passes(dag_id: str, conf: dict[str, Any]) -> None:

@@ -173,6 +173,22 @@ def test_ingesting_again_publishes_nothing(bootstrapped: Deployment, backfilled:
     assert bootstrapped.versions() == before
 
 
+def test_a_plan_of_nothing_is_run_without_a_step(bootstrapped: Deployment, backfilled: Backfilled) -> None:
+    before = bootstrapped.versions()
+    run = bootstrapped.run("reprocess")
+    states = {
+        task["task_id"]: task["state"] for task in bootstrapped.api.task_instances(dag("reprocess"), run["dag_run_id"])
+    }
+    assert states.pop("plan") == "success"
+    assert set(states.values()) == {"skipped"}
+    assert bootstrapped.versions() == before
+
+
+def test_another_plan_than_the_one_that_was_read_is_refused(bootstrapped: Deployment, backfilled: Backfilled) -> None:
+    said = bootstrapped.why_failed("reprocess", bootstrapped.start("reprocess", {"plan": "0123456789ab"}))
+    assert "not 0123456789ab: something has changed since it was made" in said
+
+
 def test_monitoring_by_hand_asks_for_training(bootstrapped: Deployment, retrained: Retrained) -> None:
     (request,) = _rows(bootstrapped, "monitoring", "requests", DAYS[-1])
     assert request["model_version"] == 1

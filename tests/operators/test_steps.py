@@ -7,16 +7,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from airflow.sdk import Asset
+from airflow.sdk import DAG, Asset
 from airflow.sdk.exceptions import AirflowSkipException, DagRunTriggerException
 
 from include.core.errors import ConfError, MissingPartitions, UnknownPartition
 from include.core.partitions import Span
 from include.steps.handover import Fitted, FrozenTrainingSet, Materialized, Published, Registered, Stages
+from include.steps.plan.planning import Plan
 from include.steps.workspace import Workspace
 from lifecycle.operators.features import ComputeFeaturesOperator, MaterializeOperator
 from lifecycle.operators.maintenance import CompactOperator, VacuumOperator, VerifyOperator
 from lifecycle.operators.monitor import MonitorOperator, RequestTrainingOperator
+from lifecycle.operators.reprocess import PlanOperator, TrainStaleOperator
 from lifecycle.operators.score import ScoreOperator
 from lifecycle.operators.train import (
     FitBestOperator,
@@ -220,6 +222,54 @@ def test_a_value_that_this_release_cannot_read_names_the_task_to_clear(record: R
     with pytest.raises(ConfError, match=r"register: the task before returned no Fitted .*schema_version.*clear that"):
         task.execute(context())
     assert calls == []
+
+
+# ---- reprocess ----------------------------------------------------------------------------------
+
+PLAN = Plan(
+    use_case="flights", stale=(), champion=3, model=(), train_as_of=None, features=(SPAN,),
+    scores=(Span.one("2013-11-02"), Span.one("2013-11-05")), verdicts=(), seconds=None,
+)  # fmt: skip
+
+
+def test_a_plan_is_handed_on_as_one_span_a_step(record: Record) -> None:
+    record("plan.planning.make", PLAN)
+    found = PlanOperator(task_id="plan", use_case="flights", asked=PLAN.digest).execute(context())
+    assert found["features"] == SPAN.model_dump()
+    assert found["scores"] == {"first": "2013-11-02", "last": "2013-11-05"}
+    assert (found["verdicts"], found["train_as_of"]) == (None, None)
+
+
+def test_scores_wait_where_the_champion_is_stale(record: Record) -> None:
+    record("plan.planning.make", PLAN.model_copy(update={"model": ("labels",), "train_as_of": "2013-11-05"}))
+    found = PlanOperator(task_id="plan", use_case="flights", asked=None).execute(context())
+    assert (found["features"], found["scores"], found["train_as_of"]) == (SPAN.model_dump(), None, "2013-11-05")
+
+
+def test_another_plan_than_the_one_that_was_read_is_refused(record: Record) -> None:
+    record("plan.planning.make", PLAN)
+    with pytest.raises(ConfError, match=f"the plan is {PLAN.digest} now, not 0123456789ab"):
+        PlanOperator(task_id="plan", use_case="flights", asked="0123456789ab").execute(context())
+
+
+def test_a_step_that_nothing_is_stale_of_is_skipped() -> None:
+    with DAG("flights_reprocess"):
+        task = ScoreOperator(task_id="score", use_case="flights", span=None, model="as_of_clock")
+    with pytest.raises(AirflowSkipException, match="no partition of this step is stale"):
+        task.pre_execute(context())
+
+
+def test_a_stale_champion_triggers_one_training(workspace: Workspace) -> None:
+    task = TrainStaleOperator(task_id="train", use_case="flights", as_of="2013-11-05", training_dag="flights_train")
+    for _ in range(2):
+        with pytest.raises(DagRunTriggerException) as asked:
+            task.execute(context())
+        assert asked.value.trigger_dag_id == "flights_train"
+        assert asked.value.conf == {"as_of": "2013-11-05"}
+        assert asked.value.dag_run_id == "reprocess__manual__1"
+    task.as_of = None
+    with pytest.raises(AirflowSkipException):
+        task.execute(context())
 
 
 # ---- maintenance --------------------------------------------------------------------------------

@@ -124,7 +124,8 @@ def test_a_page_without_the_policy_sends(page: Page, tmp_path: Path) -> None:
         # nobody answers for a form that was sent: its page is gone
         page.evaluate(f"void ({SENDS[-1]})")
         until(lambda: "/api/form" in asked, "the request of the form", 0.2)
-    assert asked.count("/api/v2/dags") == 2
+    # a browser may ask once more when a connection closes
+    assert asked.count("/api/v2/dags") >= 2
     assert "/api/picture.png" in asked
 
 

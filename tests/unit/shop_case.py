@@ -5,15 +5,25 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from mlflow import MlflowClient
+
 from include.core.partitions import Span
 from include.core.settings import Settings
 from include.lake.records import Attempt
 from include.spec.use_case import UseCase
-from include.steps import features, ingest, publishing
-from include.steps.handover import Published
+from include.steps import features, ingest, monitor, publishing
+from include.steps.handover import Published, Stages
+from include.steps.promote import deciding
+from include.steps.score import predicting
+from include.steps.train import registering, search, training_sets
 from include.steps.workspace import Workspace
 from tests.unit import signing_case
+from tests.unit.chain import once
 from tests.unit.folder_case import load_from
+from tests.unit.search_case import run_search
+
+FIRST, AS_OF, LAST = "2024-03-01", "2024-05-06", "2024-05-17"
+"""The partitions that ``chained`` loads, and the one that it trains as of and scores from."""
 
 FOLDER = Path(__file__).parents[1] / "use_cases"
 
@@ -53,7 +63,59 @@ def land(there: Workspace, span: Span) -> None:
 
 def compute_features(there: Workspace, span: Span, name: str = "first") -> Published:
     """Compute, audit and publish the features of ``span``."""
-    by = attempt("features", name)
-    stages = features.stage(there, span, by)
+    return audited(there, "features", features.stage(there, span, attempt("features", name)), name)
+
+
+def audited(there: Workspace, step: str, stages: Stages, name: str = "first") -> Published:
+    """Audit and publish stages of a step."""
+    by = attempt(step, name)
     publishing.audit(there, stages, by)
     return publishing.publish(there, stages, by)
+
+
+def train_and_promote(there: Workspace, as_of: str, name: str = "first") -> None:
+    """Freeze, search, fit, register, and promote whatever the gates think of it."""
+    by = attempt("train", name)
+    frozen = training_sets.freeze(there, as_of, by)
+    run_search(there, frozen)
+    registering.register(there, search.fit(there, frozen, by), by)
+    proposal = deciding.propose(there, None, attempt("promote", name))
+    deciding.promote(there, proposal.model_copy(update={"change": True}), "a test", attempt("promote", name))
+
+
+def score(there: Workspace, span: Span, name: str = "first") -> Published:
+    """Predict, audit and publish ``span``."""
+    return audited(there, "score", predicting.stage(there, span, predicting.AS_OF_CLOCK, attempt("score", name)), name)
+
+
+def judge(there: Workspace, span: Span, name: str = "first") -> Published:
+    """Monitor ``span``, audit and publish the verdicts."""
+    return audited(there, "monitor", monitor.stage(there, span, attempt("monitor", name)), name)
+
+
+def chained() -> Workspace:
+    """Return a lake after bootstrap, training, promotion, scoring and monitoring. Shared: change a ``copied`` one."""
+    folder = once("shop_chain", _chain)
+    return Workspace(Settings.in_folder(folder, **signing_case.shared()), _from_first(shop()))
+
+
+def copied(there: Workspace, folder: Path) -> Workspace:
+    """Return ``there`` with a lake of its own; MLflow and its models stay shared."""
+    lake = folder / "lake"
+    shutil.copytree(there.settings.lake_root, lake)
+    return Workspace(there.settings.model_copy(update={"lake_root": str(lake)}), there.case)
+
+
+def _from_first(case: UseCase) -> UseCase:
+    return case.model_copy(update={"history": case.history.model_copy(update={"first": FIRST})})
+
+
+def _chain(folder: Path) -> None:
+    there, everything = workspace(folder, _from_first(shop())), Span(first=FIRST, last=LAST)
+    land(there, everything)
+    compute_features(there, everything)
+    features.materialize(there, everything)
+    MlflowClient(there.settings.mlflow_tracking_uri).create_experiment("shop", artifact_location=str(folder / "files"))
+    train_and_promote(there, AS_OF)
+    score(there, Span(first=AS_OF, last=LAST))
+    judge(there, Span.one(LAST))

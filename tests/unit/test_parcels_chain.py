@@ -16,6 +16,7 @@ from include.lake.records import Attempt
 from include.spec.use_case import UseCase
 from include.steps import features, ingest, monitor, publishing
 from include.steps.handover import Proposal, Registered, Stages
+from include.steps.plan import planning
 from include.steps.promote import deciding
 from include.steps.score import predicting
 from include.steps.train import model_card, rebuild, registering, search, training_sets
@@ -125,7 +126,7 @@ def test_the_monitor_judges_classes_when_their_outcomes_are_there(there: Workspa
 
 def test_the_evidence_and_the_card_show_each_class(there: Workspace, proposed: list[Proposal]) -> None:
     client = MlflowClient(there.settings.mlflow_tracking_uri)
-    (run,) = client.search_runs([client.get_experiment_by_name("parcels").experiment_id])
+    run = client.get_run(client.get_model_version("parcels", "1").run_id)
     assert {"log_loss", "auc_macro", "accuracy", "recall_macro", "constant/log_loss"} <= set(run.data.metrics)
     folder = Path(run.info.artifact_uri)
     evidence = json.loads((folder / "evidence.json").read_text(encoding="utf-8"))
@@ -136,6 +137,21 @@ def test_the_evidence_and_the_card_show_each_class(there: Workspace, proposed: l
     assert "predicted share" in card
     assert "state (multiclass: late, lost, on time)" in card
     assert "recall_macro" in proposed[0].evidence
+
+
+def test_online_values_are_those_of_the_last_week(there: Workspace) -> None:
+    from include.feature_store import feast_store
+
+    clock = partitions.clock(LAST, there.case.time_zone)
+    asked = {"depot": ["Ἀθῆναι", "nowhere"]}
+    found = feast_store.online_features(features.store(there), there.case.features.service, asked, clock).to_pylist()
+    published = there.lake.dataset("parcels/features/depot_lately", [LAST]).to_table().to_pylist()
+    (share,) = [row["lost_share_4w"] for row in published if row["depot"] == "Ἀθῆναι"]
+    assert [row["lost_share_4w"] for row in found] == [share, None]
+
+
+def test_nothing_is_stale_after_the_chain(there: Workspace) -> None:
+    assert planning.make(there).empty
 
 
 def test_mlflow_loads_it_with_one_column_a_class(there: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,10 +170,13 @@ def test_mlflow_loads_it_with_one_column_a_class(there: Workspace, monkeypatch: 
     np.testing.assert_allclose(frame.sum(axis=1), 1)
 
 
-def test_a_second_model_is_compared_with_the_first(there: Workspace) -> None:
-    later = train(there, "2024-W20")
-    proposal = deciding.propose(there, later.version, by("promote", "second"))
-    assert "interval" in proposal.evidence or "log_loss" in proposal.evidence
+def test_a_second_model_is_compared_with_the_first_on_the_same_rows(there: Workspace) -> None:
+    proposal = deciding.propose(there, train(there, "2024-W20").version, by("promote", "second"))
+    verdict = json.loads(proposal.evidence)
+    assert (verdict["n_rows"], verdict["n_days"]) == (8 * A_WEEK, 8)
+    assert verdict["value"] - verdict["champion_value"] == pytest.approx(verdict["difference"])
+    # the test window of the second ends two weeks later
+    assert verdict["low"] < verdict["difference"] < verdict["high"]
 
 
 def test_scoring_again_publishes_nothing_and_the_training_set_is_made_again(there: Workspace) -> None:

@@ -7,53 +7,22 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 import pytest
-from mlflow import MlflowClient
 
 from include.core import partitions
 from include.core.partitions import Span
-from include.steps import features, monitor, publishing
-from include.steps.promote import deciding
+from include.steps import features
 from include.steps.score import predicting
-from include.steps.train import rebuild, registering, search, training_sets
+from include.steps.train import rebuild, training_sets
 from include.steps.workspace import Workspace
 from tests.unit import shop_case as given
-from tests.unit.search_case import run_search
 
-FIRST, AS_OF, LAST = "2024-03-01", "2024-05-06", "2024-05-17"
+FIRST, AS_OF, LAST = given.FIRST, given.AS_OF, given.LAST
 SHOPS = 6
 
 
 @pytest.fixture(scope="module")
-def there(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """Return the lake after bootstrap, training, promotion, scoring and monitoring."""
-    folder = tmp_path_factory.mktemp("shop")
-    case = given.shop()
-    case = case.model_copy(update={"history": case.history.model_copy(update={"first": FIRST})})
-    there = given.workspace(folder, case)
-    given.land(there, Span(first=FIRST, last=LAST))
-    given.compute_features(there, Span(first=FIRST, last=LAST))
-    features.materialize(there, Span(first=FIRST, last=LAST))
-    MlflowClient(there.settings.mlflow_tracking_uri).create_experiment("shop", artifact_location=str(folder / "files"))
-    by = given.attempt("train")
-    frozen = training_sets.freeze(there, AS_OF, by)
-    run_search(there, frozen)
-    registering.register(there, search.fit(there, frozen, by), by)
-    proposal = deciding.propose(there, None, given.attempt("promote"))
-    assert proposal.change, proposal
-    deciding.promote(there, proposal, "auto", given.attempt("promote"))
-    audited(there, "score", predicting.stage(there, Span(first=AS_OF, last=LAST), predicting.AS_OF_CLOCK, score_by()))
-    audited(there, "monitor", monitor.stage(there, Span.one(LAST), given.attempt("monitor")))
-    return there
-
-
-def score_by(name: str = "first"):
-    return given.attempt("score", name)
-
-
-def audited(there: Workspace, step: str, stages) -> None:
-    by = given.attempt(step)
-    publishing.audit(there, stages, by)
-    publishing.publish(there, stages, by)
+def there() -> Workspace:
+    return given.chained()
 
 
 def test_the_training_set_ends_a_label_delay_before_its_clock(there: Workspace) -> None:
@@ -102,8 +71,8 @@ def test_online_values_are_those_of_the_last_clock(there: Workspace) -> None:
 
 def test_scoring_again_publishes_nothing(there: Workspace) -> None:
     before = there.lake.version("shop/predictions/scores")
-    again = predicting.stage(there, Span.one(LAST), predicting.AS_OF_CLOCK, score_by("again"))
-    audited(there, "score", again)
+    again = predicting.stage(there, Span.one(LAST), predicting.AS_OF_CLOCK, given.attempt("score", "again"))
+    given.audited(there, "score", again)
     assert there.lake.version("shop/predictions/scores") == before
 
 

@@ -11,6 +11,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from include.core import command
 from include.core.errors import ConfError, LifecycleError
 from include.steps.score import predicting
 from include.steps.train import training_sets
@@ -62,4 +63,4 @@ def _rebuild(workspace: Workspace, asked: argparse.Namespace) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

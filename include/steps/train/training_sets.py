@@ -11,7 +11,7 @@ from include.core import partitions
 from include.core.errors import LifecycleError, TrainingError
 from include.core.partitions import Span
 from include.feature_store import feature_sql
-from include.lake.records import Attempt, Input
+from include.lake.records import Attempt, Input, Record
 from include.registry import model_versions
 from include.steps import features, provenance
 from include.steps.handover import FrozenTrainingSet
@@ -80,6 +80,15 @@ def of_version(workspace: WorkspaceReader, found: model_versions.Version) -> Tra
         )
     uri = workspace.lake.uri(table_of(workspace, as_of))
     return open_training_set(uri, int(found.tags["training_set_version"]), found.tags["training_set_fingerprint"])
+
+
+def record_of(workspace: WorkspaceReader, found: model_versions.Version) -> Record | None:
+    """Return the publish record of a model version's training set; None if nothing is known of it."""
+    as_of, number = found.tags.get("as_of"), found.tags.get("training_set_version")
+    if not as_of or not number:
+        return None
+    history = workspace.lake.history(table_of(workspace, as_of))
+    return next((record for record in history if record.version == int(number)), None)
 
 
 def rebuild(workspace: Workspace, as_of: str, version: int) -> str:

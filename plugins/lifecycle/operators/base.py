@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowSkipException
 from pydantic import BaseModel, ValidationError
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class LifecycleOperator(BaseOperator):
 class SpanOperator(LifecycleOperator):
     """An operator that works on a span of partitions.
 
-    :param span: ``first`` and ``last`` partition, as the task before returned them.
+    :param span: ``first`` and ``last`` partition, as the task before returned them. None skips the task.
     """
 
     template_fields: Sequence[str] = ("span",)
@@ -87,3 +88,9 @@ class SpanOperator(LifecycleOperator):
     def __init__(self, *, span: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.span = span
+
+    def pre_execute(self, context: Context) -> None:
+        """Skip where the task before has found nothing to do; raises like the base class."""
+        super().pre_execute(context)
+        if self.span is None:
+            raise AirflowSkipException("no partition of this step is stale")

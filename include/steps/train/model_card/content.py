@@ -21,7 +21,7 @@ _LARGE_SLICE = 500
 _WIDE_GAP = 0.05
 _SHOWN_TRIALS = 40
 _OF_CLASSES = (
-    "Predicted is the mean probability of the most likely class, observed the share of rows where it was right: here and "
+    "Predicted is the mean probability of the most likely class, observed the share of rows where it was right; so too "
     "in the slices."
 )
 
