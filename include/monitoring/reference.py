@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from include.core.errors import LifecycleError
 from include.monitoring.profile import Floats, ReferenceProfile, profile
+from include.spec.families import TASKS
 from include.training.data import Feature
 from include.training.labels import with_new_classes
 from include.training.model import Manifest, read_manifest
@@ -50,7 +51,7 @@ def write_reference(folder: Path, rows: pa.Table, predicted: Floats) -> None:
         (*numeric, *_of_kind(said, numbers=True)),
         (*categorical, *_of_kind(said, numbers=False)),
         prediction=PREDICTION,
-        label=manifest.label if manifest.task == "binary" else None,
+        label=manifest.label if TASKS[manifest.task].rare_positives else None,
     ).model_copy(update={"class_shares": _class_shares(rows, manifest)})
     (folder / _PROFILE).write_text(made.model_dump_json() + "\n", encoding="utf-8")
     chosen = np.arange(watched.num_rows)

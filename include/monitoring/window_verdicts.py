@@ -53,7 +53,8 @@ class Judged:
         y: outcome, 0/1 for binary labels, or the position of the class.
         predicted: prediction of the model; of classes the probability of each, shape (rows, classes).
         baselines: predictions of simple baselines for the same rows, by name (``constant``).
-        classes: names of the classes, those last that the model does not know; none where there are no classes.
+        classes: names of the classes; none where there are no classes.
+        unknown: how many of them, the last ones, the model does not know.
     """
 
     keys: Sequence[str] | NDArray[np.str_]
@@ -61,6 +62,7 @@ class Judged:
     predicted: Floats
     baselines: Mapping[str, Floats] = field(default_factory=dict)
     classes: Sequence[str] = ()
+    unknown: int = 0
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,9 @@ def quality(judged: Judged, spec: QualitySpec, *, task: str = "binary", metric_n
         _mean_figure("predicted_mean", said),
         _calibration_gap(said - outcomes, blocks, spec),
     ]
-    figures += [_recall_figure(at, name, judged, blocks, spec) for at, name in enumerate(judged.classes)]
+    if judged.classes:
+        figures += [_recall_figure(at, name, judged, blocks, spec) for at, name in enumerate(judged.classes)]
+        figures.append(_unknown_figure(judged, blocks, spec))
     for name, predicted in judged.baselines.items():
         figures.append(_difference_figure(metric_name, name, predicted, judged, blocks, spec))
     return figures
@@ -259,6 +263,17 @@ def _recall_figure(at: int, name: str, judged: Judged, blocks: Codes, spec: Qual
     found = interval(metric("accuracy"), y, predicted, of_class, resamples=_RESAMPLES, seed=0)
     low, high = _trusted(found.low, found.high, of_class)
     return _violated(replace(figure, value=found.value, low=low, high=high), spec, below=True)
+
+
+def _unknown_figure(judged: Judged, blocks: Codes, spec: QualitySpec) -> Figure:
+    """Measure the share of rows of a class that the model does not know."""
+    unknown = (judged.y >= len(judged.classes) - judged.unknown).astype(np.float64)
+    # a share is the mean distance from 0
+    found = interval(metric("mae"), unknown, np.zeros(len(unknown)), blocks, resamples=_RESAMPLES, seed=0)
+    low, high = _trusted(found.low, found.high, blocks)
+    limit = spec.max_unknown_class_share
+    figure = Figure("unknown_class_share", found.value, low, high, limit, False, len(blocks))
+    return _violated(figure, spec, below=False)
 
 
 def _difference_figure(

@@ -49,6 +49,8 @@ class QualitySpec(Values):
         min_recall: by class, the smallest accepted share of its rows that were predicted to be of it (multiclass
             only), judged in windows with ``min_rows`` rows of the class. A class that is left out is shown without a
             threshold.
+        max_unknown_class_share: largest accepted share of rows whose outcome is of a class that the model does not know
+            (multiclass only).
         beat_constant: whether a log loss above that of the training set's constant rate is a violation.
     """
 
@@ -58,6 +60,7 @@ class QualitySpec(Values):
     min_auc: Share = 0.55
     min_accuracy: Share | None = None
     min_recall: dict[str, Share] = {}
+    max_unknown_class_share: Share = 0.01
     beat_constant: bool = True
 
 

@@ -233,6 +233,7 @@ def _judged(
         predictions.of_columns(rows, classes),
         {"constant": np.repeat([shares], len(y), axis=0)},
         classes,
+        len(classes) - len(reference.class_shares),
     )
 
 

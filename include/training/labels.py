@@ -22,6 +22,7 @@ Floats = NDArray[np.float64]
 Column: TypeAlias = "pa.Array | pa.ChunkedArray"
 
 _LABEL_GRAIN = 1e-3  # of a label's deviation that float32 may lose
+_MOST_CLASSES = 100  # each costs a tree a round, and a row of every report
 _SHOWN = 4
 
 
@@ -33,7 +34,11 @@ class Labels(ABC):
         """Raise ``TrainingError`` if a label cannot be of this type; names the remedy."""
 
     def classes(self, column: Column) -> tuple[str, ...]:
-        """Return the classes that the labels of the train window have, in order; none where there are no classes."""
+        """Return the classes that the labels of the train window have, in order; none where there are no classes.
+
+        Raises:
+            TrainingError: there are too many of them.
+        """
         return ()
 
     @abstractmethod
@@ -115,6 +120,11 @@ class _Multiclass(Labels):
         found = pc.unique(column.drop_null())
         if pa.types.is_dictionary(found.type):
             found = found.dictionary_decode()
+        if len(found) > _MOST_CLASSES:
+            raise TrainingError(
+                f"the label has {len(found):,} classes, such as {found[0]}; at most {_MOST_CLASSES} are learnt: put "
+                "rare classes together in sql/training/labels.sql, or predict a number (task: regression)"
+            )
         # whole numbers in their own order, not in that of their text
         return tuple(found.take(pc.sort_indices(found)).cast(pa.string()).to_pylist())
 

@@ -26,6 +26,8 @@ from include.training import predictions
 from include.training.blend import choose
 from include.training.calibration import Temperature
 from include.training.data import split
+from include.training.families import family
+from include.training.families.base import Fitting
 from include.training.fit import fit_best
 from include.training.judging.baselines import predict_baseline
 from include.training.judging.evidence import of_classes
@@ -37,7 +39,7 @@ from include.training.study.searching import search, study_name
 from include.training.training_set import TrainingSet
 from tests.unit import quality_case, shop_case
 from tests.unit.folder_case import load_from
-from tests.unit.training_rows import CLASSES, MULTICLASS, model_settings, rows_with_classes
+from tests.unit.training_rows import CLASSES, MULTICLASS, model_settings, rows_with_classes, training_rows
 
 # four rows of three classes: the first two are right
 Y = np.array([0.0, 1.0, 2.0, 0.0])
@@ -134,6 +136,25 @@ def test_a_label_of_another_type_is_refused_with_the_remedy() -> None:
         split(with_label([0.5] * 2400), SETTINGS)
     with pytest.raises(TrainingError, match="say task: multiclass"):
         labels_of("binary").refuse_type(pa.string(), "state")
+
+
+def test_a_label_that_is_an_identifier_is_refused() -> None:
+    with pytest.raises(TrainingError, match=r"the label has 1,600 classes, such as row 0; at most 100 are learnt"):
+        split(with_label([f"row {row}" for row in range(2400)]), SETTINGS)
+
+
+def test_two_classes_are_the_binary_model_with_other_names() -> None:
+    table = rows_with_classes()
+    names = pa.array(np.where(table["disrupted"].to_numpy() == 1, "yes", "no"))
+    of_classes = split(with_label(names.to_pylist()), SETTINGS)
+    binary = split(training_rows(), model_settings())
+    params = {"penalty": 0.05, "max_iter": 60}
+    found = []
+    for task, windows in (("binary", binary), ("multiclass", of_classes)):
+        fitting, kind = Fitting(task, metric("log_loss"), classes=len(windows.classes)), family("logistic")
+        model = kind.fit(params, kind.prepare(windows.train, windows.valid, {}, fitting), fitting)
+        found.append(model.predict(windows.test.x))
+    np.testing.assert_allclose(found[1], np.column_stack([1 - found[0], found[0]]), atol=1e-9)
 
 
 # ---- baselines, calibration, blends, leaks -----------------------------------------------------------
@@ -285,12 +306,13 @@ def test_the_monitor_keeps_each_class_to_its_promised_recall() -> None:
 
 
 def test_a_class_that_the_model_never_saw_is_judged_as_probability_zero() -> None:
-    judged = Judged(
-        ["2024-W01"] * 2, np.array([0.0, 2.0]), np.array([[0.5, 0.5, 0], [0.5, 0.5, 0]]), {}, ("a", "b", "new")
-    )
-    found = figures(judged)
+    y, predicted = np.array([0.0, 2.0] * 5), np.array([[0.5, 0.5, 0]] * 10)
+    found = figures(Judged(["2024-W01"] * 10, y, predicted, {}, ("a", "b", "new"), unknown=1))
     assert found["log_loss"].value == pytest.approx((np.log(2) - np.log(1e-12)) / 2)
     assert (found["recall(new)"].value, found["recall(b)"].value, found["recall(b)"].n) == (0.0, None, 0)
+    assert (found["unknown_class_share"].value, found["unknown_class_share"].violated) == (0.5, True)
+    known = figures(Judged(["2024-W01"] * 10, y, predicted, {}, ("a", "b", "c")))
+    assert (known["unknown_class_share"].value, known["unknown_class_share"].violated) == (0.0, False)
 
 
 def test_a_spec_promises_recalls_only_where_there_are_classes() -> None:

@@ -35,7 +35,7 @@ def _settings(name: str, task: str) -> ModelSettings:
     return model_settings(**(VALUES[task] | {"families": {name: few(name)}}))
 
 
-def _windows(task: str, settings: ModelSettings) -> Windows:
+def windows_of(task: str, settings: ModelSettings) -> Windows:
     return split(rows_with_classes() if task == "multiclass" else training_rows(), settings)
 
 
@@ -53,7 +53,7 @@ def point(settings: ModelSettings, name: str) -> dict[str, Any]:
 @pytest.mark.parametrize(("name", "task"), CASES)
 def test_fits_better_than_the_mean_and_reloads_exactly(name: str, task: str, tmp_path: Path) -> None:
     settings = _settings(name, task)
-    windows = _windows(task, settings)
+    windows = windows_of(task, settings)
     steps: list[int] = []
     fitting = Fitting(
         task,
@@ -124,7 +124,7 @@ def test_one_huge_number_does_not_hide_a_column(name: str) -> None:
 @pytest.mark.parametrize(("name", "task"), CASES)
 def test_pruning_ends_the_fit(name: str, task: str) -> None:
     settings = _settings(name, task)
-    windows = _windows(task, settings)
+    windows = windows_of(task, settings)
 
     def stop(step: int, value: float) -> None:
         raise Pruned

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -34,6 +34,11 @@ class Head(ABC):
     scale: float = 1.0
     focal: float | None = None
     classes: int = 0
+
+    @classmethod
+    def learn(cls, y: Floats, focal: float | None, classes: int) -> Self:
+        """Return the head for the train labels ``y``."""
+        return cls(focal=focal, classes=classes)
 
     @abstractmethod
     def target(self, y: Floats) -> Tensor:
@@ -78,6 +83,11 @@ class BinaryHead(Head):
 
 class RegressionHead(Head):
     """A standardised number."""
+
+    @classmethod
+    def learn(cls, y: Floats, focal: float | None, classes: int) -> Self:
+        """Return the head with mean and deviation of the train labels."""
+        return cls(float(y.mean()), float(y.std()) or 1.0)
 
     def target(self, y: Floats) -> Tensor:
         """Return deviations from the mean."""
@@ -124,9 +134,7 @@ _HEADS: dict[str, type[Head]] = {"binary": BinaryHead, "regression": RegressionH
 
 def learn(task: str, y: Floats, focal: float | None, classes: int) -> Head:
     """Return the head of ``task`` for the train labels ``y``."""
-    if task == "regression":
-        return RegressionHead(float(y.mean()), float(y.std()) or 1.0)
-    return _HEADS[task](focal=focal, classes=classes)
+    return _HEADS[task].learn(y, focal, classes)
 
 
 def of_json(about: dict[str, Any]) -> Head:
