@@ -78,8 +78,10 @@ def _model(workspace: Workspace) -> list[Section]:
             str(progress.resumed),
         ),
     ]
-    title = f"Evidence on {found.days} test days ({found.first_day}..{found.last_day}, {found.rows:,} rows)"
-    return [("Champion", about), (f"{title}, 95 % intervals over whole days", _evidence(found))]
+    period = workspace.case.period.value
+    title = f"Evidence on {found.days} test {period}s ({found.first_day}..{found.last_day}, {found.rows:,} rows)"
+    block = "day" if period == "hour" else period
+    return [("Champion", about), (f"{title}, 95 % intervals over whole {block}s", _evidence(found))]
 
 
 def _evidence(found: Evidence) -> list[Row]:
@@ -108,7 +110,9 @@ def _days(workspace: Workspace) -> list[Section]:
     scores = lake.dataset(case.table("predictions", "scores"), keys).to_table()
     observed = _observed(workspace, keys, scores)
     said, what = (PROBABILITY, "right") if PROBABILITY in scores.column_names else (PREDICTION, "mean")
-    rows: list[Row] = [("day", "scored", "model", "predicted", "observed", "data drift", "other violations")]
+    rows: list[Row] = [
+        (case.period.value, "scored", "model", "predicted", "observed", "data drift", "other violations")
+    ]
     verdicts = _verdicts(workspace, keys)
     for key in keys:
         of_day = scores.filter(pc.equal(scores["ds"], key))
@@ -126,7 +130,7 @@ def _days(workspace: Workspace) -> list[Section]:
                 other,
             )
         )
-    return [(f"Scored days: {what} {case.training.label}", rows)]
+    return [(f"Scored {case.period.value}s: {what} {case.training.label}", rows)]
 
 
 def _observed(workspace: Workspace, keys: list[str], scores: pa.Table) -> dict[str, float]:
