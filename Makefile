@@ -31,7 +31,7 @@ COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --
 TORCH ?=
 
 ##@ Use it
-.PHONY: demo up down status passwords shell rebuild verify check plan keys rotate-key sign
+.PHONY: demo up down status passwords shell rebuild verify check plan remove-case keys rotate-key sign
 demo: setup ## the whole chain on real flights, with progress and a summary; leaves the services up
 	@$(STACK) demo
 
@@ -66,6 +66,10 @@ plan: setup ## what rests on inputs, queries or settings that have changed, and 
 	@: $(or $(CASE),$(error give the use case: make plan CASE=flights))
 	@$(STACK) shell python -m include.steps.plan --use-case $(CASE) $(ARGS)
 
+remove-case: setup ## delete what a use case left in lake, Feast, MLflow and Airflow, after a list and a yes (CASE=weather)
+	@: $(or $(CASE),$(error give the use case: make remove-case CASE=weather))
+	@$(STACK) shell python -m include.stack.remove_case --use-case $(CASE) $(ARGS)
+
 keys: setup ## list the keys by which models are accepted, and the one that signs
 	@$(STACK) shell python -m include.registry.keys list
 
@@ -79,8 +83,8 @@ sign: setup ## sign a version in MLflow that has no signature, after a look at i
 
 ##@ Change it
 .PHONY: test test-unit test-dags test-e2e security faults chaos lint format types arrows schema
-test: setup ## every test, the end-to-end ones included; of the faults those that need no stack
-	@$(PYTEST) $(PARALLEL) -m "not e2e" $(wildcard tests/unit tests/sql tests/dags tests/operators tests/security tests/faults) $(ARGS)
+test: setup ## every test but those of `make faults`, the end-to-end ones included
+	@$(PYTEST) $(PARALLEL) -m "not e2e" $(wildcard tests/unit tests/sql tests/dags tests/operators tests/security) $(ARGS)
 	@$(PYTEST) $(wildcard tests/e2e) $(ARGS)
 
 test-unit: setup ## what needs no Airflow and no server

@@ -181,8 +181,7 @@ def documented_attributes() -> dict[str, str]:
 
 # read in one place each, where their meaning is a sentence of a longer text
 _ELSEWHERE = {
-    "LIFECYCLE_USE_CASES": "further folders of use cases, separated by `:`; give it to every start of the stack, or "
-    "keep it in `var/overrides.env`",
+    "LIFECYCLE_USE_CASES": "further folders of use cases, separated by `:`; the stack remembers it from start to start",
     "LIFECYCLE_USE_CASE": "use case whose registry the `feast` command reads",
     "LIFECYCLE_CHECKPOINTS": "folder or address of a search worker's checkpoints, where its place gives it one",
     "LIFECYCLE_SEARCH_SLOTS": "size of the Airflow pool `gpu` in containers, where nobody counts the GPUs",

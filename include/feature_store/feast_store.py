@@ -113,6 +113,25 @@ def register(store: FeatureStore, definitions: Sequence[Definition]) -> bool:
     return True
 
 
+def registered_views(settings: Settings, use_case: str) -> list[str] | None:
+    """Return the views of a use case in Feast's registry; None if the registry has no project of that name."""
+    store = open_store(settings, use_case)
+    if use_case not in {project.name for project in store.registry.list_projects()}:
+        return None
+    return sorted(view.name for view in store.list_feature_views())
+
+
+def remove_project(settings: Settings, use_case: str) -> None:
+    """Remove a use case's project from the registry, and the online values of its views."""
+    store = open_store(settings, use_case)
+    with _alone(str(store.config.registry.path)):
+        store.refresh_registry()  # type: ignore[no-untyped-call]
+        all_of_it: list[Any] = [*store.list_feature_services(), *store.list_feature_views(), *store.list_entities()]
+        # the tables of the online store go with the views
+        store.apply([], objects_to_delete=all_of_it, partial=False)
+        store.registry.delete_project(use_case)
+
+
 def materialize(
     store: FeatureStore, views: Sequence[str], first_instant: datetime, last_instant: datetime
 ) -> dict[str, int]:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from include.spec.gates import Bound, CostGate, SliceGate
 from include.training.blocks import Codes
+from include.training.interval import Difference
 from include.training.judging.leakage import Probe
 from include.training.judging.metrics import Floats, metric
 
@@ -108,6 +109,23 @@ def _probe_name(probe: Probe) -> str:
         return f"auc of feature {probe.feature} alone{told}"
     rate = f"label rate {probe.rate:.3f} in {probe.rows} rows"
     return f"auc of feature {probe.feature} being {probe.by}{told} ({rate})"
+
+
+def baseline_guardrails(name: str, differences: Mapping[str, Mapping[str, Difference]]) -> list[Guardrail]:
+    """Return a guardrail for each baseline: the model is better in the metric ``name`` by the whole interval.
+
+    Args:
+        name: the primary metric.
+        differences: model minus baseline on the test rows, by baseline and metric.
+    """
+    bound = Bound(min=0) if metric(name).info.maximize else Bound(max=0)
+    found = []
+    for baseline, by_metric in sorted(differences.items()):
+        difference = by_metric[name]
+        value = 0.0 if difference.value is None else difference.value
+        rail = Guardrail(name=f"{name} minus that of {baseline}", value=value, bound=bound, passed=difference.better)
+        found.append(rail)
+    return found
 
 
 def cost_guardrails(measured: Mapping[str, float], gate: CostGate) -> list[Guardrail]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import duckdb
@@ -121,15 +121,19 @@ def _built_in(suite: Suite, first_partition: str | None) -> Iterator[Expectation
         "critical",
         "every row belongs to a partition of this run",
     )
-    legitimate = sorted(suite.may_be_empty(first_partition))
+    if not suite.may_be_empty:
+        yield _no_partition_is_empty(sorted(suite.empty_keys(first_partition)))
+    for bounds in suite.rows_per_partition:
+        yield _rows_rule(_size_query(bounds), bounds.severity, bounds.why)
+
+
+def _no_partition_is_empty(legitimate: Sequence[str]) -> ExpectationRule:
     excused = f" AND ds NOT IN ({', '.join(repr(key) for key in legitimate)})" if legitimate else ""
-    yield _rows_rule(
+    return _rows_rule(
         f"SELECT ds FROM {PARTITIONS} WHERE ds NOT IN (SELECT ds FROM {{batch}} WHERE ds IS NOT NULL){excused}",
         "critical",
         "no partition is empty" + (f", except {', '.join(legitimate)}" if legitimate else ""),
     )
-    for bounds in suite.rows_per_partition:
-        yield _rows_rule(_size_query(bounds), bounds.severity, bounds.why)
 
 
 def _size_query(bounds: PartitionRows) -> str:

@@ -80,6 +80,8 @@ class GateSpec(Values):
         guardrails: further metrics over all test rows, and the values a challenger must keep to.
         slices: by column, what each of its values must keep to.
         cost: what scoring may take.
+        baselines_waived: why the first champion need not be better than every baseline of the training, in words that
+            its evidence repeats. Left out, it must: the interval of its difference excludes zero.
         feature_auc: the area under the ROC curve from which one feature alone, or its being null, counts as
             knowing the answer; null switches the probe off.
         approval_hours: how long a person may take to answer, where one is asked; no answer is a no.
@@ -92,6 +94,7 @@ class GateSpec(Values):
     slices: dict[str, SliceGate] = {}
     cost: CostGate = CostGate()
     feature_auc: float | None = Field(default=0.8, gt=0.5, le=1)
+    baselines_waived: str | None = Field(default=None, min_length=1)
     approval_hours: float = Field(default=72, gt=0, le=24 * 90)
     resamples: int = Field(default=2000, ge=100)
     seed: int = Field(default=0, ge=0)

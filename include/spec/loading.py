@@ -56,6 +56,12 @@ def load_use_case(name: str) -> UseCase:
     return _load(files[name], files)
 
 
+def folder_of(name: str) -> Path | None:
+    """Return the folder of the use case called ``name``, be its spec sound or not; None if there is none."""
+    path = _spec_files().get(name)
+    return None if path is None else path.parent
+
+
 def json_schema() -> dict[str, Any]:
     """Return the JSON schema of a spec file, for editors; a spec that is ``like`` another may leave out anything."""
     schema = UseCase.model_json_schema()

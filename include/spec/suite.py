@@ -72,7 +72,9 @@ class Suite(StrictValues):
         other_columns: whether columns that are not listed may be there too.
         reads: names of other raw tables that expectations join: the rows of the same partition, or the whole
             table if it is a reference table.
-        may_be_empty_on: partitions that may have no rows: keys, or ``first`` for the first of history.
+        may_be_empty: whether any partition may have no rows, as where events are rare.
+        may_be_empty_on: partitions that may have no rows, where others may not: keys, or ``first`` for the first one of
+            history.
         rows_per_partition: bounds on the size of each partition.
     """
 
@@ -82,12 +84,13 @@ class Suite(StrictValues):
     columns: Annotated[dict[str, str], Field(min_length=1)]
     other_columns: Literal["allowed", "refused"] = "allowed"
     reads: list[Identifier] = []
+    may_be_empty: bool = False
     may_be_empty_on: list[FirstOrKey] = []
     rows_per_partition: list[PartitionRows] = []
     quarantine: list[QuarantineRule] = []
     expectations: list[ExpectationRule] = []
 
-    def may_be_empty(self, first_partition: str | None) -> frozenset[str]:
-        """Return the keys that may have no rows, with ``first`` resolved."""
+    def empty_keys(self, first_partition: str | None) -> frozenset[str]:
+        """Return the keys of ``may_be_empty_on``, with ``first`` resolved."""
         keys = {first_partition if key == "first" else key for key in self.may_be_empty_on}
         return frozenset(key for key in keys if key is not None)

@@ -76,6 +76,11 @@ class RawTable(Values):
 
     key: tuple[Column, ...] = Field(min_length=1, description="columns that identify a row")
     reference: bool = Field(default=False, description="whether one partition, `reference`, holds the whole table")
+    may_be_empty: bool = Field(
+        default=False,
+        description="whether a partition may have no rows, as where events are rare; said of any raw table, it also "
+        "holds for the views and the scores. A suite of the table's own says it itself",
+    )
 
 
 class FeatureSpec(Values):

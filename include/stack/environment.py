@@ -57,6 +57,7 @@ def service_environ(
         "LIFECYCLE_MLFLOW_HOST": layout.host,
         "LIFECYCLE_MLFLOW_PORT": str(layout.mlflow_port),
         "LIFECYCLE_BIND": layout.bind,
+        **({"LIFECYCLE_USE_CASES": layout.use_cases} if layout.use_cases else {}),
     }
     values[SIGNING_KEY] = given.get(SIGNING_KEY) or str(layout.keys / "signing.pem")
     values["LIFECYCLE_CODE_VERSION"] = given.get("LIFECYCLE_CODE_VERSION") or code_version()

@@ -1,4 +1,4 @@
-"""The folders and ports of one embedded stack."""
+"""The folders, ports and use cases of one embedded stack."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ SOCKET_PATH_LIMIT = 107
 SOCKET_NAME = ".s.PGSQL.5432"
 _AIRFLOW_PORT, _MLFLOW_PORT, _BIND = "LIFECYCLE_AIRFLOW_PORT", "LIFECYCLE_MLFLOW_PORT", "LIFECYCLE_BIND"
 _HOME, _ADDRESSES = "LIFECYCLE_HOME", "addresses.env"
+_USE_CASES = "LIFECYCLE_USE_CASES"
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Layout:
         mlflow_port: port of MLflow's UI and API.
         bind: address that the servers listen on.
         host: address at which processes of this machine reach the servers.
+        use_cases: further folders of use cases, separated by ``:``.
     """
 
     home: Path
@@ -38,10 +40,11 @@ class Layout:
     mlflow_port: int = 5000
     bind: str = "127.0.0.1"
     host: str = "127.0.0.1"
+    use_cases: str = ""
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] | None = None) -> Layout:
-        """Read ``LIFECYCLE_HOME``, ``LIFECYCLE_AIRFLOW_PORT``, ``LIFECYCLE_MLFLOW_PORT`` and ``LIFECYCLE_BIND``.
+        """Read ``LIFECYCLE_HOME``, the ports, ``LIFECYCLE_BIND`` and ``LIFECYCLE_USE_CASES``.
 
         A variable that is not set takes the value of the last start of the stack in that home, else its default.
 
@@ -58,10 +61,10 @@ class Layout:
             raise SettingsError(f"LIFECYCLE_AIRFLOW_PORT and LIFECYCLE_MLFLOW_PORT are both {airflow_port}; change one")
         bind = values.get(_BIND) or "127.0.0.1"
         host = "127.0.0.1" if bind in ("0.0.0.0", "127.0.0.1") else bind  # noqa: S104 - compared, not bound
-        return cls(home, airflow_port, mlflow_port, bind, host)
+        return cls(home, airflow_port, mlflow_port, bind, host, values.get(_USE_CASES, ""))
 
     def remember(self) -> None:
-        """Write ports and address into ``home``, for later commands that are called without them."""
+        """Write ports, address and folders into ``home``, for later commands that are called without them."""
         lines = [f"{name}={value}\n" for name, value in self.variables().items() if name != _HOME]
         (self.home / _ADDRESSES).write_text("".join(lines), encoding="utf-8")
 
@@ -72,6 +75,8 @@ class Layout:
             _AIRFLOW_PORT: str(self.airflow_port),
             _MLFLOW_PORT: str(self.mlflow_port),
             _BIND: self.bind,
+            # a line feed would be another line of the file
+            **({_USE_CASES: self.use_cases} if self.use_cases and self.use_cases.isprintable() else {}),
         }
 
     @property

@@ -20,7 +20,7 @@ from include.training.study.storage import at_rest
 # tables that keep every version: all files that their log names stay
 KEPT_WHOLE = ("training", "ledger", "predictions")
 # stages and claims of attempts
-_OLD_FOLDERS = ("_stages", "_attempts")
+OLD_FOLDERS = ("_stages", "_attempts")
 
 
 def compact(workspace: Workspace) -> dict[str, int]:
@@ -49,7 +49,7 @@ def vacuum(workspace: Workspace, retention_hours: int, dry_run: bool) -> dict[st
     filesystem, base = workspace.lake.files()
     searched = [
         *workspace.lake.tables(workspace.case.name),
-        *(f"{kind}/{workspace.case.name}" for kind in _OLD_FOLDERS),
+        *(f"{kind}/{workspace.case.name}" for kind in OLD_FOLDERS),
     ]
     table_files.refuse_links(filesystem, [f"{base}/{name}" for name in searched])
     limit = time.time() - retention_hours * 3600
@@ -125,7 +125,7 @@ def _old_folders(workspace: Workspace, retention_hours: int, dry_run: bool) -> i
     filesystem, base = workspace.lake.files()
     limit = time.time() - retention_hours * 3600
     count = 0
-    for kind in _OLD_FOLDERS:
+    for kind in OLD_FOLDERS:
         root = f"{base}/{kind}/{workspace.case.name}"
         for folder in _leaves(filesystem, root, depth=3):
             infos = filesystem.get_file_info(pafs.FileSelector(folder, recursive=True))

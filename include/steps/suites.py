@@ -46,22 +46,28 @@ def built_in(case: UseCase, name: str) -> Suite | None:
         return _of_scores(case, suite) if name == "scores" else suite
     if name in case.features.views:
         stamps = {"ds": "VARCHAR", "event_timestamp": "TIMESTAMPTZ", "created_timestamp": "TIMESTAMPTZ"}
-        return Suite(table=name, key=["ds", *case.features.views[name]], columns=stamps)
+        key = ["ds", *case.features.views[name]]
+        return Suite(table=name, key=key, columns=stamps, may_be_empty=_rare(case))
     if name in case.raw:
-        return Suite(table=name, key=list(case.raw[name].key), columns={"ds": "VARCHAR"})
+        raw = case.raw[name]
+        return Suite(table=name, key=list(raw.key), columns={"ds": "VARCHAR"}, may_be_empty=raw.may_be_empty)
     return None
+
+
+def _rare(case: UseCase) -> bool:
+    """Tell whether a partition may have nothing to predict."""
+    return any(table.may_be_empty for table in case.raw.values())
 
 
 def _of_scores(case: UseCase, suite: Suite) -> Suite:
     """Add the key of the spec, and what must hold of the predictions of its task."""
     more = _BUILT_IN / case.training.task / "scores.yaml"
+    of_case = {"key": list(case.predictions.key), "may_be_empty": _rare(case)}
     if not more.exists():
-        return suite.model_copy(update={"key": list(case.predictions.key)})
+        return suite.model_copy(update=of_case)
     added = suites.load_suite(more)
-    return suite.model_copy(
-        update={
-            "key": list(case.predictions.key),
-            "columns": {**suite.columns, **added.columns},
-            "expectations": [*suite.expectations, *added.expectations],
-        }
-    )
+    of_task = {
+        "columns": {**suite.columns, **added.columns},
+        "expectations": [*suite.expectations, *added.expectations],
+    }
+    return suite.model_copy(update={**of_case, **of_task})

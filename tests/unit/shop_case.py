@@ -28,8 +28,8 @@ FIRST, AS_OF, LAST = "2024-03-01", "2024-05-06", "2024-05-17"
 FOLDER = Path(__file__).parents[1] / "use_cases"
 
 
-def attempt(step: str = "ingest", name: str = "first") -> Attempt:
-    return Attempt("shop", f"shop_{step}", name)
+def attempt(step: str = "ingest", name: str = "first", case: str = "shop") -> Attempt:
+    return Attempt(case, f"{case}_{step}", name)
 
 
 def shop(folder: Path = FOLDER) -> UseCase:
@@ -55,7 +55,7 @@ def workspace(folder: Path, case: UseCase) -> Workspace:
 
 def land(there: Workspace, span: Span) -> None:
     """Land, audit and publish the raw tables of ``span``."""
-    by = attempt()
+    by = attempt(case=there.case.name)
     stages = ingest.land(there, span, by)
     publishing.audit(there, stages, by)
     publishing.publish(there, stages, by)
@@ -63,34 +63,36 @@ def land(there: Workspace, span: Span) -> None:
 
 def compute_features(there: Workspace, span: Span, name: str = "first") -> Published:
     """Compute, audit and publish the features of ``span``."""
-    return audited(there, "features", features.stage(there, span, attempt("features", name)), name)
+    return audited(there, "features", features.stage(there, span, attempt("features", name, there.case.name)), name)
 
 
 def audited(there: Workspace, step: str, stages: Stages, name: str = "first") -> Published:
     """Audit and publish stages of a step."""
-    by = attempt(step, name)
+    by = attempt(step, name, there.case.name)
     publishing.audit(there, stages, by)
     return publishing.publish(there, stages, by)
 
 
 def train_and_promote(there: Workspace, as_of: str, name: str = "first") -> None:
     """Freeze, search, fit, register, and promote whatever the gates think of it."""
-    by = attempt("train", name)
+    by = attempt("train", name, there.case.name)
     frozen = training_sets.freeze(there, as_of, by)
     run_search(there, frozen)
     registering.register(there, search.fit(there, frozen, by), by)
-    proposal = deciding.propose(there, None, attempt("promote", name))
-    deciding.promote(there, proposal.model_copy(update={"change": True}), "a test", attempt("promote", name))
+    by = attempt("promote", name, there.case.name)
+    proposal = deciding.propose(there, None, by)
+    deciding.promote(there, proposal.model_copy(update={"change": True}), "a test", by)
 
 
 def score(there: Workspace, span: Span, name: str = "first") -> Published:
     """Predict, audit and publish ``span``."""
-    return audited(there, "score", predicting.stage(there, span, predicting.AS_OF_CLOCK, attempt("score", name)), name)
+    by = attempt("score", name, there.case.name)
+    return audited(there, "score", predicting.stage(there, span, predicting.AS_OF_CLOCK, by), name)
 
 
 def judge(there: Workspace, span: Span, name: str = "first") -> Published:
     """Monitor ``span``, audit and publish the verdicts."""
-    return audited(there, "monitor", monitor.stage(there, span, attempt("monitor", name)), name)
+    return audited(there, "monitor", monitor.stage(there, span, attempt("monitor", name, there.case.name)), name)
 
 
 def chained() -> Workspace:

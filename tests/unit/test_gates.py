@@ -10,8 +10,9 @@ from pydantic import ValidationError
 
 from include.core.errors import TrainingError
 from include.promotion.gates import TestRows, Verdict, judge
-from include.promotion.guardrails import cost_guardrails, feature_guardrails
+from include.promotion.guardrails import baseline_guardrails, cost_guardrails, feature_guardrails
 from include.spec.gates import Bound, CostGate, GateSpec, SliceGate
+from include.training.interval import Difference
 from include.training.judging.leakage import Probe
 
 SPEC = GateSpec(resamples=300)
@@ -116,6 +117,32 @@ def test_a_slice_may_have_bounds_of_its_own_and_the_first_model_keeps_to_them() 
     verdict = judge(TestRows(DAYS, Y, FLAT, None, BY_TIME), slice_spec(metric="auc", accept={"min": 0.6}))
     assert not verdict.promote
     assert "auc of time=night is 0.5000" in verdict.reason
+
+
+def difference(value: float | None, *, better: bool) -> Difference:
+    return Difference(value=value, low=None, high=None, days=9, rows=99, better=better, worse=False)
+
+
+def test_a_baseline_is_beaten_by_the_whole_interval_or_it_bars_the_way() -> None:
+    found = baseline_guardrails(
+        "log_loss",
+        {
+            "constant": {"log_loss": difference(-0.1, better=True)},
+            "last week": {"log_loss": difference(-0.01, better=False)},
+            "undefined": {"log_loss": difference(None, better=False)},
+        },
+    )
+    assert [(rail.name, rail.passed) for rail in found] == [
+        ("log_loss minus that of constant", True),
+        ("log_loss minus that of last week", False),
+        ("log_loss minus that of undefined", False),
+    ]
+    assert {rail.bound for rail in found} == {Bound(max=0)}
+    (auc,) = baseline_guardrails("auc", {"constant": {"auc": difference(0.2, better=True)}})
+    assert (auc.bound, auc.passed) == (Bound(min=0), True)
+    verdict = judge(TestRows(DAYS, Y, FLAT), SPEC, found)
+    assert not verdict.promote
+    assert "log_loss minus that of last week is -0.0100" in verdict.reason
 
 
 def test_slices_that_cannot_be_judged_are_remarked_on_and_absent_ones_are_an_error() -> None:

@@ -140,6 +140,17 @@ def test_a_version_shows_what_its_search_used_lost_attempts_included(two: Worksp
     assert "usage/workers" not in found[1], "a training whose workers recorded nothing"
 
 
+@pytest.mark.usefixtures("same_process")
+def test_the_first_champion_is_compared_with_the_baselines_unless_the_spec_waives_it_in_words(two: Workspace) -> None:
+    judged = deciding.propose(two, "1", given.attempt("promote"))
+    assert "| log\\_loss minus that of constant | -0." in judged.body
+    gates = two.case.gates.model_copy(update={"baselines_waived": "nobody has a better idea"})
+    waived = Workspace(two.settings, two.case.model_copy(update={"gates": gates}))
+    judged = deciding.propose(waived, "1", given.attempt("promote"))
+    assert "minus that of constant" not in judged.body
+    assert "it need not be better than the baselines: nobody has a better idea" in judged.body
+
+
 def test_a_challenger_meets_the_champion_on_the_same_rows(two: Workspace) -> None:
     promoted(two, 1)
     judged = deciding.propose(two, None, given.attempt("promote"))

@@ -136,6 +136,11 @@ def test_first_partition_may_be_empty_when_the_suite_says_so(tmp_path: Path) -> 
     assert audit(excused, rows(), ["2012-12-30", *KEYS], at).failing_partitions == ("2012-12-30",)
 
 
+def test_any_partition_may_be_empty_where_the_suite_says_so(tmp_path: Path) -> None:
+    assert audit(suite(may_be_empty=True), rows(), [*KEYS, "2013-01-03"], place(tmp_path)).verdict == "passed"
+    assert audit(suite(may_be_empty=True), [], KEYS, place(tmp_path)).verdict == "passed"
+
+
 def test_nothing_staged_at_all(tmp_path: Path) -> None:
     assert audit(suite(), [], KEYS, place(tmp_path)).failing_partitions == KEYS
     excused = suite(may_be_empty_on=[KEYS[0]])

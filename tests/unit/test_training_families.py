@@ -68,6 +68,7 @@ def test_fits_better_than_the_mean_and_reloads_exactly(name: str, task: str, tmp
     constant = predict_baseline(ConstantBaseline(), windows.train, windows.test)
     assert predicted.shape == constant.shape
     assert predicted.dtype == np.float64
+    assert model.predict(windows.test.x[:0]).shape == predicted[:0].shape
     if task == "multiclass":
         np.testing.assert_allclose(predicted.sum(axis=1), 1, atol=1e-12)
     assert fitting.metric.value(windows.test.y, predicted) < 0.95 * fitting.metric.value(windows.test.y, constant)

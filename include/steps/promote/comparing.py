@@ -17,8 +17,9 @@ from include.steps.train import training_sets
 from include.steps.workspace import Workspace
 from include.training.data import Window, Windows, split
 from include.training.judging import leakage
+from include.training.judging.evidence import Evidence
 from include.training.judging.metrics import Floats
-from include.training.model import read_manifest
+from include.training.model import EVIDENCE, read_manifest
 from include.training.predictions import among, union
 from include.training.training_set import TrainingSet
 
@@ -56,7 +57,11 @@ def compare(workspace: Workspace, found: Version, champion: int | None) -> Compa
         *_feature_guardrails(workspace, training_set),
         *guardrails.cost_guardrails(reproduced.model_dump(), case.gates.cost),
     ]
-    remarks = [] if champion is None else _remarks(workspace, champion, windows.test)
+    if champion is None:
+        rails, remarks = _against_baselines(workspace, found.number)
+        measured += rails
+    else:
+        remarks = _remarks(workspace, champion, windows.test)
     return Comparison(gates.judge(test, case.gates, measured, remarks), reproduced)
 
 
@@ -94,6 +99,18 @@ def _feature_guardrails(workspace: Workspace, training_set: TrainingSet) -> list
         return []
     probes = leakage.probe(training_set.table, workspace.case.training, threshold=threshold)
     return guardrails.feature_guardrails(probes, threshold)
+
+
+def _against_baselines(workspace: Workspace, version: int) -> tuple[list[guardrails.Guardrail], list[str]]:
+    """Return what the first champion must be better than, and remarks where nothing asks for it."""
+    spec = workspace.case.gates
+    if spec.baselines_waived is not None:
+        return [], [f"it need not be better than the baselines: {spec.baselines_waived}"]
+    folder = predicting.model_folder(workspace, version)
+    evidence = Evidence.model_validate_json((folder / EVIDENCE).read_text(encoding="utf-8"))
+    if not evidence.differences:
+        return [], ["training.baselines names none, so nothing says that the model is better than no model"]
+    return guardrails.baseline_guardrails(spec.metric, evidence.differences), []
 
 
 def _remarks(workspace: Workspace, champion: int, test: Window) -> list[str]:

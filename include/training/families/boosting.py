@@ -43,7 +43,9 @@ class Trees:
 
     def predict(self, x: Matrix, threads: int = 1) -> Floats:
         """Predict probabilities or values, shape (rows,), or of classes, shape (rows, classes)."""
-        return as_floats(self.booster.predict(x, num_threads=threads))
+        found, classes = as_floats(self.booster.predict(x, num_threads=threads)), self.booster.num_model_per_iteration()
+        # of no rows LightGBM gives no columns either
+        return found.reshape(-1, classes) if classes > 1 else found
 
     def importance(self) -> Floats:
         """Return the total gain by feature."""
