@@ -98,13 +98,15 @@ def decide(reference: ReferenceProfile, current: Rows, spec: DriftSpec) -> list[
     return verdicts
 
 
-def dataset_verdict(verdicts: Sequence[ColumnDrift], spec: DriftSpec, *, prediction: str | None = None) -> DatasetDrift:
-    """Decide for the whole window by the share of drifted columns; the verdict on the prediction does not count.
+def dataset_verdict(
+    verdicts: Sequence[ColumnDrift], spec: DriftSpec, *, predictions: Sequence[str] = ()
+) -> DatasetDrift:
+    """Decide for the whole window by the share of drifted columns; verdicts on ``predictions`` do not count.
 
     Raises:
         LifecycleError: no column is left to decide by.
     """
-    features = [verdict for verdict in verdicts if verdict.column != prediction]
+    features = [verdict for verdict in verdicts if verdict.column not in predictions]
     if not features:
         raise LifecycleError("drift: every column is excluded; leave at least one for the decision")
     drifted = sum(verdict.drifted for verdict in features)

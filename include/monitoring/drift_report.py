@@ -60,14 +60,14 @@ def write(
     *,
     categorical: Sequence[str],
     spec: DriftSpec,
-    prediction: str | None = None,
+    predictions: Sequence[str] = (),
     seed: int = 0,
 ) -> DriftReport:
     """Write ``report.html`` and ``report.json`` into ``folder``, each complete or not at all.
 
     ``reference`` and ``current`` have the decided columns. More than ``MAX_ROWS`` rows are sampled with ``seed``,
     so that the same window gives the same page. Columns nearest to drifting are shown first.
-    ``spec`` has the share of columns from which a window has drifted; the column ``prediction`` does not count.
+    ``spec`` has the share of columns from which a window has drifted; the columns ``predictions`` do not count.
     Without ``decision``, of a window without rows, and if no column can be drawn, the page says so and has no pictures.
 
     Raises:
@@ -75,7 +75,7 @@ def write(
     """
     # Evidently reads the variable at each event, so this also works if the library is imported already
     os.environ.setdefault("DO_NOT_TRACK", "1")
-    whole = dataset_verdict(decision, spec, prediction=prediction) if decision else None
+    whole = dataset_verdict(decision, spec, predictions=predictions) if decision else None
     nearest, left_out = _shown(decision)
     samples = [_sample(frame, nearest, categorical, seed) for frame in (reference, current)]
     shown = [verdict for verdict in nearest if all(frame[verdict.column].notna().any() for frame in samples)]

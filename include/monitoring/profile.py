@@ -78,8 +78,9 @@ class ReferenceProfile(_Frozen):
 
     Attributes:
         rows: rows of the reference.
-        prediction: name of the prediction's column in ``numeric``, or None.
-        label_rate: share of positive labels, the constant baseline; None where there is no label.
+        prediction: name of the prediction's column in ``numeric`` or ``categorical``, or None.
+        label_rate: share of positive labels, the constant baseline; None where the label is not binary.
+        class_shares: share of each class among the labels, the constant baseline; empty where there are no classes.
     """
 
     rows: int
@@ -87,6 +88,7 @@ class ReferenceProfile(_Frozen):
     categorical: dict[str, CategoryProfile] = {}
     prediction: str | None = None
     label_rate: Annotated[float | None, Field(ge=0.0, le=1.0)] = None
+    class_shares: dict[str, float] = {}
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -104,7 +106,7 @@ def profile(
 ) -> ReferenceProfile:
     """Profile ``rows`` in two passes; memory holds one batch and the sample for the edges.
 
-    ``prediction`` (a probability) is profiled as one more numeric column; ``label`` (boolean or 0/1) gives
+    ``prediction`` is profiled as one more numeric column, unless it is listed already; ``label`` (boolean or 0/1) gives
     only the label rate, over the rows with a known label.
 
     Raises:
@@ -113,7 +115,7 @@ def profile(
     total = count_rows(rows)
     if total == 0:
         raise LifecycleError("drift profile: the reference has no rows; profile the rows that were trained on")
-    numbers = numeric if prediction is None else (*numeric, prediction)
+    numbers = numeric if prediction is None or prediction in (*numeric, *categorical) else (*numeric, prediction)
     profiles: dict[str, NumericProfile] = {}
     for name in numbers:
         profiles[name] = _numeric_profile(rows, name, total)

@@ -6,7 +6,7 @@ is the reference for features and predictions. The model's digest covers both fi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +17,12 @@ from pydantic import ValidationError
 
 from include.core.errors import LifecycleError
 from include.monitoring.profile import Floats, ReferenceProfile, profile
+from include.spec.families import TASKS
 from include.training.data import Feature
-from include.training.model import read_manifest
+from include.training.labels import with_new_classes
+from include.training.model import Manifest, read_manifest
+from include.training.predictions import PREDICTION, PROBABILITIES, columns, targets
 
-PREDICTION = "prediction"
 _PROFILE = "reference.json"
 _SAMPLE = "reference.parquet"
 _SAMPLE_ROWS = 5_000
@@ -41,16 +43,40 @@ def write_reference(folder: Path, rows: pa.Table, predicted: Floats) -> None:
     """
     manifest = read_manifest(folder)
     numeric, categorical = columns_by_kind(manifest.features)
-    watched = rows.select([*numeric, *categorical, manifest.label])
-    watched = watched.append_column(PREDICTION, pa.array(predicted, pa.float64()))
-    label = manifest.label if manifest.task == "binary" else None
-    made = profile(watched, numeric, categorical, prediction=PREDICTION, label=label)
+    watched, said = rows.select([*numeric, *categorical, manifest.label]), columns(predicted, manifest.classes)
+    for name, column in said.items():
+        watched = watched.append_column(name, column)
+    made = profile(
+        watched,
+        (*numeric, *_of_kind(said, numbers=True)),
+        (*categorical, *_of_kind(said, numbers=False)),
+        prediction=PREDICTION,
+        label=manifest.label if TASKS[manifest.task].rare_positives else None,
+    ).model_copy(update={"class_shares": _class_shares(rows, manifest)})
     (folder / _PROFILE).write_text(made.model_dump_json() + "\n", encoding="utf-8")
     chosen = np.arange(watched.num_rows)
     if watched.num_rows > _SAMPLE_ROWS:
         draw = np.random.default_rng(manifest.seed)
         chosen = np.sort(draw.choice(watched.num_rows, _SAMPLE_ROWS, replace=False))
     pq.write_table(watched.drop_columns([manifest.label]).take(chosen), folder / _SAMPLE)
+
+
+def _of_kind(said: Mapping[str, pa.Array], *, numbers: bool) -> list[str]:
+    """Return the columns of predictions whose drift is measured as numbers, or as categories."""
+    return [
+        name
+        for name, column in said.items()
+        # every row has a text of its own there
+        if name != PROBABILITIES and pa.types.is_floating(column.type) is numbers
+    ]
+
+
+def _class_shares(rows: pa.Table, manifest: Manifest) -> dict[str, float]:
+    """Return the share of each class among the labels; empty where there are no classes."""
+    if not manifest.classes:
+        return {}
+    y, _ = with_new_classes(rows[manifest.label], manifest.classes)
+    return dict(zip(manifest.classes, targets(y, len(manifest.classes)).mean(axis=0).tolist(), strict=True))
 
 
 def read_reference(folder: Path) -> Reference:

@@ -7,7 +7,7 @@ explain it. This module works with partition keys only; it never reads the wall 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,7 @@ from include.spec.monitoring import MonitoringSpec, QualitySpec, RetrainingRule
 from include.training.blocks import Codes, block_codes
 from include.training.judging.bootstrap import interval, paired_difference
 from include.training.judging.metrics import Floats, metric, metrics_for
+from include.training.predictions import in_one_number
 
 DATA_DRIFT, PREDICTION_DRIFT, QUALITY = "data_drift", "prediction_drift", "quality"
 VERDICT_SCHEMA = pa.schema(
@@ -49,15 +50,19 @@ class Judged:
 
     Attributes:
         keys: partition key of each row's prediction.
-        y: outcome, 0/1 for binary labels.
-        predicted: prediction of the model.
+        y: outcome, 0/1 for binary labels, or the position of the class.
+        predicted: prediction of the model; of classes the probability of each, shape (rows, classes).
         baselines: predictions of simple baselines for the same rows, by name (``constant``).
+        classes: names of the classes; none where there are no classes.
+        unknown: how many of them, the last ones, the model does not know.
     """
 
     keys: Sequence[str] | NDArray[np.str_]
     y: Floats
     predicted: Floats
     baselines: Mapping[str, Floats] = field(default_factory=dict)
+    classes: Sequence[str] = ()
+    unknown: int = 0
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,9 @@ class TrainingRequest:
 def quality(judged: Judged, spec: QualitySpec, *, task: str = "binary", metric_name: str = "log_loss") -> list[Figure]:
     """Measure past predictions: the task's metrics, mean predicted and observed, differences to the baselines.
 
+    Of classes the means are those of ``predictions.in_one_number``, and the recall of each class is measured too. A
+    class that the model does not know has the probability 0, which costs its log loss 27.6 a row.
+
     A figure violates its threshold if its value, and its whole interval where there is one, is beyond it, and if it
     rests on at least ``spec.min_rows`` rows. An undefined metric (one class only) has no value and violates nothing.
 
@@ -92,11 +100,15 @@ def quality(judged: Judged, spec: QualitySpec, *, task: str = "binary", metric_n
     """
     blocks = _checked_blocks(judged)
     figures = [_metric_figure(name.name, judged, blocks, spec) for name in metrics_for(task)]
+    outcomes, said = in_one_number(judged.y, judged.predicted)
     figures += [
-        _mean_figure("observed_mean", judged.y),
-        _mean_figure("predicted_mean", judged.predicted),
-        _calibration_gap(judged, blocks, spec),
+        _mean_figure("observed_mean", outcomes),
+        _mean_figure("predicted_mean", said),
+        _calibration_gap(said - outcomes, blocks, spec),
     ]
+    if judged.classes:
+        figures += [_recall_figure(at, name, judged, blocks, spec) for at, name in enumerate(judged.classes)]
+        figures.append(_unknown_figure(judged, blocks, spec))
     for name, predicted in judged.baselines.items():
         figures.append(_difference_figure(metric_name, name, predicted, judged, blocks, spec))
     return figures
@@ -108,30 +120,31 @@ def verdict_rows(
     spec: MonitoringSpec,
     *,
     drifts: Sequence[ColumnDrift] = (),
-    prediction: str | None = None,
+    predictions: Sequence[str] = (),
     figures: Sequence[Figure] = (),
     rows: int = 0,
     report: str | None = None,
 ) -> pa.Table:
     """Return the window's verdicts as a table of ``VERDICT_SCHEMA``.
 
-    ``drifts`` is the result of ``drift.decide`` for the window's ``rows`` rows, and ``prediction`` names the column of
-    predictions among them; ``figures`` is the result of ``quality``. Both may be empty. A window without rows has a
-    verdict too: a drift share without a value, which violates nothing.
+    ``drifts`` is the result of ``drift.decide`` for the window's ``rows`` rows. ``predictions`` names the columns of
+    predictions among them: the verdict on the first is about the whole window, the others explain it. ``figures`` is
+    the result of ``quality``. Both may be empty. A window without rows has a verdict too: a drift share without a
+    value, which violates nothing.
     """
     found: list[dict[str, object]] = []
     if drifts:
-        whole = dataset_verdict(drifts, spec.drift, prediction=prediction)
+        whole = dataset_verdict(drifts, spec.drift, predictions=predictions)
         found.append(_row(DATA_DRIFT, "drift_share", None, whole.share, whole.threshold, whole.drifted, rows))
     elif not rows:
         found.append(_row(DATA_DRIFT, "drift_share", None, None, spec.drift.drift_share, False, 0))
     for drift in drifts:
-        of_prediction = drift.column == prediction
+        of_prediction = drift.column in predictions
         found.append(
             _row(
                 PREDICTION_DRIFT if of_prediction else DATA_DRIFT,
                 drift.method,
-                None if of_prediction else drift.column,
+                None if drift.column in predictions[:1] else drift.column,
                 drift.statistic,
                 drift.threshold,
                 drift.drifted,
@@ -232,10 +245,35 @@ def _checked_blocks(judged: Judged) -> Codes:
 
 def _metric_figure(name: str, judged: Judged, blocks: Codes, spec: QualitySpec) -> Figure:
     found = interval(metric(name), judged.y, judged.predicted, blocks, resamples=_RESAMPLES, seed=0)
-    threshold = spec.min_auc if name == "auc" else None
+    threshold = {"auc": spec.min_auc, "auc_macro": spec.min_auc, "accuracy": spec.min_accuracy}.get(name)
     low, high = _trusted(found.low, found.high, blocks)
     figure = Figure(name, found.value, low, high, threshold, False, len(blocks))
     return figure if threshold is None else _violated(figure, spec, below=True)
+
+
+def _recall_figure(at: int, name: str, judged: Judged, blocks: Codes, spec: QualitySpec) -> Figure:
+    """Measure the share of a class's rows that were predicted to be of it; undefined in a window without such rows."""
+    own = judged.y == at
+    figure = Figure(f"recall({name})", None, None, None, spec.min_recall.get(name), False, int(own.sum()))
+    if not own.any():
+        return figure
+    # blocks that have a row of the class
+    of_class = np.unique(blocks[own], return_inverse=True)[1].astype(np.int64)
+    y, predicted = judged.y[own], judged.predicted[own]
+    found = interval(metric("accuracy"), y, predicted, of_class, resamples=_RESAMPLES, seed=0)
+    low, high = _trusted(found.low, found.high, of_class)
+    return _violated(replace(figure, value=found.value, low=low, high=high), spec, below=True)
+
+
+def _unknown_figure(judged: Judged, blocks: Codes, spec: QualitySpec) -> Figure:
+    """Measure the share of rows of a class that the model does not know."""
+    unknown = (judged.y >= len(judged.classes) - judged.unknown).astype(np.float64)
+    # a share is the mean distance from 0
+    found = interval(metric("mae"), unknown, np.zeros(len(unknown)), blocks, resamples=_RESAMPLES, seed=0)
+    low, high = _trusted(found.low, found.high, blocks)
+    limit = spec.max_unknown_class_share
+    figure = Figure("unknown_class_share", found.value, low, high, limit, False, len(blocks))
+    return _violated(figure, spec, below=False)
 
 
 def _difference_figure(
@@ -250,10 +288,10 @@ def _difference_figure(
     return figure if threshold is None else _violated(figure, spec, below=measure.info.maximize)
 
 
-def _calibration_gap(judged: Judged, blocks: Codes, spec: QualitySpec) -> Figure:
-    """Measure calibration in the large: mean predicted minus mean observed."""
+def _calibration_gap(gaps: Floats, blocks: Codes, spec: QualitySpec) -> Figure:
+    """Measure calibration in the large: mean predicted minus mean observed, from the ``gaps`` of the rows."""
     weights = np.bincount(blocks).astype(np.float64)
-    sums = np.bincount(blocks, weights=judged.predicted - judged.y)
+    sums = np.bincount(blocks, weights=gaps)
     value = float(sums.sum() / weights.sum())
     draws = np.random.default_rng(0).multinomial(len(sums), np.full(len(sums), 1 / len(sums)), _RESAMPLES)
     bounds = np.quantile((draws @ sums) / (draws @ weights), (0.025, 0.975))

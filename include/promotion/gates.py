@@ -57,7 +57,7 @@ class TestRows:
     Attributes:
         keys: partition key of each row.
         y: outcome of each row.
-        challenger, champion: predictions; ``champion`` is None where there is no champion yet.
+        challenger, champion: predictions, of the same classes; ``champion`` is None where there is no champion yet.
         slices: rows of each part with figures of its own, as boolean masks by column and value.
     """
 

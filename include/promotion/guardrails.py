@@ -104,9 +104,11 @@ def feature_guardrails(probes: Iterable[Probe], threshold: float) -> list[Guardr
 
 
 def _probe_name(probe: Probe) -> str:
+    told = "" if probe.of_class is None else f" for {probe.of_class!r} against all others"
     if probe.by == "value":
-        return f"auc of feature {probe.feature} alone"
-    return f"auc of feature {probe.feature} being {probe.by} (label rate {probe.rate:.3f} in {probe.rows} rows)"
+        return f"auc of feature {probe.feature} alone{told}"
+    rate = f"label rate {probe.rate:.3f} in {probe.rows} rows"
+    return f"auc of feature {probe.feature} being {probe.by}{told} ({rate})"
 
 
 def baseline_guardrails(name: str, differences: Mapping[str, Mapping[str, Difference]]) -> list[Guardrail]:

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from include.monitoring.reference import PREDICTION, read_reference
+from include.monitoring.reference import read_reference
 from include.training.judging.metrics import Floats
 from include.training.model import LoadedModel
+from include.training.predictions import of_columns
 
 TOLERANCE = 1e-6
 """Largest accepted difference of two predictions: the order of sums may differ, the model may not."""
@@ -38,7 +39,7 @@ class Reproduction(BaseModel):
 def measure(folder: Path, model: LoadedModel, threads: int) -> Reproduction:
     """Predict the sample in ``folder`` and compare with the stored predictions; runs in the new process."""
     sample = read_reference(folder).sample
-    stored = sample[PREDICTION].to_numpy()
+    stored = of_columns(sample, model.manifest.classes)
     seconds = []
     for _ in range(_TIMED_RUNS):
         begun = time.perf_counter()

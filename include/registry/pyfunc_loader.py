@@ -23,12 +23,20 @@ class PyfuncModel:
 
         self._model = load_model(folder, _signed_digest(Path(folder)))
 
-    def predict(self, frame: pd.DataFrame, params: dict[str, Any] | None = None) -> np.ndarray[Any, Any]:
-        """Predict rows with the model's features; shape (rows,), a probability for binary labels."""
+    def predict(self, frame: pd.DataFrame, params: dict[str, Any] | None = None) -> np.ndarray[Any, Any] | pd.DataFrame:
+        """Predict rows with the model's features.
+
+        Returns:
+            Shape (rows,), a probability for binary labels; of classes a frame with the probability of each, in columns
+            of their names and with the index of ``frame``.
+        """
         import numpy as np
+        import pandas as pd
         import pyarrow as pa
 
-        return np.asarray(self._model.predict(pa.Table.from_pandas(frame, preserve_index=False)))
+        predicted = np.asarray(self._model.predict(pa.Table.from_pandas(frame, preserve_index=False)))
+        classes = self._model.manifest.classes
+        return pd.DataFrame(predicted, frame.index, list(classes)) if classes else predicted
 
 
 def _load_pyfunc(folder: str) -> PyfuncModel:

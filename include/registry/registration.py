@@ -73,6 +73,8 @@ class Challenger:
         params, metrics: columns in MLflow; metrics that are None are left out.
         inputs: feature name to MLflow type (``double``, ``long``, ``string``, ``boolean``), in model order.
         output: name of the predicted column.
+        classes: the classes whose probabilities are predicted, in order: each is a column of the output; none where
+            the output is one number.
         requirements: pinned packages that loading the model needs; MLflow would load the model to infer them.
         trials: the trials of the search, one row each.
         evidence: JSON-serialisable verdicts, intervals and slices.
@@ -97,6 +99,7 @@ class Challenger:
     trials: Sequence[Mapping[str, object]] = ()
     evidence: Mapping[str, object] = field(default_factory=dict)
     files: Mapping[str, Path] = field(default_factory=dict)
+    classes: Sequence[str] = ()
     more_tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -249,7 +252,8 @@ class MlflowRun:
     def _signature(self) -> ModelSignature:
         features = self._challenger.inputs.items()
         inputs: list[ColSpec | TensorSpec] = [ColSpec(kind, name, required=False) for name, kind in features]
-        return ModelSignature(Schema(inputs), Schema([ColSpec("double", self._challenger.output)]))
+        outputs = self._challenger.classes or (self._challenger.output,)
+        return ModelSignature(Schema(inputs), Schema([ColSpec("double", name) for name in outputs]))
 
     def _dataset(self) -> DatasetInput:
         data = self._challenger.trained_on

@@ -1,4 +1,4 @@
-"""Names that a spec may use: metrics, model families and their search spaces.
+"""Names that a spec may use: tasks, metrics, model families and their search spaces.
 
 These are values only, so that a spec can be checked without importing a machine-learning library. The code
 of metrics is in ``include.training.judging.metrics``, that of families in ``include.training.families``; a test
@@ -9,6 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TaskInfo:
+    """What a spec may ask of a task.
+
+    Attributes:
+        labels: its labels, in the words of an error.
+        calibrations: the methods of ``calibration`` beside ``none``, best first.
+        rare_positives: whether there are positives, so that ``imbalance`` and ``scoring.recalibration`` mean something.
+        classes: whether there are named classes, so that ``monitoring.quality.min_recall`` means something.
+    """
+
+    labels: str
+    calibrations: tuple[str, ...] = ()
+    rare_positives: bool = False
+    classes: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,15 +80,23 @@ class FamilyInfo:
 
 BINARY = frozenset({"binary"})
 REGRESSION = frozenset({"regression"})
-TASKS = ("binary", "regression")
+MULTICLASS = frozenset({"multiclass"})
+TASKS: Mapping[str, TaskInfo] = {
+    "binary": TaskInfo("binary labels", ("isotonic",), rare_positives=True),
+    "regression": TaskInfo("numbers"),
+    "multiclass": TaskInfo("labels of several classes", ("temperature",), classes=True),
+}
 
 METRICS: Mapping[str, MetricInfo] = {
-    "log_loss": MetricInfo(BINARY),
+    "log_loss": MetricInfo(BINARY | MULTICLASS),
     "brier": MetricInfo(BINARY),
     "auc": MetricInfo(BINARY, maximize=True),
     "calibration_error": MetricInfo(BINARY),
     "rmse": MetricInfo(REGRESSION),
     "mae": MetricInfo(REGRESSION),
+    "auc_macro": MetricInfo(MULTICLASS, maximize=True),
+    "accuracy": MetricInfo(MULTICLASS, maximize=True),
+    "recall_macro": MetricInfo(MULTICLASS, maximize=True),
 }
 
 # L2 penalties of linear models are per row, so that they mean the same for a month and for a year.
@@ -102,10 +127,10 @@ _NETWORK: dict[str, Dimension] = {
 }
 
 FAMILIES: Mapping[str, FamilyInfo] = {
-    "lightgbm": FamilyInfo("include.training.families.boosting", BINARY | REGRESSION, _BOOSTING),
+    "lightgbm": FamilyInfo("include.training.families.boosting", BINARY | REGRESSION | MULTICLASS, _BOOSTING),
     "logistic": FamilyInfo(
         "include.training.families.logistic",
-        BINARY,
+        BINARY | MULTICLASS,
         {"penalty": Searched(1e-4, 3.0, start=0.05, log=True), "max_iter": Fixed(60)},
     ),
     "ridge": FamilyInfo(
@@ -115,7 +140,10 @@ FAMILIES: Mapping[str, FamilyInfo] = {
         frozenset(),
     ),
     "torch_mlp": FamilyInfo(
-        "include.training.families.mlp", BINARY | REGRESSION, _NETWORK, frozenset({"weights", "undersample", "focal"})
+        "include.training.families.mlp",
+        BINARY | REGRESSION | MULTICLASS,
+        _NETWORK,
+        frozenset({"weights", "undersample", "focal"}),
     ),
     "torch_tabm": FamilyInfo(
         "include.training.families.tabm",

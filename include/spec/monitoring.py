@@ -42,8 +42,15 @@ class QualitySpec(Values):
     Attributes:
         window_periods: partitions whose predictions one window judges; one is too few for an AUC.
         min_rows: fewer judged rows than this give figures but no violation.
-        max_calibration_gap: largest accepted difference of predicted and observed share, either way.
-        min_auc: smallest accepted area under the ROC curve.
+        max_calibration_gap: largest accepted difference of predicted and observed share, either way; of classes, that
+            of the mean probability of the predicted class and the share of rows where it was right.
+        min_auc: smallest accepted area under the ROC curve; of classes, the mean of each against the others.
+        min_accuracy: smallest accepted share of rows whose predicted class was right (multiclass only); left out, any.
+        min_recall: by class, the smallest accepted share of its rows that were predicted to be of it (multiclass
+            only), judged in windows with ``min_rows`` rows of the class. A class that is left out is shown without a
+            threshold.
+        max_unknown_class_share: largest accepted share of rows whose outcome is of a class that the model does not know
+            (multiclass only).
         beat_constant: whether a log loss above that of the training set's constant rate is a violation.
     """
 
@@ -51,6 +58,9 @@ class QualitySpec(Values):
     min_rows: int = Field(default=500, ge=1)
     max_calibration_gap: Share = 0.15
     min_auc: Share = 0.55
+    min_accuracy: Share | None = None
+    min_recall: dict[str, Share] = {}
+    max_unknown_class_share: Share = 0.01
     beat_constant: bool = True
 
 

@@ -19,6 +19,7 @@ from include.spec.values import StrictValues
 
 Severity = Literal["critical", "warning"]
 Text = Annotated[str, Field(min_length=1)]
+FirstOrKey = Annotated[str, Field(pattern=f"^(first|{'|'.join(one.pattern for one in Period)})$")]
 Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
@@ -85,7 +86,7 @@ class Suite(StrictValues):
     other_columns: Literal["allowed", "refused"] = "allowed"
     reads: list[Identifier] = []
     may_be_empty: bool = False
-    may_be_empty_on: list[Annotated[str, Field(pattern=f"^(first|{'|'.join(one.pattern for one in Period)})$")]] = []
+    may_be_empty_on: list[FirstOrKey] = []
     rows_per_partition: list[PartitionRows] = []
     quarantine: list[QuarantineRule] = []
     expectations: list[ExpectationRule] = []

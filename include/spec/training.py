@@ -38,7 +38,7 @@ Override = Range | list[Scalar] | Scalar
 
 
 class ConstantBaseline(Values):
-    """A baseline that predicts the mean label of the train window for every row."""
+    """A baseline that predicts the mean label of the train window for every row; of classes, the share of each."""
 
     kind: Literal["constant"] = "constant"
 
@@ -50,6 +50,8 @@ class ConstantBaseline(Values):
 
 class HistoryBaseline(Values):
     """A baseline that predicts the train window's mean label of the row's group, drawn towards the overall mean.
+
+    Of classes it predicts the share of each in the group.
 
     Attributes:
         by: columns that form the group; they need not be features.
@@ -90,7 +92,8 @@ class ModelSettings(Values):
     """Everything that decides which model is found for a given training set.
 
     Attributes:
-        task: ``binary`` (label 0/1) or ``regression``.
+        task: ``binary`` (label 0/1), ``regression``, or ``multiclass`` (label of two or more classes, as text or whole
+            numbers; the classes are those of the train window).
         label: column that is predicted.
         metric: what the search optimises on the validation window.
         families: model families to search, each with overrides of its search space: one value
@@ -115,14 +118,15 @@ class ModelSettings(Values):
         grid_points: values that the grid takes of each searched range.
         pruner: how hopeless trials are stopped early (``none`` turns it off); all of them compare with
             the trials of every worker.
-        imbalance: what is done about rare positives.
+        imbalance: what is done about rare positives (binary only).
         ensemble: ``greedy`` blends the best trials, if that is better beyond doubt, else the best trial wins.
         ensemble_size: how many of the best trials a blend may choose from.
         checkpoint_seconds: least time between two checkpoints of a trial.
         retries: how often a trial whose worker died is run again.
         heartbeat_seconds: how often a worker says that its trial is alive.
         grace_seconds: silence after which a worker counts as dead.
-        calibration: ``isotonic`` (binary only), learnt on the validation window, or ``none``.
+        calibration: ``isotonic`` (binary only) or ``temperature`` (multiclass only), learnt on the validation window,
+            or ``none``.
         baselines: simple predictions that the model is compared with.
         slices: columns whose values get their own metrics.
         resamples: bootstrap resamples of whole blocks behind each interval.
@@ -154,7 +158,7 @@ class ModelSettings(Values):
     retries: int = Field(default=2, ge=0)
     heartbeat_seconds: int = Field(default=5, ge=1)
     grace_seconds: int = Field(default=60, ge=2)
-    calibration: Literal["isotonic", "none"] = "none"
+    calibration: Literal["isotonic", "temperature", "none"] = "none"
     baselines: list[Baseline] = [ConstantBaseline()]
     slices: list[str] = []
     resamples: int = Field(default=1000, ge=100)
@@ -162,8 +166,6 @@ class ModelSettings(Values):
     @field_validator("task")
     @classmethod
     def _task_is_known(cls, task: str) -> str:
-        if task == "multiclass":
-            raise ValueError('task "multiclass" is not supported; use one binary use case per class')
         if task not in TASKS:
             raise ValueError(f'task "{task}" unknown{nearest(task, TASKS)}')
         return task
@@ -200,10 +202,13 @@ class ModelSettings(Values):
                 faults.append(f'family "{name}" has no imbalance "{self.imbalance.method}"; {" or ".join(able)} has')
         if self.search == "by_family" and self.pruner == "hyperband":
             faults.append('pruner "hyperband" compares all families; with search "by_family" use "asha"')
-        if self.imbalance.method != "none" and self.task != "binary":
+        task = TASKS[self.task]
+        if self.imbalance.method != "none" and not task.rare_positives:
             faults.append(f'imbalance "{self.imbalance.method}" is for binary labels; set it to "none"')
-        if self.calibration != "none" and self.task != "binary":
-            faults.append(f'calibration "{self.calibration}" is for binary labels; set it to "none"')
+        if self.calibration not in {"none", *task.calibrations}:
+            (suits,) = [other.labels for other in TASKS.values() if self.calibration in other.calibrations]
+            instead = " or ".join(f'"{name}"' for name in (*task.calibrations, "none"))
+            faults.append(f'calibration "{self.calibration}" is for {suits}; set it to {instead}')
         if self.label in self.categorical:
             faults.append(f'label "{self.label}" is listed as categorical; a label is never a feature')
         if self.grace_seconds < 2 * self.heartbeat_seconds:

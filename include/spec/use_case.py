@@ -13,7 +13,7 @@ from include.core.partitions import Period, Span
 from include.core.repository import REPOSITORY
 from include.core.words import nearest
 from include.spec.accelerator import AcceleratorSpec
-from include.spec.families import METRICS
+from include.spec.families import METRICS, TASKS
 from include.spec.gates import GateSpec
 from include.spec.monitoring import MonitoringSpec
 from include.spec.scoring import ScoringSpec
@@ -198,8 +198,9 @@ class UseCase(Values):
     @model_validator(mode="after")
     def _gates_suit_the_training(self) -> UseCase:
         task = self.training.task
+        able = ", ".join(name for name, info in METRICS.items() if task in info.tasks)
         faults = [
-            f'gates: metric "{name}" is not for {task}'
+            f'gates: metric "{name}" is not for {task}; use one of {able}'
             for name in sorted(self.gates.metrics())
             if task not in METRICS[name].tasks
         ]
@@ -208,8 +209,15 @@ class UseCase(Values):
             for column in self.gates.slices
             if column not in self._sliceable
         ]
-        if self.scoring.recalibration is not None and task != "binary":
-            faults.append("scoring.recalibration shifts probabilities: it is for binary labels")
+        if self.scoring.recalibration is not None and not TASKS[task].rare_positives:
+            faults.append("scoring.recalibration shifts probabilities: it is for binary labels; take it away")
+        quality = self.monitoring.quality
+        for field, given in (
+            ("min_recall", bool(quality.min_recall)),
+            ("min_accuracy", quality.min_accuracy is not None),
+        ):
+            if given and not TASKS[task].classes:
+                faults.append(f"monitoring.quality.{field} is for {TASKS['multiclass'].labels}; take it away")
         if faults:
             raise ValueError("; ".join(faults))
         return self

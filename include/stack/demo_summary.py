@@ -20,6 +20,7 @@ from include.steps.workspace import Workspace
 from include.training.interval import Interval
 from include.training.judging.evidence import MODEL, Evidence
 from include.training.model import EVIDENCE
+from include.training.predictions import PREDICTION, PROBABILITY
 from include.training.study.results import study_progress
 
 Row = tuple[str, ...]
@@ -77,12 +78,15 @@ def _model(workspace: Workspace) -> list[Section]:
             str(progress.resumed),
         ),
     ]
-    title = f"Evidence on {found.days} test days ({found.first_day}..{found.last_day}, {found.rows:,} rows)"
-    return [("Champion", about), (f"{title}, 95 % intervals over whole days", _evidence(found))]
+    period = workspace.case.period.value
+    title = f"Evidence on {found.days} test {period}s ({found.first_day}..{found.last_day}, {found.rows:,} rows)"
+    block = "day" if period == "hour" else period
+    return [("Champion", about), (f"{title}, 95 % intervals over whole {block}s", _evidence(found))]
 
 
 def _evidence(found: Evidence) -> list[Row]:
-    names = [name for name in ("log_loss", "auc", "rmse", "mae") if name in found.metrics[MODEL]]
+    shown = ("log_loss", "auc", "rmse", "mae", "auc_macro", "accuracy")
+    names = [name for name in shown if name in found.metrics[MODEL]]
     rows: list[Row] = [("", *names, f"model minus it, {found.metric}")]
     for candidate, metrics in found.metrics.items():
         difference = found.differences.get(candidate, {}).get(found.metric)
@@ -95,14 +99,20 @@ def _evidence(found: Evidence) -> list[Row]:
 
 
 def _days(workspace: Workspace) -> list[Section]:
-    """Return predicted and observed means of the last scored days, beside the verdicts of monitoring."""
+    """Return predicted and observed means of the last scored days, beside the verdicts of monitoring.
+
+    Of classes it is the mean probability of the predicted one, and how often it was right.
+    """
     case, lake = workspace.case, workspace.lake
     keys = lake.keys(case.table("predictions", "scores"))[-DAYS_SHOWN:]
     if not keys:
         return []
     scores = lake.dataset(case.table("predictions", "scores"), keys).to_table()
     observed = _observed(workspace, keys, scores)
-    rows: list[Row] = [("day", "scored", "model", "predicted", "observed", "data drift", "other violations")]
+    said, what = (PROBABILITY, "right") if PROBABILITY in scores.column_names else (PREDICTION, "mean")
+    rows: list[Row] = [
+        (case.period.value, "scored", "model", "predicted", "observed", "data drift", "other violations")
+    ]
     verdicts = _verdicts(workspace, keys)
     for key in keys:
         of_day = scores.filter(pc.equal(scores["ds"], key))
@@ -114,17 +124,17 @@ def _days(workspace: Workspace) -> list[Section]:
                 key,
                 f"{of_day.num_rows:,}",
                 versions,
-                f"{pc.mean(of_day['prediction']).as_py():.3f}",
+                f"{pc.mean(of_day[said]).as_py():.3f}",
                 "not known yet" if share is None else f"{share:.3f}",
                 drift,
                 other,
             )
         )
-    return [(f"Scored days: mean {case.training.label}", rows)]
+    return [(f"Scored {case.period.value}s: {what} {case.training.label}", rows)]
 
 
 def _observed(workspace: Workspace, keys: list[str], scores: pa.Table) -> dict[str, float]:
-    """Return the label's mean by day, for days with landed outcomes of more than 98 % of the rows."""
+    """Return the label's mean by day, or the share of right classes, of days with outcomes of over 98 % of the rows."""
     case = workspace.case
     with workspace.connect() as con:
         con.register("scores", scores)
@@ -133,8 +143,12 @@ def _observed(workspace: Workspace, keys: list[str], scores: pa.Table) -> dict[s
             workspace.attach(con, name, case.table("raw", name), landed)
         labels = feature_sql.label_rows(con, case, Span.of(keys))
         on, label = ", ".join(map(identifier, ("ds", *case.training.keys))), identifier(case.training.label)
+        if PROBABILITY in scores.column_names:
+            outcome = f"CAST(CAST({label} AS VARCHAR) = {PREDICTION} AS INTEGER)"
+        else:
+            outcome = label
         found = con.sql(
-            f"SELECT ds, avg({label}) AS share, count({label}) / count(*) AS known "
+            f"SELECT ds, avg({outcome}) AS share, count({label}) / count(*) AS known "
             f"FROM scores LEFT JOIN ({labels}) USING ({on}) GROUP BY ds"
         ).fetchall()
     return {key: share for key, share, known in found if known > 0.98}

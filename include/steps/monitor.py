@@ -17,13 +17,19 @@ from include.core.sql import identifier
 from include.feature_store import feature_sql
 from include.lake.records import Attempt
 from include.monitoring import drift, drift_report, window_verdicts
-from include.monitoring.reference import PREDICTION, Reference, read_reference
+from include.monitoring.profile import ReferenceProfile
+from include.monitoring.reference import Reference, read_reference
 from include.promotion import ledger
 from include.steps import inputs, provenance
 from include.steps.handover import Stages
 from include.steps.score import predicting, recalibration
 from include.steps.workspace import Workspace, WorkspaceReader
+from include.training import predictions
+from include.training.labels import with_new_classes
+from include.training.predictions import PREDICTION, PROBABILITIES, PROBABILITY
 
+_PREDICTIONS = (PREDICTION, PROBABILITY)
+"""The columns of a prediction whose drift is measured; the second is there for classes only."""
 _log = logging.getLogger(__name__)
 
 
@@ -94,13 +100,13 @@ def _verdicts(workspace: WorkspaceReader, key: str) -> pa.Table:
     figures = []
     if provenance.label_changed(workspace, predicting.model_version(workspace, version)):
         _log.warning("%s: the label has another definition than version %d learnt; not judged", key, version)
-    elif (judged := _judged(workspace, key, scores, version, reference)) is not None:
+    elif (judged := _judged(workspace, key, scores, version, reference.profile)) is not None:
         settings = case.training
         figures = window_verdicts.quality(
             judged, case.monitoring.quality, task=settings.task, metric_name=settings.metric
         )
     return window_verdicts.verdict_rows(
-        key, version, case.monitoring, drifts=decided, prediction=PREDICTION, figures=figures,
+        key, version, case.monitoring, drifts=decided, predictions=_PREDICTIONS, figures=figures,
         rows=current.num_rows, report=report.html,
     )  # fmt: skip
 
@@ -149,7 +155,8 @@ def _window_rows(workspace: WorkspaceReader, key: str, scores: pa.Table) -> pa.T
     window = Span.one(key).with_periods_before(case.monitoring.drift.window_periods - 1, case.history.first)
     seen = predicting.entity_rows(workspace, window)
     on = ["ds", *case.predictions.key]
-    return seen.join(scores.select([*on, PREDICTION]), on, join_type="left outer")
+    said = [name for name in _PREDICTIONS if name in scores.column_names]
+    return seen.join(scores.select([*on, *said]), on, join_type="left outer")
 
 
 def _report(
@@ -164,9 +171,9 @@ def _report(
         current.to_pandas(),
         decided,
         _report_folder(workspace, key),
-        categorical=workspace.case.training.categorical,
+        categorical=tuple(reference.profile.categorical),
         spec=workspace.case.monitoring.drift,
-        prediction=PREDICTION,
+        predictions=_PREDICTIONS,
         seed=workspace.case.training.seed,
     )
     for column, why in written.disagreeing.items():
@@ -183,11 +190,12 @@ def _report_folder(workspace: WorkspaceReader, key: str) -> Path:
 
 
 def _judged(
-    workspace: WorkspaceReader, key: str, scores: pa.Table, version: int, reference: Reference
+    workspace: WorkspaceReader, key: str, scores: pa.Table, version: int, reference: ReferenceProfile
 ) -> window_verdicts.Judged | None:
     """Join predictions of this version with their outcomes, for the window of days with complete outcomes.
 
-    None when this version has scored no such day.
+    None when this version has scored no such day. An outcome of a class that the model does not know is judged too: it
+    had the probability 0.
     """
     case, last = workspace.case, workspace.case.last_label_period(key)
     window = Span(first=partitions.shift(last, 1 - case.monitoring.quality.window_periods), last=last).keys
@@ -200,19 +208,33 @@ def _judged(
         for name in case.partitioned_raw:
             workspace.attach(con, name, case.table("raw", name), partitions.key_range(days.first, key))
         query = feature_sql.training_rows(con, case, days, key)
-        con.register("past", past)
+        said = [name for name in (PREDICTION, PROBABILITIES) if name in past.column_names]
+        con.register("past", past.select(["ds", *case.predictions.key, *said]))
         on, label = ", ".join(map(identifier, ("ds", *case.predictions.key))), identifier(case.training.label)
         rows = con.sql(
-            f"SELECT ds, prediction, label FROM (SELECT {on}, {label} AS label FROM ({query})) "
+            f"SELECT ds, {', '.join(said)}, label FROM (SELECT {on}, {label} AS label FROM ({query})) "
             f"JOIN past USING ({on}) ORDER BY {on}"
         ).to_arrow_table()
     if rows.num_rows == 0:
         return None
-    y = rows["label"].to_numpy().astype(np.float64)
-    baselines = (
-        {} if reference.profile.label_rate is None else {"constant": np.full(len(y), reference.profile.label_rate)}
+    if not reference.class_shares:
+        y = rows["label"].to_numpy().astype(np.float64)
+        constant = {} if reference.label_rate is None else {"constant": np.full(len(y), reference.label_rate)}
+        return window_verdicts.Judged(rows["ds"].to_pylist(), y, predictions.of_columns(rows, ()), constant)
+    # a null outcome is of no class: it is not known
+    rows = rows.filter(pc.is_valid(rows["label"]))
+    if rows.num_rows == 0:
+        return None
+    y, classes = with_new_classes(rows["label"], tuple(reference.class_shares))
+    shares = [reference.class_shares.get(name, 0.0) for name in classes]
+    return window_verdicts.Judged(
+        rows["ds"].to_pylist(),
+        y,
+        predictions.of_columns(rows, classes),
+        {"constant": np.repeat([shares], len(y), axis=0)},
+        classes,
+        len(classes) - len(reference.class_shares),
     )
-    return window_verdicts.Judged(rows["ds"].to_pylist(), y, rows[PREDICTION].to_numpy(), baselines)
 
 
 def _last_request(workspace: Workspace, key: str) -> str | None:

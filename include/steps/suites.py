@@ -7,7 +7,7 @@ from pathlib import Path
 
 from include.core.errors import SpecError
 from include.quality import suites
-from include.spec.suite import ExpectationRule, Suite
+from include.spec.suite import Suite
 from include.spec.use_case import UseCase
 from include.steps.workspace import Workspace
 
@@ -60,13 +60,14 @@ def _rare(case: UseCase) -> bool:
 
 
 def _of_scores(case: UseCase, suite: Suite) -> Suite:
-    """Add the key of the spec, and for a binary label that predictions are probabilities."""
-    probability = ExpectationRule(
-        type="expect_column_values_to_be_between",
-        kwargs={"column": "prediction", "min_value": 0, "max_value": 1},
-        severity="critical",
-        why="a probability",
-    )
-    more = [probability] if case.training.task == "binary" else []
+    """Add the key of the spec, and what must hold of the predictions of its task."""
+    more = _BUILT_IN / case.training.task / "scores.yaml"
     of_case = {"key": list(case.predictions.key), "may_be_empty": _rare(case)}
-    return suite.model_copy(update={**of_case, "expectations": [*suite.expectations, *more]})
+    if not more.exists():
+        return suite.model_copy(update=of_case)
+    added = suites.load_suite(more)
+    of_task = {
+        "columns": {**suite.columns, **added.columns},
+        "expectations": [*suite.expectations, *added.expectations],
+    }
+    return suite.model_copy(update={**of_case, **of_task})

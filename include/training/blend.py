@@ -45,10 +45,10 @@ def choose(
     resamples: int,
     seed: int,
 ) -> Choice:
-    """Choose weights for ``predictions`` (best first, each of shape (rows,)) and compare the blend with the best."""
+    """Choose weights for ``predictions`` (best first, all of one shape) and compare the blend with the best."""
     # neighbouring blocks are alike: alternate quarters of the window, not blocks
     half = (blocks * _QUARTERS // (int(blocks.max()) + 1)) % 2 == 0
-    unseen = np.empty(len(y))
+    unseen = np.empty_like(predictions[0])
     for mine in (half, ~half):
         weights = greedy(metric, y[~mine], [one[~mine] for one in predictions])
         unseen[mine] = sum(weight * one[mine] for weight, one in zip(weights, predictions, strict=True))

@@ -17,10 +17,10 @@ from include.core import partitions
 from include.core.errors import SourceError, TrainingError
 from include.spec.training import ModelSettings
 from include.training.blocks import Codes, block_codes
+from include.training.labels import is_number, labels_of
 
 Floats = NDArray[np.float64]
 Matrix = NDArray[np.float32] | NDArray[np.float64]
-_LABEL_GRAIN = 1e-3  # of a label's deviation that float32 may lose
 EXACT_INTEGERS = 2**53
 """Integers up to this magnitude are exact as float64; beyond it neighbours become equal."""
 
@@ -160,9 +160,10 @@ class Window:
     Attributes:
         name: ``train``, ``valid`` or ``test``.
         table: every column of the window's rows.
-        y: labels, shape (rows,).
+        y: labels as numbers, shape (rows,); a class is its position in ``classes``.
         keys: partition keys that occur, ascending.
         codes: each row's position in ``keys``.
+        classes: the classes of the train window, in order; none where the label has no classes.
     """
 
     name: str
@@ -171,6 +172,7 @@ class Window:
     y: Floats
     keys: tuple[str, ...]
     codes: NDArray[np.int64]
+    classes: tuple[str, ...] = ()
 
     @cached_property
     def x(self) -> Matrix:
@@ -206,6 +208,11 @@ class Windows:
         """Return the encoding, learnt from the train window."""
         return self.train.encoding
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Return the classes of the train window; none where the label has no classes."""
+        return self.train.classes
+
 
 def split(table: pa.Table, settings: ModelSettings) -> Windows:
     """Cut ``table`` into train, valid and test by time.
@@ -214,8 +221,8 @@ def split(table: pa.Table, settings: ModelSettings) -> Windows:
     earlier ones train.
 
     Raises:
-        TrainingError: a column is missing or of a wrong type, a label is null or not finite, a
-            window is empty, or a binary label has one class only in a window; names the window.
+        TrainingError: a column is missing or of a wrong type, a label is null or not finite, a window is empty, a
+            label of classes has one class only in a window, or one that the train window lacks; names the window.
     """
     features = feature_columns(table, settings)
     keys = _keys(table, settings)
@@ -234,7 +241,8 @@ def split(table: pa.Table, settings: ModelSettings) -> Windows:
                 f"{valid_from}, test {test_from}; freeze more periods or lower valid_periods and test_periods"
             )
     encoding = _learn_encoding(parts["train"], features, settings)
-    windows = {name: _window(name, part, encoding, settings) for name, part in parts.items()}
+    classes = labels_of(settings.task).classes(parts["train"].column(settings.label))
+    windows = {name: _window(name, part, encoding, classes, settings) for name, part in parts.items()}
     return Windows(windows["train"], windows["valid"], windows["test"])
 
 
@@ -243,7 +251,7 @@ def feature_columns(table: pa.Table, settings: ModelSettings) -> list[str]:
 
     Raises:
         TrainingError: the spec names a column that is not there; a feature is neither a number nor categorical, or
-            has integers that no float holds; the label is no number; there is no feature.
+            has integers that no float holds; the label is of a type that the task cannot learn; there is no feature.
     """
     needed = [settings.period_column, settings.label, *settings.keys, *settings.categorical, *settings.slices]
     needed += [column for baseline in settings.baselines for column in getattr(baseline, "by", [])]
@@ -256,12 +264,7 @@ def feature_columns(table: pa.Table, settings: ModelSettings) -> list[str]:
     if wrong:
         listed = ", ".join(f"{name} ({table.schema.field(name).type})" for name in wrong)
         raise TrainingError(f"columns are not numbers: {listed}; list them under categorical, keys or ignore")
-    kind = table.schema.field(settings.label).type
-    if not (_is_number(kind) or pa.types.is_decimal(kind)):
-        raise TrainingError(
-            f"label {settings.label} is {kind}, not a number; write the outcome as one in sql/training/labels.sql, for"
-            f" example CAST({settings.label} = 'yes' AS INTEGER)"
-        )
+    labels_of(settings.task).refuse_type(table.schema.field(settings.label).type, settings.label)
     numbers = [name for name in (*features, settings.label) if name not in settings.categorical]
     for name in numbers:
         if (large := inexact_integer(table.column(name))) is not None:
@@ -274,11 +277,7 @@ def feature_columns(table: pa.Table, settings: ModelSettings) -> list[str]:
 def _usable(kind: pa.DataType, name: str, settings: ModelSettings) -> bool:
     if name in settings.categorical:
         return not (pa.types.is_floating(kind) or pa.types.is_nested(kind))
-    return _is_number(kind)
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind))
+    return is_number(kind)
 
 
 def _keys(table: pa.Table, settings: ModelSettings) -> pa.ChunkedArray:
@@ -300,30 +299,7 @@ def _learn_encoding(train: pa.Table, features: Sequence[str], settings: ModelSet
     return Encoding(tuple(Feature(name=name, categories=categories(name)) for name in features))
 
 
-def _window(name: str, part: pa.Table, encoding: Encoding, settings: ModelSettings) -> Window:
-    column = part.column(settings.label).cast(pa.float64())
-    y: Floats = pc.fill_null(column, float("nan")).to_numpy()
-    bad = int(np.count_nonzero(~np.isfinite(y)))
-    if bad:
-        raise TrainingError(f"{name} window: label {settings.label} is null or not finite in {bad} rows")
-    if settings.task == "binary":
-        _check_classes(name, y, settings.label)
-    elif (spread := float(y.std())) and float(np.abs(y - y.astype(np.float32)).max()) > spread * _LABEL_GRAIN:
-        # LightGBM keeps labels as float32
-        raise TrainingError(
-            f"{name} window: label {settings.label} is {y[0]:.15g} and the like, of which float32 keeps too few digits"
-            f" for a spread of {spread:.3g}; predict its difference from a constant or from a column known before"
-        )
+def _window(name: str, part: pa.Table, encoding: Encoding, classes: tuple[str, ...], settings: ModelSettings) -> Window:
+    y = labels_of(settings.task).numbers(part.column(settings.label), classes, settings.label, name)
     names, codes = np.unique(part.column(settings.period_column).cast(pa.string()).to_numpy(), return_inverse=True)
-    return Window(name, part, encoding, y, tuple(str(key) for key in names), codes.astype(np.int64))
-
-
-def _check_classes(name: str, y: Floats, label: str) -> None:
-    classes = np.unique(y)
-    if not np.isin(classes, (0.0, 1.0)).all():
-        raise TrainingError(f"{name} window: label {label} holds {classes[:4]}; a binary label is 0 or 1")
-    if len(classes) < 2:
-        raise TrainingError(
-            f"{name} window: label {label} is {classes[0]:.0f} in all {len(y)} rows; one class cannot be "
-            "learnt or judged, use a wider window"
-        )
+    return Window(name, part, encoding, y, tuple(str(key) for key in names), codes.astype(np.int64), classes)

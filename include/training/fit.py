@@ -15,7 +15,7 @@ import pyarrow as pa
 from include.core.errors import TrainingError
 from include.spec.training import ModelSettings
 from include.training.blend import choose
-from include.training.calibration import Isotonic
+from include.training.calibration import CALIBRATORS
 from include.training.data import Floats, Windows, split
 from include.training.families import family
 from include.training.families.base import Fitting, Model
@@ -31,6 +31,7 @@ from include.training.model import (
     TrainingSetRecord,
     digest,
     load_model,
+    mean_of,
     save_model,
 )
 from include.training.study.kept_trials import KeptTrials
@@ -141,7 +142,7 @@ def _winner(job: _Job, trials: list[BestTrial]) -> LoadedModel:
         )
         return _calibrated(job, best.predicted, manifest, best.model)
     used = [(member, weight) for member, weight in zip(members, choice.weights, strict=True) if weight]
-    blended = np.sum([weight * member.predicted for member, weight in used], axis=0)
+    blended = mean_of([member.predicted for member, _ in used], [weight for _, weight in used])
     manifest = _manifest(job, best, judge.value(valid.y, blended)).model_copy(
         update={
             "family": BLEND,
@@ -163,8 +164,8 @@ def _alone(job: _Job, member: _Member) -> LoadedModel:
 
 
 def _calibrated(job: _Job, predicted: Floats, manifest: Manifest, model: Model) -> LoadedModel:
-    isotonic = job.settings.calibration == "isotonic"
-    return LoadedModel(manifest, model, Isotonic.learn(job.windows.valid.y, predicted) if isotonic else None)
+    kind = CALIBRATORS.get(job.settings.calibration)
+    return LoadedModel(manifest, model, None if kind is None else kind.learn(job.windows.valid.y, predicted))
 
 
 def _members(job: _Job, trials: list[BestTrial]) -> list[_Member]:
@@ -180,6 +181,7 @@ def _members(job: _Job, trials: list[BestTrial]) -> list[_Member]:
         positive_weight=treatment.positive_weight,
         focal=treatment.focal,
         odds=treatment.odds,
+        classes=len(windows.classes),
     )
     prepared: dict[str, Any] = {}
     members = []
@@ -220,6 +222,7 @@ def _manifest(job: _Job, member: _Member, fit_value: float) -> Manifest:
         family=best.family,
         params=best.params,
         features=windows.encoding.features,
+        classes=windows.classes,
         calibration=settings.calibration,
         training_set=TrainingSetRecord(
             fingerprint=job.training_set.fingerprint,

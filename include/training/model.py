@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from include.core.errors import DigestMismatch, SourceError, TrainingError
 from include.core.words import nearest
 from include.spec.families import FAMILIES
-from include.training.calibration import Isotonic
+from include.training.calibration import CALIBRATORS, Calibrator
 from include.training.data import Encoding, Feature, Floats, Matrix
 from include.training.families import family
 from include.training.families.base import Model
@@ -55,6 +56,8 @@ class Manifest(BaseModel):
         trained_through: last day whose outcome the model or its judgement has seen. The model may score
             later days without knowing their outcomes.
         search_value: the metric of the winning trial; ``fit_value`` that of this fit of it.
+        classes: the classes that it predicts, in the order of its predictions' columns; none where the label has no
+            classes.
         evidence: name of the file with the test metrics.
         odds: factor by which the odds that the family's model predicts are too high, from how rare
             positives were dealt with; 1 when it predicts probabilities of the real world.
@@ -82,6 +85,7 @@ class Manifest(BaseModel):
     search_value: float
     fit_value: float
     evidence: str | None = EVIDENCE
+    classes: tuple[str, ...] = ()
     odds: float = 1.0
     blend: Difference | None = None
     libraries: dict[str, str]
@@ -94,7 +98,7 @@ class LoadedModel:
 
     manifest: Manifest
     model: Model
-    calibrator: Isotonic | None
+    calibrator: Calibrator | None
 
     @property
     def encoding(self) -> Encoding:
@@ -102,7 +106,7 @@ class LoadedModel:
         return Encoding(self.manifest.features)
 
     def predict(self, rows: pa.Table | pa.RecordBatch, threads: int = 1) -> Floats:
-        """Predict probabilities of 1 (binary) or values (regression), one per row, in row order.
+        """Predict probabilities of 1 or values, shape (rows,), or of classes, shape (rows, classes), in row order.
 
         Raises:
             SourceError: the rows lack features, or one has another type than in training.
@@ -149,11 +153,8 @@ class Blend:
     weights: tuple[float, ...]
 
     def predict(self, x: Matrix, threads: int = 1) -> Floats:
-        """Return the weighted mean of the members' predictions, shape (rows,)."""
-        out = np.zeros(len(x))
-        for member, weight in zip(self.members, self.weights, strict=True):
-            out += weight * member.predict_encoded(x, threads)
-        return out
+        """Return the weighted mean of the members' predictions, of their shape."""
+        return mean_of([member.predict_encoded(x, threads) for member in self.members], self.weights)
 
     def importance(self) -> Floats:
         """Return the weighted mean of the members' shares of importance."""
@@ -168,6 +169,11 @@ class Blend:
         for i, member in enumerate(self.members):
             save_model(member, folder / f"member-{i}")
         (folder / _WEIGHTS).write_text(json.dumps(self.weights), encoding="utf-8")
+
+
+def mean_of(predictions: Sequence[Floats], weights: Sequence[float]) -> Floats:
+    """Return the weighted mean of predictions of one shape; of classes, each row adds up to 1 again."""
+    return np.asarray(sum(weight * one for one, weight in zip(predictions, weights, strict=True)))
 
 
 def save_model(model: LoadedModel, folder: Path) -> None:
@@ -196,7 +202,8 @@ def load_model(folder: Path | str, expected_digest: str | None = None) -> Loaded
     if expected_digest is not None:
         verify(folder, expected_digest)
     manifest = read_manifest(folder)
-    calibrator = Isotonic.load(folder / _CALIBRATION) if manifest.calibration != "none" else None
+    kind = CALIBRATORS.get(manifest.calibration)
+    calibrator = None if kind is None else kind.load(folder / _CALIBRATION)
     load = load_blend if manifest.family == BLEND else family(manifest.family).load
     return LoadedModel(manifest, load(folder / _MODEL, Encoding(manifest.features)), calibrator)
 

@@ -72,8 +72,7 @@ def ours(size: int) -> Work:
 
     def run() -> Facts:
         network = kind.build(params, prepared.inputs, kind.edges(params, prepared)).to(prepared.device)
-        about = {"task": "binary", "focal": None, "centre": 0.0, "scale": 1.0}
-        _Loop(network, params, prepared, fitting, about).run()
+        _Loop(network, params, prepared, fitting).run()
         _finish(prepared.device)
         return {}
 

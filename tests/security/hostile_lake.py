@@ -11,13 +11,14 @@ import yaml
 from mlflow import MlflowClient
 
 from include.core.sql import literal, parquet
-from include.monitoring.reference import PREDICTION, read_reference
+from include.monitoring.reference import read_reference
 from include.spec.use_case import UseCase
 from include.steps import features, monitor
 from include.steps.promote import deciding
 from include.steps.score import predicting
 from include.steps.train import registering, search, training_sets
 from include.steps.workspace import Workspace
+from include.training.predictions import PREDICTION
 from include.use_cases.flights import upstream
 from tests.security.chromium import PLANTED
 from tests.unit import chain

@@ -169,7 +169,7 @@ def test_the_window_drifts_by_the_share_of_its_columns_without_prediction_and_ex
     spec = DriftSpec(exclude=("day",), drift_share=0.5)
     verdicts = drift.decide(profile, current, spec)
     assert {v.column: v.drifted for v in verdicts} == {"a": True, "b": False, "p": True}
-    whole = drift.dataset_verdict(verdicts, spec, prediction="p")
+    whole = drift.dataset_verdict(verdicts, spec, predictions=("p",))
     assert (whole.share, whole.n_drifted, whole.n_columns, whole.drifted) == (0.5, 1, 2, True)
 
 

@@ -98,7 +98,7 @@ def test_rows_speak_for_the_window_or_for_a_column() -> None:
         2,
         MonitoringSpec(),
         drifts=decided,
-        prediction="p",
+        predictions=("p",),
         figures=[figure],
         rows=9,
         report="r.html",

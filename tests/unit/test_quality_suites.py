@@ -240,3 +240,10 @@ def test_unclear_numbers_and_repeated_keys_are_refused(tmp_path: Path, text: str
         load_suite(path)
     for word in ("tiny.yaml", *words):
         assert word in str(error.value)
+
+
+@pytest.mark.parametrize("key", ["first", "2013-11-02", "2013-11-02T05Z", "2013-W44", "2013-11"])
+def test_a_period_of_any_kind_may_be_empty(key: str, tmp_path: Path) -> None:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(GOOD | {"may_be_empty_on": [key]}))
+    assert load_suite(path).may_be_empty("2013-01-01") == {"2013-01-01" if key == "first" else key}

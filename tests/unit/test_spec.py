@@ -156,7 +156,7 @@ def test_a_wrong_name_is_reported_beside_the_other_faults(write: Write) -> None:
         ({"name": "../flights"}, "name"),
         ({"name": ["flights"]}, "name"),
         ({"raw": {}}, "raw"),
-        ({"training__task": "multiclass"}, "not supported"),
+        ({"training__task": "multiclass"}, "is for binary labels"),
         ({"promotion": "yolo"}, "promotion"),
         ({"like": ["flights"]}, "like"),
         ({"like": {"a": 1}}, "like"),

@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from include.core.errors import LeaseLost
-from include.training.data import split
 from include.training.families import family
 from include.training.families.base import Fitting
 from include.training.judging.metrics import metric
@@ -24,7 +23,7 @@ from include.training.study.checkpoints import SlotCheckpoints
 from include.training.study.results import study_progress, trials_table
 from include.training.study.searching import search, study_name
 from include.training.training_set import TrainingSet
-from tests.unit.test_training_families import few, point
+from tests.unit.test_training_families import CASES, VALUES, few, point, windows_of
 from tests.unit.training_rows import model_settings, training_rows
 from tests.waiting import until
 
@@ -39,11 +38,12 @@ def _checkpoints(folder: Path, trial: int = 0, **about: Any) -> SlotCheckpoints:
     return SlotCheckpoints(folder, trial, {"slot": 0, **about})
 
 
-@pytest.mark.parametrize("name", ["lightgbm", "logistic", "torch_mlp", "torch_tabm"])
-def test_a_cut_off_fit_goes_on_and_ends_as_if_it_had_not_been_cut(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "task"), [(name, task) for name, task in CASES if task != "regression"])
+def test_a_cut_off_fit_goes_on_and_ends_as_if_it_had_not_been_cut(name: str, task: str, tmp_path: Path) -> None:
     # every step helps: early stopping is not what is tried here
-    settings = model_settings(families={name: few(name) | ({"max_iter": 10} if name == "logistic" else {})})
-    windows, kind = split(training_rows(), settings), family(name)
+    families = {name: few(name) | ({"max_iter": 10} if name == "logistic" else {})}
+    settings = model_settings(**(VALUES[task] | {"families": families}))
+    windows, kind = windows_of(task, settings), family(name)
     params = point(settings, name)
     if name == "lightgbm":
         # draws nothing at random: only then can the trees be the same
@@ -57,7 +57,9 @@ def test_a_cut_off_fit_goes_on_and_ends_as_if_it_had_not_been_cut(name: str, tmp
             seen.append((run, step))
 
         given = {} if checkpoints is None else {"checkpoints": checkpoints}
-        fitting = Fitting("binary", metric("log_loss"), on_step=on_step, **given)  # type: ignore[arg-type]
+        fitting = Fitting(
+            task, metric("log_loss"), on_step=on_step, classes=len(windows.classes), **given  # type: ignore[arg-type]
+        )  # fmt: skip
         prepared = kind.prepare(windows.train, windows.valid, settings.space(name), fitting)
         return kind.fit(params, prepared, fitting)
 

@@ -1,4 +1,4 @@
-"""Every family fits both kinds of label it claims, reports, and comes back from disk unchanged."""
+"""Every family fits each kind of label that it claims, reports, and comes back from disk unchanged."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ import pytest
 from include.core.errors import TrainingError
 from include.spec.families import FAMILIES, Choice, Fixed, Searched
 from include.spec.training import ConstantBaseline, HistoryBaseline, ModelSettings
-from include.training.data import split
+from include.training.data import Windows, split
 from include.training.families import family
 from include.training.families.base import STEPS, Fitting, Pruned
 from include.training.judging.baselines import predict_baseline
 from include.training.judging.metrics import metric
-from tests.unit.training_rows import REGRESSION, model_settings, training_rows
+from tests.unit.training_rows import MULTICLASS, REGRESSION, model_settings, rows_with_classes, training_rows
 
+VALUES: dict[str, dict[str, Any]] = {"binary": {}, "regression": REGRESSION, "multiclass": MULTICLASS}
 CASES = [(name, task) for name, info in FAMILIES.items() for task in sorted(info.tasks)]
 
 
@@ -31,8 +32,11 @@ def few(name: str) -> dict[str, Any]:
 
 
 def _settings(name: str, task: str) -> ModelSettings:
-    values = {} if task == "binary" else REGRESSION
-    return model_settings(**(values | {"families": {name: few(name)}}))
+    return model_settings(**(VALUES[task] | {"families": {name: few(name)}}))
+
+
+def windows_of(task: str, settings: ModelSettings) -> Windows:
+    return split(rows_with_classes() if task == "multiclass" else training_rows(), settings)
 
 
 def point(settings: ModelSettings, name: str) -> dict[str, Any]:
@@ -49,14 +53,24 @@ def point(settings: ModelSettings, name: str) -> dict[str, Any]:
 @pytest.mark.parametrize(("name", "task"), CASES)
 def test_fits_better_than_the_mean_and_reloads_exactly(name: str, task: str, tmp_path: Path) -> None:
     settings = _settings(name, task)
-    windows = split(training_rows(), settings)
+    windows = windows_of(task, settings)
     steps: list[int] = []
-    fitting = Fitting(task, metric(settings.metric), on_step=lambda step, value: steps.append(step))
+    fitting = Fitting(
+        task,
+        metric(settings.metric),
+        on_step=lambda step, value: steps.append(step),
+        classes=len(windows.classes),
+    )
     kind = family(name)
     prepared = kind.prepare(windows.train, windows.valid, settings.space(name), fitting)
     model = kind.fit(point(settings, name), prepared, fitting)
     predicted = model.predict(windows.test.x)
     constant = predict_baseline(ConstantBaseline(), windows.train, windows.test)
+    assert predicted.shape == constant.shape
+    assert predicted.dtype == np.float64
+    assert model.predict(windows.test.x[:0]).shape == predicted[:0].shape
+    if task == "multiclass":
+        np.testing.assert_allclose(predicted.sum(axis=1), 1, atol=1e-12)
     assert fitting.metric.value(windows.test.y, predicted) < 0.95 * fitting.metric.value(windows.test.y, constant)
     assert steps
     assert steps == sorted(set(steps))
@@ -111,12 +125,12 @@ def test_one_huge_number_does_not_hide_a_column(name: str) -> None:
 @pytest.mark.parametrize(("name", "task"), CASES)
 def test_pruning_ends_the_fit(name: str, task: str) -> None:
     settings = _settings(name, task)
-    windows = split(training_rows(), settings)
+    windows = windows_of(task, settings)
 
     def stop(step: int, value: float) -> None:
         raise Pruned
 
-    fitting = Fitting(task, metric(settings.metric), on_step=stop)
+    fitting = Fitting(task, metric(settings.metric), on_step=stop, classes=len(windows.classes))
     prepared = family(name).prepare(windows.train, windows.valid, settings.space(name), fitting)
     with pytest.raises(Pruned):
         family(name).fit(point(settings, name), prepared, fitting)

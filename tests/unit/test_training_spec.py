@@ -12,7 +12,7 @@ from include.spec.families import FAMILIES, METRICS, Choice, Fixed, Searched
 from include.spec.training import ModelSettings
 from include.training.families import family
 from include.training.judging.metrics import metric
-from tests.unit.training_rows import REGRESSION, model_settings
+from tests.unit.training_rows import MULTICLASS, REGRESSION, model_settings
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,18 @@ from tests.unit.training_rows import REGRESSION, model_settings
         ({"families": {"lightgbm": {"num_leaves": []}}}, "an empty list leaves nothing to choose"),
         ({"families": {"logistic": {"penalty": {"low": 2, "high": 1}}}}, "low 2.0 is not below high 1.0"),
         ({"families": {}}, "at least 1 item"),
-        ({"task": "multiclass"}, 'task "multiclass" is not supported'),
+        ({"task": "multiclas"}, 'did you mean "multiclass"?'),
+        (MULTICLASS | {"metric": "auc"}, 'metric "auc" is not for multiclass; use one of log_loss, auc_macro'),
+        (
+            MULTICLASS | {"families": {"torch_tabm": {}}},
+            'family "torch_tabm" cannot do multiclass; use lightgbm or logistic or torch_mlp',
+        ),
+        (
+            MULTICLASS | {"calibration": "isotonic"},
+            'calibration "isotonic" is for binary labels; set it to "temperature" or "none"',
+        ),
+        ({"calibration": "temperature"}, 'calibration "temperature" is for labels of several classes; set it to "iso'),
+        (MULTICLASS | {"imbalance": {"method": "weights"}}, 'imbalance "weights" is for binary labels'),
         ({"task": "regresion"}, 'did you mean "regression"?'),
         ({"metric": "rmse"}, 'metric "rmse" is not for binary; use one of log_loss'),
         (

@@ -64,3 +64,18 @@ REGRESSION: dict[str, Any] = {
     "metric": "rmse",
     "families": {"lightgbm": {"rounds": 20, "min_data_in_leaf": 10}, "ridge": {}},
 }
+
+MULTICLASS: dict[str, Any] = {
+    "task": "multiclass",
+    "label": "state",
+    "ignore": ["disrupted", "delay"],
+    "families": {"lightgbm": {"rounds": 20, "min_data_in_leaf": 10}, "logistic": {}},
+}
+CLASSES = ("late", "on time", "verspätet")
+
+
+def rows_with_classes(days: int = 60, rows_a_day: int = 40) -> pa.Table:
+    """Return the rows with a label of three classes, ``state``: whose delay is small, middling or large."""
+    rows = training_rows(days, rows_a_day)
+    names = np.array(["on time", "late", "verspätet"])
+    return rows.append_column("state", pa.array(names[np.digitize(rows["delay"].to_numpy(), [-15.0, 0.0])]))

@@ -20,6 +20,7 @@ from include.training.judging import leakage
 from include.training.judging.evidence import Evidence
 from include.training.judging.metrics import Floats
 from include.training.model import EVIDENCE, read_manifest
+from include.training.predictions import among, union
 from include.training.training_set import TrainingSet
 
 
@@ -42,11 +43,14 @@ def compare(workspace: Workspace, found: Version, champion: int | None) -> Compa
     reproduced = reproducing.reproduce(workspace, found.number)
     training_set = training_sets.of_version(workspace, found)
     windows = split(training_set.table, case.training)
+    challenger = _predictions(workspace, found.number, windows)
+    others = None if champion is None else _predictions(workspace, champion, windows)
+    classes = union(challenger.classes, () if others is None else others.classes)
     test = gates.TestRows(
         keys=np.asarray(windows.test.keys)[windows.test.codes],
         y=windows.test.y,
-        challenger=predictions(workspace, found.number, windows),
-        champion=None if champion is None else predictions(workspace, champion, windows),
+        challenger=among(challenger.values, challenger.classes, classes),
+        champion=None if others is None else among(others.values, others.classes, classes),
         slices={column: masks(windows.test, column) for column in case.gates.slices},
     )
     measured = [
@@ -61,10 +65,24 @@ def compare(workspace: Workspace, found: Version, champion: int | None) -> Compa
     return Comparison(gates.judge(test, case.gates, measured, remarks), reproduced)
 
 
-def predictions(workspace: Workspace, version: int, windows: Windows) -> Floats:
-    """Predict the test rows with a version, recalibrated day by day where scoring does so."""
+@dataclass(frozen=True)
+class _Predictions:
+    """Predictions of the test rows, and the classes of their columns."""
+
+    values: Floats
+    classes: tuple[str, ...]
+
+
+def _predictions(workspace: Workspace, version: int, windows: Windows) -> _Predictions:
+    """Predict the test rows with a version, recalibrated day by day where scoring does so.
+
+    The classes of the training set come first, in their order: labels are positions among them.
+    """
     model = predicting.load_version(workspace, version)
-    return recalibration.shifted_test(model, windows, workspace.case, workspace.settings.threads)[0]
+    predicted = recalibration.shifted_test(model, windows, workspace.case, workspace.settings.threads)[0]
+    known = model.manifest.classes
+    classes = union(windows.classes, known)
+    return _Predictions(among(predicted, known, classes), classes)
 
 
 def masks(window: Window, column: str) -> dict[str, NDArray[np.bool_]]:

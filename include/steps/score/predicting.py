@@ -14,10 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from include.core import fault_points
 from include.core.errors import ConfError
@@ -32,6 +30,7 @@ from include.steps import features, inputs, provenance
 from include.steps.handover import Stages
 from include.steps.score import recalibration, streaming
 from include.steps.workspace import Workspace, WorkspaceReader
+from include.training import predictions
 from include.training.model import LoadedModel, load_model
 
 AS_OF_CLOCK, CURRENT = "as_of_clock", "current"
@@ -54,8 +53,9 @@ def stage(workspace: Workspace, span: Span, model: str, attempt: Attempt) -> Sta
     """Stage the predictions of ``span``.
 
     ``model`` is ``as_of_clock``, ``current`` or a version number. Each row carries the key of the predicted
-    entity, ``prediction``, ``model_version``, and ``features_version``: the fingerprint of the published
-    rows that were read, so that equal inputs give equal rows.
+    entity, ``prediction`` (of classes also ``probability`` and ``probabilities``: see ``training.predictions``),
+    ``model_version``, and ``features_version``: the fingerprint of the published rows that were read, so that equal
+    inputs give equal rows.
 
     Raises:
         NoChampion: no promoted version may score one of the days.
@@ -204,21 +204,23 @@ def _predict_days(workspace: WorkspaceReader, rows: pa.Table, first: str, plan: 
         of_day = rows.slice(begin, count)
         begin += count
         fault_points.reached("score.before_predict", key)
-        predicted = plan.models[plan.versions[key]].predict(of_day, workspace.settings.threads)
+        version = plan.versions[key]
+        predicted = plan.models[version].predict(of_day, workspace.settings.threads)
         if key in plan.states:
             predicted = recalibration.apply(predicted, plan.states[key].offset)
-        yield _scored(workspace, of_day, predicted, plan.versions[key], plan.seen[key])
+        published = predictions.columns(predicted, plan.models[version].manifest.classes)
+        yield _scored(workspace, of_day, published, version, plan.seen[key])
 
 
 def _scored(
-    workspace: WorkspaceReader, rows: pa.Table, predicted: NDArray[np.float64], version: int, seen: str
+    workspace: WorkspaceReader, rows: pa.Table, predicted: Mapping[str, pa.Array], version: int, seen: str
 ) -> pa.Table:
     # the categorical columns are kept: predictions are sliced by them later
     wanted = {"ds", *workspace.case.predictions.key, *workspace.case.training.categorical}
     count = rows.num_rows
-    return (
-        rows.select([name for name in rows.column_names if name in wanted])
-        .append_column("prediction", pa.array(predicted, pa.float64()))
-        .append_column("model_version", pa.array([version] * count, pa.int64()))
-        .append_column("features_version", pa.array([seen] * count, pa.string()))
+    scored = rows.select([name for name in rows.column_names if name in wanted])
+    for name, column in predicted.items():
+        scored = scored.append_column(name, column)
+    return scored.append_column("model_version", pa.array([version] * count, pa.int64())).append_column(
+        "features_version", pa.array([seen] * count, pa.string())
     )

@@ -66,6 +66,7 @@ def describe(
         trials=trials,
         evidence=fitted.evidence.model_dump(mode="json"),
         files=files or {},
+        classes=manifest.classes,
         more_tags={"family": manifest.family, **(more_tags or {})},
     )
 

@@ -74,7 +74,7 @@ class Fitting:
     """Everything about a fit except its parameters.
 
     Attributes:
-        task: ``binary`` or ``regression``.
+        task: ``binary``, ``regression`` or ``multiclass``.
         metric: judged on the validation window after every step.
         threads: threads that the fit and its predictions may use.
         seed: fixes everything random.
@@ -86,6 +86,7 @@ class Fitting:
         positive_weight: how much more a positive row counts than a negative one.
         focal: exponent of the focal loss; None for the plain one.
         odds: factor by which weights and under-sampling raise the odds that a model learns.
+        classes: number of classes; 0 where the label has none.
     """
 
     task: str
@@ -99,6 +100,7 @@ class Fitting:
     positive_weight: float = 1.0
     focal: float | None = None
     odds: float = 1.0
+    classes: int = 0
 
     def value(self, y: Floats, predicted: Floats) -> float:
         """Return the metric of a model's predictions after a correction to the true odds."""
@@ -113,7 +115,7 @@ class Model(Protocol):
     """A fitted model."""
 
     def predict(self, x: Matrix, threads: int = 1) -> Floats:
-        """Predict encoded rows: the probability of 1 (binary) or the value (regression)."""
+        """Predict encoded rows: the probability of 1 or the value, shape (rows,), or of classes, (rows, classes)."""
 
     def importance(self) -> Floats:
         """Return each feature's importance in matrix order, not negative, in the family's own unit."""

@@ -20,7 +20,7 @@ from include.training.families.base import STEPS, Family, Fitting, Params, as_fl
 
 _FILE = "model.txt"
 _WATCH = "watch.json"
-_OBJECTIVES: Mapping[str, str] = {"binary": "binary", "regression": "regression"}
+_OBJECTIVES: Mapping[str, str] = {"binary": "binary", "regression": "regression", "multiclass": "multiclass"}
 # parameters of our own loop, not of LightGBM
 _OURS = {"rounds", "early_stopping", "max_bin"}
 
@@ -42,8 +42,10 @@ class Trees:
     booster: lgb.Booster
 
     def predict(self, x: Matrix, threads: int = 1) -> Floats:
-        """Predict probabilities or values, shape (rows,)."""
-        return as_floats(self.booster.predict(x, num_threads=threads))
+        """Predict probabilities or values, shape (rows,), or of classes, shape (rows, classes)."""
+        found, classes = as_floats(self.booster.predict(x, num_threads=threads)), self.booster.num_model_per_iteration()
+        # of no rows LightGBM gives no columns either
+        return found.reshape(-1, classes) if classes > 1 else found
 
     def importance(self) -> Floats:
         """Return the total gain by feature."""
@@ -109,6 +111,7 @@ class LightGbm(Family[Binned]):
                 **prepared.fixed,
                 "bagging_freq": 1,
                 "objective": _OBJECTIVES[fitting.task],
+                "num_class": fitting.classes or 1,
                 "metric": "None",
                 "num_threads": fitting.threads,
             },

@@ -117,21 +117,30 @@ class Design:
 
 @dataclass(frozen=True)
 class LinearModel:
-    """Coefficients over a design; ``logit`` passes the sum through the logistic function."""
+    """Coefficients over a design: one column of them, or one a class.
+
+    Attributes:
+        coefficients: shape (width,), or (width, classes).
+        intercept: a number, or one a class.
+        logit: whether the sum passes through the logistic function; sums of classes always pass through softmax.
+    """
 
     design: Design
     coefficients: Floats
-    intercept: float
+    intercept: float | Floats
     logit: bool
 
     def predict(self, x: Matrix, threads: int = 1) -> Floats:
-        """Predict probabilities or values, shape (rows,)."""
-        score = np.empty(len(x))
+        """Predict probabilities or values, shape (rows,), or of classes, shape (rows, classes)."""
+        score = np.empty((len(x), *self.coefficients.shape[1:]))
         with limited(threads):
             # the product widens the design to float64: one slab at a time keeps memory flat
             for begin in range(0, len(x), _SLAB):
                 rows = slice(begin, begin + _SLAB)
                 score[rows] = self.design.apply(x[rows]) @ self.coefficients + self.intercept
+        if score.ndim == 2:
+            powers = np.exp(score - score.max(axis=1, keepdims=True))
+            return np.asarray(powers / powers.sum(axis=1, keepdims=True))
         if not self.logit:
             return score
         # exp of a large negative number underflows to 0, of a large positive one overflows
@@ -139,16 +148,16 @@ class LinearModel:
         return np.where(score >= 0, 1 / (1 + small), small / (1 + small))
 
     def importance(self) -> Floats:
-        """Sum absolute coefficients (of numbers: per deviation) by feature."""
+        """Sum absolute coefficients (of numbers: per deviation) by feature, over all classes."""
         features = len(self.design.numeric) + len(self.design.categorical)
-        sums = np.bincount(self.design.origin(), np.abs(self.coefficients), minlength=features)
-        return sums.astype(np.float64)
+        sizes = np.abs(self.coefficients).reshape(self.design.width, -1).sum(axis=1)
+        return np.bincount(self.design.origin(), sizes, minlength=features).astype(np.float64)
 
     def save(self, folder: Path) -> None:
         """Write design and coefficients as JSON."""
         state = self.design.as_json() | {
             "coefficients": self.coefficients.tolist(),
-            "intercept": self.intercept,
+            "intercept": np.asarray(self.intercept).tolist(),
             "logit": self.logit,
         }
         (folder / "linear.json").write_text(json.dumps(state), encoding="utf-8")
@@ -157,7 +166,9 @@ class LinearModel:
     def load(cls, folder: Path) -> LinearModel:
         """Read what :meth:`save` wrote."""
         state = json.loads((folder / "linear.json").read_text(encoding="utf-8"))
-        return cls(Design.of_json(state), np.asarray(state["coefficients"]), state["intercept"], state["logit"])
+        design, intercept = Design.of_json(state), state["intercept"]
+        found = np.asarray(intercept) if isinstance(intercept, list) else float(intercept)
+        return cls(design, np.asarray(state["coefficients"]), found, state["logit"])
 
 
 @dataclass(frozen=True)

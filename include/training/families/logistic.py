@@ -1,4 +1,4 @@
-"""Logistic regression by scikit-learn: binary labels only, ``ridge`` is its regression sibling."""
+"""Logistic regression by scikit-learn, of two classes or more; ``ridge`` is its regression sibling."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ class Logistic(Family[Designed]):
         strength = 1 / (float(params["penalty"]) * len(prepared.train_y))
         solver = LogisticRegression(C=strength, max_iter=per_step, warm_start=True, tol=1e-4)
         weights = fitting.weights(prepared.train_y)
-        state = _resumed(fitting, solver)
+        kind = _Coefficients(prepared.design, fitting.classes)
+        state = _resumed(fitting, solver, kind)
         with limited(fitting.threads), warnings.catch_warnings():
             # a step that will be continued has not converged
             warnings.simplefilter("ignore", ConvergenceWarning)
@@ -50,8 +51,8 @@ class Logistic(Family[Designed]):
                 if state.ended:
                     break
                 solver.fit(prepared.train, prepared.train_y, sample_weight=weights)
-                state.step, state.now = step, [*solver.coef_[0].tolist(), float(solver.intercept_[0])]
-                predicted = _model(prepared.design, state.now).predict(prepared.valid_x, fitting.threads)
+                state.step, state.now = step, kind.of(solver)
+                predicted = kind.model(state.now).predict(prepared.valid_x, fitting.threads)
                 value = fitting.value(prepared.valid_y, predicted)
                 fitting.on_step(step, value)
                 if not state.best or fitting.metric.worse(state.best_value, value):
@@ -60,20 +61,50 @@ class Logistic(Family[Designed]):
                     state.since += 1
                 state.ended = state.since == _PATIENCE or int(solver.n_iter_[0]) < per_step
                 fitting.checkpoints.keep(step, state.save)
-        return _model(prepared.design, state.best)
+        return kind.model(state.best)
 
     def load(self, folder: Path, encoding: Encoding) -> LinearModel:
         """Read the coefficients."""
         return LinearModel.load(folder)
 
 
+@dataclass(frozen=True)
+class _Coefficients:
+    """Coefficients as they are kept: a row for each class, or one of a binary label; the intercept comes last.
+
+    Of two classes the solver has one row, the log odds of the second: the first class's row is zeros.
+    """
+
+    design: Design
+    classes: int
+
+    def of(self, solver: LogisticRegression) -> list[list[float]]:
+        """Return the coefficients of the solver."""
+        rows = np.column_stack([solver.coef_, solver.intercept_])
+        found: list[list[float]] = (np.vstack([np.zeros_like(rows), rows]) if self.classes == 2 else rows).tolist()
+        return found
+
+    def warm(self, solver: LogisticRegression, rows: list[list[float]]) -> None:
+        """Let the solver begin at these coefficients."""
+        own = np.asarray(rows[1:] if self.classes == 2 else rows)
+        solver.coef_, solver.intercept_ = own[:, :-1], own[:, -1]
+        solver.classes_ = np.arange(float(self.classes or 2))
+
+    def model(self, rows: list[list[float]]) -> LinearModel:
+        """Return the model of these coefficients."""
+        found = np.asarray(rows, dtype=np.float64)
+        if not self.classes:
+            return LinearModel(self.design, found[0, :-1], float(found[0, -1]), logit=True)
+        return LinearModel(self.design, found[:, :-1].T, found[:, -1], logit=True)
+
+
 @dataclass
 class _State:
-    """Coefficients, intercept last, now and where the validation metric was best."""
+    """Coefficients now and where the validation metric was best."""
 
     step: int = 0
-    now: list[float] = field(default_factory=list)
-    best: list[float] = field(default_factory=list)
+    now: list[list[float]] = field(default_factory=list)
+    best: list[list[float]] = field(default_factory=list)
     best_value: float = math.nan
     since: int = 0
     ended: bool = False
@@ -82,19 +113,14 @@ class _State:
         (folder / _STATE).write_text(json.dumps(asdict(self)), encoding="utf-8")
 
 
-def _resumed(fitting: Fitting, solver: LogisticRegression) -> _State:
+def _resumed(fitting: Fitting, solver: LogisticRegression, kind: _Coefficients) -> _State:
     begin = fitting.checkpoints.resume()
     if begin is None:
         return _State()
     state = _State(**json.loads((begin / _STATE).read_text(encoding="utf-8")))
     # a warm start goes on from these
-    solver.coef_, solver.intercept_ = np.asarray([state.now[:-1]]), np.asarray([state.now[-1]])
-    solver.classes_ = np.asarray([0.0, 1.0])
+    kind.warm(solver, state.now)
     return state
-
-
-def _model(design: Design, values: list[float]) -> LinearModel:
-    return LinearModel(design, np.asarray(values[:-1], dtype=np.float64), values[-1], logit=True)
 
 
 FAMILY = Logistic()

@@ -22,9 +22,9 @@ def embeddings(inputs: Inputs) -> tuple[nn.ModuleList, int]:
 
 
 class Mlp(Network):
-    """Dense layers with dropout, one output."""
+    """Dense layers with dropout, and one output or one a class."""
 
-    def __init__(self, params: Params, inputs: Inputs) -> None:
+    def __init__(self, params: Params, inputs: Inputs, classes: int = 0) -> None:
         super().__init__()
         self.tables, embedded = embeddings(inputs)
         width, dropout = int(params["width"]), float(params["dropout"])
@@ -33,13 +33,14 @@ class Mlp(Network):
         for _ in range(int(params["depth"])):
             layers += [nn.Linear(before, width), nn.ReLU(), nn.Dropout(dropout)]
             before = width
-        self.layers = nn.Sequential(*layers, nn.Linear(before, 1))
+        self.layers = nn.Sequential(*layers, nn.Linear(before, classes or 1))
+        self.classes = classes
 
     def forward(self, numbers: Tensor, codes: Tensor) -> Tensor:
-        """Return one output per row, shape (rows, 1)."""
+        """Return the outputs of one member, shape (rows, 1) or (rows, 1, classes)."""
         embedded = [table(codes[:, at]) for at, table in enumerate(self.tables)]
         out: Tensor = self.layers(torch.cat([numbers, *embedded], dim=1))
-        return out
+        return out.unsqueeze(1) if self.classes else out
 
 
 class TorchMlp(NetworkFamily):
@@ -47,9 +48,9 @@ class TorchMlp(NetworkFamily):
 
     name = "torch_mlp"
 
-    def build(self, params: Params, inputs: Inputs, edges: Tensor | None) -> Network:
+    def build(self, params: Params, inputs: Inputs, edges: Tensor | None, classes: int = 0) -> Network:
         """Make an untrained network."""
-        return Mlp(params, inputs)
+        return Mlp(params, inputs, classes)
 
 
 FAMILY = TorchMlp()

@@ -18,14 +18,14 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from include.core.errors import TrainingError
 from include.spec.families import Space
 from include.training.data import Encoding, Floats, Matrix, Rows
+from include.training.families import heads
 from include.training.families.base import STEPS, Family, Fitting, Params, as_floats
+from include.training.families.heads import Head
 from include.training.families.inputs import Fed, Inputs, fed
-from include.training.imbalance import focal_inverse
 
 _WEIGHTS, _ABOUT = "network.safetensors", "network.json"
 _STATE, _WATCH = "state.safetensors", "watch.json"
@@ -49,16 +49,15 @@ class OnDevice:
 class Tensors:
     """Both windows, moved to the device once per worker.
 
-    ``centre`` and ``scale`` standardise the target of a regression; ``edges`` are quantiles of the train
-    numbers, shape (numeric features, quantiles), for networks that read numbers piece by piece.
+    ``edges`` are quantiles of the train numbers, shape (numeric features, quantiles), for networks that read numbers
+    piece by piece.
     """
 
     inputs: Inputs
     train: OnDevice
     valid: Fed
     device: torch.device
-    centre: float
-    scale: float
+    head: Head
     quantiles: dict[int, Tensor] = field(default_factory=dict)
 
     def edges(self, bins: int) -> Tensor:
@@ -73,10 +72,10 @@ class Tensors:
 
 
 class Network(nn.Module):
-    """A network with ``members`` outputs per row; everything it needs besides weights is in its buffers."""
+    """A network with outputs as a ``Head`` reads them; everything it needs besides weights is in its buffers."""
 
     def forward(self, numbers: Tensor, codes: Tensor) -> Tensor:
-        """Return logits (binary) or standardised values (regression), shape (rows, members)."""
+        """Return outputs of shape (rows, members), or (rows, members, classes)."""
         raise TypeError(f"{type(self).__name__} has no forward pass")
 
 
@@ -86,16 +85,17 @@ class Fitted:
 
     network: Network
     inputs: Inputs
+    head: Head
     about: Mapping[str, Any]
 
     def predict(self, x: Matrix, threads: int = 1) -> Floats:
-        """Predict probabilities or values, shape (rows,); on the CPU, so that results are equal everywhere."""
+        """Predict as the head does, on the CPU, so that results are equal everywhere."""
         torch.set_num_threads(threads)
-        out = np.empty(len(x))
+        out = np.empty((len(x), self.head.classes) if self.head.classes else len(x))
         for begin in range(0, len(x), _SLAB):
             part = x[begin : begin + _SLAB]
             numbers, codes = torch.from_numpy(self.inputs.numbers(part)), torch.from_numpy(self.inputs.codes(part))
-            out[begin : begin + _SLAB] = _outputs(self.network, numbers, codes, self.about)
+            out[begin : begin + _SLAB] = _outputs(self.network, numbers, codes, self.head)
         return out
 
     def importance(self) -> Floats:
@@ -121,8 +121,11 @@ class NetworkFamily(Family[Tensors]):
     """A family of networks; one subclass per architecture."""
 
     @abstractmethod
-    def build(self, params: Params, inputs: Inputs, edges: Tensor | None) -> Network:
-        """Make an untrained network; without ``edges`` its buffers are placeholders that loading fills."""
+    def build(self, params: Params, inputs: Inputs, edges: Tensor | None, classes: int = 0) -> Network:
+        """Make an untrained network; without ``edges`` its buffers are placeholders that loading fills.
+
+        ``classes`` is the number of each member's outputs; 0 for one number.
+        """
 
     def edges(self, params: Params, tensors: Tensors) -> Tensor | None:
         """Return the quantiles that :meth:`build` needs; none by default."""
@@ -133,30 +136,27 @@ class NetworkFamily(Family[Tensors]):
         torch.set_num_threads(fitting.threads)
         device = pick_device(fitting.device)
         inputs, rows, watched = fed(train, valid)
-        centre, scale = (0.0, 1.0) if fitting.task == "binary" else (float(rows.y.mean()), float(rows.y.std()) or 1.0)
+        head = heads.learn(fitting.task, rows.y, fitting.focal, fitting.classes)
         weights = fitting.weights(rows.y)
         moved = OnDevice(
             torch.from_numpy(rows.numbers).to(device),
             torch.from_numpy(rows.codes).to(device),
-            torch.from_numpy(((rows.y - centre) / scale).astype(np.float32)).to(device),
+            head.target(rows.y).to(device),
             None if weights is None else torch.from_numpy(weights.astype(np.float32)).to(device),
         )
-        return Tensors(inputs, moved, watched, device, centre, scale)
+        return Tensors(inputs, moved, watched, device, head)
 
     def fit(self, params: Params, prepared: Tensors, fitting: Fitting) -> Fitted:
         """Run ten steps of AdamW under a cosine schedule; the best step's weights win."""
         torch.set_num_threads(fitting.threads)
         torch.manual_seed(fitting.seed)
-        network = self.build(params, prepared.inputs, self.edges(params, prepared)).to(prepared.device)
-        about: dict[str, Any] = {
-            "params": dict(params), "task": fitting.task, "focal": fitting.focal,
-            "centre": prepared.centre, "scale": prepared.scale,
-        }  # fmt: skip
-        best = _Loop(network, params, prepared, fitting, about).run()
-        network.load_state_dict(best)
+        edges, head = self.edges(params, prepared), prepared.head
+        network = self.build(params, prepared.inputs, edges, head.classes).to(prepared.device)
+        network.load_state_dict(_Loop(network, params, prepared, fitting).run())
         on_cpu = network.cpu()
-        about["importance"] = _importance(on_cpu, prepared, about, fitting).tolist()
-        return Fitted(on_cpu, prepared.inputs, about)
+        about = {"params": dict(params), **heads.as_json(fitting.task, head)}
+        about["importance"] = _importance(on_cpu, prepared, fitting).tolist()
+        return Fitted(on_cpu, prepared.inputs, head, about)
 
     def load(self, folder: Path, encoding: Encoding) -> Fitted:
         """Read weights and description."""
@@ -164,9 +164,10 @@ class NetworkFamily(Family[Tensors]):
         inputs = Inputs.of_json(state["inputs"])
         if len(inputs.numeric) + len(inputs.categorical) != len(encoding.features):
             raise TrainingError(f"{folder / _ABOUT} is of a model with other features than its manifest names")
-        network = self.build(state["about"]["params"], inputs, None)
+        head = heads.of_json(state["about"])
+        network = self.build(state["about"]["params"], inputs, None, head.classes)
         network.load_state_dict(load_file(folder / _WEIGHTS))
-        return Fitted(network.eval(), inputs, state["about"])
+        return Fitted(network.eval(), inputs, head, state["about"])
 
 
 def pick_device(wanted: str) -> torch.device:
@@ -185,11 +186,8 @@ def pick_device(wanted: str) -> torch.device:
 class _Loop:
     """One fit in progress."""
 
-    def __init__(
-        self, network: Network, params: Params, prepared: Tensors, fitting: Fitting, about: Mapping[str, Any]
-    ) -> None:
-        self._network, self._params, self._prepared = network, params, prepared
-        self._fitting, self._about = fitting, about
+    def __init__(self, network: Network, params: Params, prepared: Tensors, fitting: Fitting) -> None:
+        self._network, self._params, self._prepared, self._fitting = network, params, prepared, fitting
         self._on_gpu = prepared.device.type == "cuda"
         self._optimizer = torch.optim.AdamW(
             network.parameters(), lr=float(params["learning_rate"]), weight_decay=float(params["weight_decay"]),
@@ -247,20 +245,14 @@ class _Loop:
     def _loss(self, outputs: Tensor, chosen: Tensor) -> Tensor:
         """Return the mean loss over rows and members: each member learns for itself."""
         train = self._prepared.train
-        y = train.y[chosen].unsqueeze(1).expand_as(outputs)
-        if self._fitting.task != "binary":
-            return F.mse_loss(outputs, y)
-        losses = F.binary_cross_entropy_with_logits(outputs, y, reduction="none")
-        if self._fitting.focal is not None:
-            # exp(-loss) is the predicted probability of the true label
-            losses = (1 - torch.exp(-losses)) ** self._fitting.focal * losses
+        losses = self._prepared.head.losses(outputs, train.y[chosen])
         if train.weights is None:
             return losses.mean()
         weights = train.weights[chosen].unsqueeze(1)
-        return (losses * weights).sum() / (weights.sum() * outputs.shape[1])
+        return (losses * weights).sum() / (weights.sum() * losses.shape[1])
 
     def _judge(self) -> float:
-        predicted = _outputs(self._network, self._valid_numbers, self._valid_codes, self._about)
+        predicted = _outputs(self._network, self._valid_numbers, self._valid_codes, self._prepared.head)
         return self._fitting.value(self._prepared.valid.y, predicted)
 
     def _keep(self, folder: Path) -> None:
@@ -289,39 +281,36 @@ class _Loop:
 
 
 @torch.no_grad()
-def _outputs(network: Network, numbers: Tensor, codes: Tensor, about: Mapping[str, Any]) -> Floats:
-    """Predict a window: the mean over members, of probabilities if the label is binary."""
+def _outputs(network: Network, numbers: Tensor, codes: Tensor, head: Head) -> Floats:
+    """Predict a window: the mean over members, of probabilities if the label has classes."""
     network.eval()
     parts = []
     with torch.autocast("cuda", torch.bfloat16, enabled=numbers.device.type == "cuda"):
         for begin in range(0, len(numbers), _SLAB):
             part = network(numbers[begin : begin + _SLAB], codes[begin : begin + _SLAB]).float()
-            parts.append((torch.sigmoid(part) if about["task"] == "binary" else part).mean(dim=1))
-    out = as_floats(torch.cat(parts).cpu().numpy()) if parts else np.empty(0)
-    if about["task"] != "binary":
-        return as_floats(out * about["scale"] + about["centre"])
-    return out if about["focal"] is None else focal_inverse(out, about["focal"])
+            parts.append(head.shares(part))
+    return head.predictions(as_floats(torch.cat(parts).cpu().numpy())) if parts else np.empty(0)
 
 
-def _importance(network: Network, prepared: Tensors, about: Mapping[str, Any], fitting: Fitting) -> Floats:
+def _importance(network: Network, prepared: Tensors, fitting: Fitting) -> Floats:
     """Return importances in matrix order: each feature is shuffled alone, a number together with its mark."""
-    inputs, valid = prepared.inputs, prepared.valid
+    inputs, valid, head = prepared.inputs, prepared.valid, prepared.head
     draw = np.random.default_rng(fitting.seed)
     rows = np.sort(draw.choice(len(valid.y), min(len(valid.y), _IMPORTANCE_ROWS), replace=False))
     numbers, codes = torch.from_numpy(valid.numbers[rows]), torch.from_numpy(valid.codes[rows])
     shuffled = torch.from_numpy(draw.permutation(len(rows)))
-    usual = _outputs(network, numbers, codes, about)
+    usual = _outputs(network, numbers, codes, head)
     out = np.zeros(len(inputs.numeric) + len(inputs.categorical))
     marks = {i: len(inputs.numeric) + at for at, i in enumerate(inputs.marked)}
     for at, i in enumerate(inputs.numeric):
         columns = [at, marks[i]] if i in marks else [at]
         changed = numbers.clone()
         changed[:, columns] = numbers[shuffled][:, columns]
-        out[i] = np.abs(_outputs(network, changed, codes, about) - usual).mean()
+        out[i] = np.abs(_outputs(network, changed, codes, head) - usual).mean()
     for at, (i, _) in enumerate(inputs.categorical):
         turned = codes.clone()
         turned[:, at] = codes[shuffled, at]
-        out[i] = np.abs(_outputs(network, numbers, turned, about) - usual).mean()
+        out[i] = np.abs(_outputs(network, numbers, turned, head) - usual).mean()
     return out
 
 

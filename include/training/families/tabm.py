@@ -88,8 +88,8 @@ class TorchTabM(NetworkFamily):
 
     name = "torch_tabm"
 
-    def build(self, params: Params, inputs: Inputs, edges: Tensor | None) -> Network:
-        """Make an untrained network."""
+    def build(self, params: Params, inputs: Inputs, edges: Tensor | None, classes: int = 0) -> Network:
+        """Make an untrained network; a spec with classes is refused before it comes here."""
         if edges is None:
             edges = torch.zeros(len(inputs.numeric), int(params["bins"]) + 1)
         return TabM(params, inputs, edges)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -10,12 +11,13 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
 from include.spec.training import ModelSettings
-from include.training.calibration import Isotonic
+from include.training.calibration import Calibrator
 from include.training.data import Floats, Window, Windows
 from include.training.interval import Difference, Interval
 from include.training.judging.baselines import predict_baseline
 from include.training.judging.bootstrap import interval, paired_difference
 from include.training.judging.metrics import metrics_for
+from include.training.predictions import in_one_number, most_likely
 
 MODEL = "model"
 UNCALIBRATED = "model before calibration"
@@ -26,14 +28,14 @@ class Predictor(Protocol):
     """The part of a model that a judgement needs; judging knows neither model files nor families."""
 
     @property
-    def calibrator(self) -> Isotonic | None:
+    def calibrator(self) -> Calibrator | None:
         """Return the calibration of the predictions, or None without one."""
 
     def predict(self, rows: pa.Table, threads: int = 1) -> Floats:
-        """Return one calibrated prediction a row."""
+        """Return calibrated predictions: one a row, or one a row and class."""
 
     def predict_raw(self, rows: pa.Table, threads: int = 1) -> Floats:
-        """Return one prediction a row, before calibration."""
+        """Return predictions before calibration."""
 
     def importance(self) -> dict[str, float]:
         """Return each feature's importance, largest first."""
@@ -44,7 +46,11 @@ class _Record(BaseModel):
 
 
 class Slice(_Record):
-    """The rows where ``column`` is ``value`` (None: null); a metric is None where undefined."""
+    """The rows where ``column`` is ``value`` (None: null); a metric is None where undefined.
+
+    ``label_mean`` and ``predicted_mean`` are those of ``in_one_number``: of classes, how often the predicted one was
+    right, and how probable it was said to be.
+    """
 
     column: str
     value: str | None
@@ -56,13 +62,30 @@ class Slice(_Record):
 
 
 class Bin(_Record):
-    """A tenth of the rows by prediction: mean prediction and mean outcome."""
+    """A tenth of the rows by prediction: mean prediction and mean outcome, of classes as in ``Slice``."""
 
     rows: int
     lowest: float
     highest: float
     predicted: float
     observed: float
+
+
+class OfClass(_Record):
+    """One class in the test window.
+
+    Attributes:
+        name: the class.
+        rows: rows that are of it.
+        share: their share of all rows; ``predicted_share`` that of the rows that were predicted to be of it.
+        recall: share of its rows that were predicted to be of it; None without rows.
+    """
+
+    name: str
+    rows: int
+    share: float
+    recall: float | None
+    predicted_share: float
 
 
 class Evidence(_Record):
@@ -76,6 +99,7 @@ class Evidence(_Record):
         slices: metrics by value of the spec's slice columns.
         reliability: predictions against outcomes in ten bins of equal size.
         importance: feature importance in the family's own unit, largest first.
+        classes: figures of each class; none where the label has no classes.
     """
 
     metric: str
@@ -88,6 +112,7 @@ class Evidence(_Record):
     slices: tuple[Slice, ...]
     reliability: tuple[Bin, ...]
     importance: dict[str, float]
+    classes: tuple[OfClass, ...] = ()
 
     @property
     def primary(self) -> Interval:
@@ -112,8 +137,9 @@ def evaluate(model: Predictor, windows: Windows, settings: ModelSettings, thread
         metrics={name: _intervals(test, values, settings) for name, values in {**candidates, **baselines}.items()},
         differences={name: differences(test, predicted, other, settings) for name, other in baselines.items()},
         slices=_slices(test, predicted, settings),
-        reliability=reliability(test.y, predicted),
+        reliability=reliability(*in_one_number(test.y, predicted)),
         importance=model.importance(),
+        classes=of_classes(test.y, predicted, test.classes),
     )
 
 
@@ -163,13 +189,14 @@ def _slice(
 ) -> Slice:
     y, p = window.y[rows], predicted[rows]
     values = {metric.name: metric.value(y, p) for metric in metrics_for(settings.task)}
+    outcomes, said = in_one_number(y, p)
     return Slice(
         column=column,
         value=value,
         rows=len(rows),
         days=len(np.unique(window.codes[rows])),
-        label_mean=float(y.mean()),
-        predicted_mean=float(p.mean()),
+        label_mean=float(outcomes.mean()),
+        predicted_mean=float(said.mean()),
         metrics={name: number if np.isfinite(number) else None for name, number in values.items()},
     )
 
@@ -187,4 +214,22 @@ def reliability(y: Floats, predicted: Floats) -> tuple[Bin, ...]:
         )
         for rows in np.array_split(order, _BINS)
         if len(rows)
+    )
+
+
+def of_classes(y: Floats, predicted: Floats, classes: Sequence[str]) -> tuple[OfClass, ...]:
+    """Return the figures of each class, in order; none where the label has no classes."""
+    if not classes:
+        return ()
+    best = most_likely(predicted)
+    own = [y == at for at in range(len(classes))]
+    return tuple(
+        OfClass(
+            name=name,
+            rows=int(rows.sum()),
+            share=float(rows.mean()),
+            recall=float((best[rows] == at).mean()) if rows.any() else None,
+            predicted_share=float((best == at).mean()),
+        )
+        for at, (name, rows) in enumerate(zip(classes, own, strict=True))
     )

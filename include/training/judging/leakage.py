@@ -14,7 +14,8 @@ nearly all of them must have one label, not just an unusual share of it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -26,6 +27,7 @@ from include.spec.training import ModelSettings
 from include.training.blocks import Codes, block_codes
 from include.training.data import Floats, split
 from include.training.judging.metrics import metric
+from include.training.labels import labels_of
 
 _SAMPLE = 40_000
 _FEWEST_ROWS, _FEWEST_BLOCKS = 30, 5
@@ -45,6 +47,7 @@ class Probe:
         rows: rows that were looked at, or rows where the column is null (known).
         rate: mean label of those rows.
         flagged: whether it is above the threshold or nearly settles the label.
+        of_class: the class that was told from all others; None where the label has no classes.
     """
 
     feature: str
@@ -53,6 +56,7 @@ class Probe:
     rows: int
     rate: float
     flagged: bool
+    of_class: str | None = None
 
 
 def probe(
@@ -61,36 +65,45 @@ def probe(
     """Probe every feature of a training set, strongest first: its values on a seeded sample, its nulls in all rows.
 
     A number is judged by its rank, a category by its label rate in the other half of the sample. A
-    regression label is judged as above or below its median. Being null is also flagged when it settles the
+    regression label is judged as above or below its median, and each class against all others: a feature is shown with
+    the class that it tells best. Being null is also flagged when it settles the
     label of the null rows, or of the others: at least 30 rows in 5 blocks (days, or longer periods), among which the
     rarer label has at most a fifth of its usual share, and which chance makes so in less than one case of a million.
     """
     windows = split(table, settings)
     encoding = windows.encoding
     rng = np.random.default_rng(settings.seed)
-    every_y = _classes(table, settings)
+    asked = _questions(table, settings, windows.classes)
     blocks = block_codes(table.column(settings.period_column).cast(pa.string()).to_numpy())
-    drawn, y = table, every_y
+    drawn, chosen = table, np.arange(table.num_rows)
     if table.num_rows > sample:
         chosen = np.sort(rng.choice(table.num_rows, sample, replace=False))
-        drawn, y = table.take(pa.array(chosen)), every_y[chosen]
+        drawn = table.take(pa.array(chosen))
     x = encoding.encode(drawn)
-    half = rng.random(len(y)) < 0.5
+    half = rng.random(len(chosen)) < 0.5
     found = []
     for i, feature in enumerate(encoding.features):
-        values = x[:, i].astype(np.float64)
-        if feature.categories is not None:
-            values = _cross_rate(values, y, half)
-        found.append(_by_value(feature.name, values, y, threshold))
+        column = x[:, i].astype(np.float64)
         null = pc.is_null(table.column(feature.name), nan_is_null=True).to_numpy()
-        if null.any():
-            found.append(_by_null(feature.name, null, every_y, blocks, threshold))
-    return tuple(sorted(found, key=lambda one: (not one.flagged, -one.auc, one.feature, one.by)))
+        by_value, by_null = [], []
+        for name, every_y in asked.items():
+            y = every_y[chosen]
+            values = column if feature.categories is None else _cross_rate(column, y, half)
+            by_value.append(replace(_by_value(feature.name, values, y, threshold), of_class=name))
+            if null.any():
+                by_null.append(replace(_by_null(feature.name, null, every_y, blocks, threshold), of_class=name))
+        found += [min(probes, key=_strongest) for probes in (by_value, by_null) if probes]
+    return tuple(sorted(found, key=_strongest))
 
 
-def _classes(table: pa.Table, settings: ModelSettings) -> Floats:
-    y: Floats = table.column(settings.label).cast(pa.float64()).to_numpy()
-    return y if settings.task == "binary" else (y > np.median(y)).astype(np.float64)
+def _strongest(one: Probe) -> tuple[bool, float, str, str]:
+    return not one.flagged, -one.auc, one.feature, one.by
+
+
+def _questions(table: pa.Table, settings: ModelSettings, classes: Sequence[str]) -> dict[str | None, Floats]:
+    """Return the 0/1 labels that features are judged by, over all rows."""
+    labels = labels_of(settings.task)
+    return labels.questions(labels.numbers(table.column(settings.label), classes, settings.label, "whole"), classes)
 
 
 def _cross_rate(codes: Floats, y: Floats, half: NDArray[np.bool_]) -> Floats:

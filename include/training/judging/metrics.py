@@ -3,6 +3,9 @@
 Rows of one block are correlated (one storm delays them all), so intervals come from resampling blocks,
 not rows. Each metric first reduces its rows to sums of each block; a resample is then a weighted sum of
 blocks. The area under the ROC curve reduces to counts of ordered pairs between two blocks.
+
+Predictions have the shape (rows,), or (rows, classes) with the labels as positions of classes. A metric that is a mean
+over classes leaves out those for which it is undefined: in the data, and in a resample that has no row of them.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from numpy.typing import NDArray
 
 from include.spec.families import METRICS, MetricInfo
 from include.training.blocks import Codes
+from include.training.predictions import most_likely, targets
 
 Floats = NDArray[np.float64]
 # weights of shape (resamples, blocks) -> values of shape (resamples,)
@@ -66,6 +70,9 @@ def _ratio(above: Floats, below: Floats) -> Floats:
 
 
 def _log_loss(y: Floats, predicted: Floats) -> Floats:
+    if predicted.ndim == 2:
+        of_class = predicted[np.arange(len(y)), y.astype(np.int64)]
+        return np.asarray(-np.log(np.clip(of_class, _SMALLEST_PROBABILITY, 1)))
     p = np.clip(predicted, _SMALLEST_PROBABILITY, 1 - _SMALLEST_PROBABILITY)
     losses: Floats = -(y * np.log(p) + (1 - y) * np.log1p(-p))
     return losses
@@ -114,6 +121,38 @@ def _calibration_error(y: Floats, predicted: Floats, blocks: Codes, n_blocks: in
     return lambda weights: _ratio(np.abs(weights @ gaps).sum(axis=1), weights @ counts)
 
 
+def _right(y: Floats, predicted: Floats) -> Floats:
+    """Return 1 where the most likely class is the row's own, and NaN where a prediction is."""
+    return np.where(np.isnan(predicted).any(axis=1), np.nan, most_likely(predicted) == y)
+
+
+def _recall_macro(y: Floats, predicted: Floats, blocks: Codes, n_blocks: int) -> Resampler:
+    """Average over classes the share of a class's rows that were predicted to be of it."""
+    own = targets(y, predicted.shape[1])
+    hits = _sums(own * _right(y, predicted)[:, None], blocks, n_blocks)
+    rows = _sums(own, blocks, n_blocks)
+    return lambda weights: _mean_of_defined(_ratio(weights @ hits, weights @ rows))
+
+
+def _auc_macro(y: Floats, predicted: Floats, blocks: Codes, n_blocks: int) -> Resampler:
+    """Average over classes the area under the ROC curve of each against all others."""
+    of_classes = [
+        _auc(own, p, blocks, n_blocks) for own, p in zip(targets(y, predicted.shape[1]).T, predicted.T, strict=True)
+    ]
+    return lambda weights: _mean_of_defined(np.stack([resample(weights) for resample in of_classes], axis=1))
+
+
+def _sums(values: Floats, blocks: Codes, n_blocks: int) -> Floats:
+    """Add up each column within each block; shape (blocks, columns)."""
+    return np.stack([np.bincount(blocks, weights=column, minlength=n_blocks) for column in values.T], axis=1)
+
+
+def _mean_of_defined(values: Floats) -> Floats:
+    """Return the mean of each row's numbers, NaN left out; NaN for a row of nothing else."""
+    known = ~np.isnan(values)
+    return _ratio(np.where(known, values, 0.0).sum(axis=1), known.sum(axis=1).astype(np.float64))
+
+
 _REDUCTIONS: Mapping[str, Reduce] = {
     "log_loss": _mean_of(_log_loss),
     "brier": _mean_of(_squared),
@@ -121,6 +160,9 @@ _REDUCTIONS: Mapping[str, Reduce] = {
     "calibration_error": _calibration_error,
     "rmse": _root(_mean_of(_squared)),
     "mae": _mean_of(_absolute),
+    "auc_macro": _auc_macro,
+    "accuracy": _mean_of(_right),
+    "recall_macro": _recall_macro,
 }
 
 

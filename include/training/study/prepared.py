@@ -22,6 +22,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from include.spec.families import TASKS
 from include.spec.training import ModelSettings
 from include.training.data import EncodedRows, Encoding, Feature, Rows, Window, Windows, split
 from include.training.families.base import Cache
@@ -43,12 +44,16 @@ class Frozen:
 
 @dataclass(frozen=True)
 class SearchData:
-    """The data of trials: the train rows after their treatment, the valid rows unchanged."""
+    """The data of trials: the train rows after their treatment, the valid rows unchanged.
+
+    ``classes`` is how many classes the label has: 0 where it has none.
+    """
 
     train: Rows
     valid: EncodedRows
     treatment: Treatment
     cache: Cache | None = None
+    classes: int = 0
 
 
 class SharedFolder:
@@ -125,7 +130,9 @@ def treated_rows(train: Rows, treatment: Treatment) -> Rows:
 
 def _treated(train: EncodedRows, valid: EncodedRows, settings: ModelSettings, cache: Cache | None) -> SearchData:
     treatment = treat(settings.imbalance, train.y, settings.seed)
-    return SearchData(treated_rows(train, treatment), valid, treatment, cache)
+    # the classes are those of the train window, numbered from 0
+    classes = int(train.y.max()) + 1 if TASKS[settings.task].classes else 0
+    return SearchData(treated_rows(train, treatment), valid, treatment, cache, classes)
 
 
 def _prepare(folder: Path, mark: Path, training_set: TrainingSet | Frozen, settings: ModelSettings) -> None:

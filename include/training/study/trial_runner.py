@@ -56,6 +56,7 @@ class TrialRunner:
             positive_weight=treatment.positive_weight,
             focal=treatment.focal,
             odds=treatment.odds,
+            classes=data.classes,
         )
         most = shared.settings.ensemble_size if shared.settings.ensemble != "none" else 1
         self._kept = None if checkpoints is None else KeptTrials(

@@ -14,12 +14,16 @@ from include.steps.train.model_card.blocks import Block, Command, Listing, Secti
 from include.steps.train.model_card.curves import curves
 from include.steps.workspace import Workspace
 from include.training.interval import Interval
-from include.training.judging.evidence import MODEL, Evidence, Slice
+from include.training.judging.evidence import MODEL, Evidence, OfClass, Slice
 from include.training.model import Manifest, read_manifest
 
 _LARGE_SLICE = 500
 _WIDE_GAP = 0.05
 _SHOWN_TRIALS = 40
+_OF_CLASSES = (
+    "Predicted is the mean probability of the most likely class, observed the share of rows where it was right; so too "
+    "in the slices."
+)
 
 
 def sections(workspace: Workspace, challenger: Challenger) -> tuple[Section, ...]:
@@ -45,13 +49,18 @@ def _purpose(workspace: Workspace, challenger: Challenger) -> Section:
     facts = (
         ("what", "value"),
         ("use case", f"{case.name}, owned by {case.owner}"),
-        ("predicts", f"{case.training.label} ({case.training.task})"),
+        ("predicts", _predicts(case.training.label, read_manifest(challenger.model_dir))),
         ("family", str(manifest["family"])),
         ("calibration", str(manifest["calibration"])),
         ("trained through", f"{challenger.trained_through}; it may score later partitions only"),
         ("model digest", challenger.digest),
     )
     return Section("Purpose", (Text(case.description), Table(facts)))
+
+
+def _predicts(label: str, manifest: Manifest) -> str:
+    classes = f": {', '.join(manifest.classes)}" if manifest.classes else ""
+    return f"{label} ({manifest.task}{classes})"
 
 
 def _figures(evidence: Evidence, shifted: recalibration.Evaluation | None) -> Section:
@@ -67,7 +76,15 @@ def _figures(evidence: Evidence, shifted: recalibration.Evaluation | None) -> Se
     blocks: list[Block] = [Text(said), Table(tuple(rows))]
     if shifted is not None:
         blocks += [Text(shifted.sentence), Table(shifted.table)]
+    if evidence.classes:
+        blocks += [Text("The classes, and how many of each one's rows were predicted to be of it (recall):")]
+        blocks += [Table((("class", "rows", "share", "recall", "predicted share"), *map(_class_row, evidence.classes)))]
     return Section("Performance", tuple(blocks))
+
+
+def _class_row(one: OfClass) -> tuple[str, ...]:
+    recall = "undefined" if one.recall is None else f"{one.recall:.3f}"
+    return one.name, f"{one.rows:,}", f"{one.share:.3f}", recall, f"{one.predicted_share:.3f}"
 
 
 def _period(evidence: Evidence) -> str:
@@ -92,7 +109,8 @@ def interval(found: Interval) -> str:
 def _calibration(evidence: Evidence, manifest: Manifest) -> tuple[Block, ...]:
     if not evidence.reliability:
         return ()
-    return (pictures.reliability(evidence.reliability, manifest.label, manifest.task),)
+    drawn = pictures.reliability(evidence.reliability, manifest.label, manifest.task)
+    return (Text(_OF_CLASSES), drawn) if manifest.classes else (drawn,)
 
 
 def _slices(evidence: Evidence, manifest: Manifest) -> Section:
@@ -124,7 +142,12 @@ def limits(workspace: Workspace, evidence: Evidence, manifest: Manifest) -> list
             found.append(f"Not shown to be better than {name} in {evidence.metric}: {interval(difference)}.")
     predicted, observed = _means(evidence)
     if abs(predicted - observed) > _WIDE_GAP:
-        found.append(f"The base rate moved: it predicted {predicted:.3f} on average where {observed:.3f} was observed.")
+        found.append(_moved(evidence, predicted, observed))
+    found += [
+        f"It never predicts {one.name!r}, which {one.share:.1%} of the test rows are ({one.rows:,})."
+        for one in evidence.classes
+        if one.rows and not one.predicted_share
+    ]
     found += [
         f"{one.column}={one.value} is off by {one.predicted_mean - one.label_mean:+.3f} on average "
         f"({one.rows:,} rows in {one.days} {_period(evidence)}s)."
@@ -135,6 +158,13 @@ def limits(workspace: Workspace, evidence: Evidence, manifest: Manifest) -> list
     if small:
         found.append(f"Fewer than {_LARGE_SLICE} test rows, so hardly judged: {', '.join(small)}.")
     return found
+
+
+def _moved(evidence: Evidence, predicted: float, observed: float) -> str:
+    if not evidence.classes:
+        return f"The base rate moved: it predicted {predicted:.3f} on average where {observed:.3f} was observed."
+    how = "too certain" if predicted > observed else "not certain enough"
+    return f"It is {how}: its class had the probability {predicted:.3f} on average, and was right in {observed:.3f}."
 
 
 def _means(evidence: Evidence) -> tuple[float, float]:

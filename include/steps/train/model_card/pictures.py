@@ -10,6 +10,12 @@ from include.steps.train.model_card.drawing import COLOURS, INK, MUTED, RULE, pl
 from include.training.judging.evidence import Bin, Slice
 
 _SHOWN_FEATURES, _SHOWN_SLICES = 15, 14
+_MEANS = {
+    "binary": "share of {label}, 0 to 1",
+    "regression": "mean of {label}, in the label's unit",
+    "multiclass": "share of rows with the right {label}, 0 to 1",
+}
+"""The figure of which predicted and observed means are compared, by task; see ``predictions.in_one_number``."""
 _NAMES, _ROW = 2.3, 0.27  # inches for the names of rows, and for one row
 
 
@@ -115,7 +121,7 @@ def learning_curves(found: Sequence[Curve], metric: str, winner: int) -> Picture
 
 
 def _mean(label: str, task: str) -> str:
-    return f"share of {short(label)}, 0 to 1" if task == "binary" else f"mean of {short(label)}, in the label's unit"
+    return _MEANS[task].replace("{label}", short(label))
 
 
 def _height(rows: int) -> float:
