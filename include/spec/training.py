@@ -68,7 +68,31 @@ class HistoryBaseline(Values):
         return f"historical_rate({', '.join(self.by)})"
 
 
-Baseline = Annotated[ConstantBaseline | HistoryBaseline, Field(discriminator="kind")]
+class SeasonalBaseline(Values):
+    """A baseline that predicts the label that the row's group had some periods before, such as a week ago.
+
+    Of several such rows it is their mean; of classes the share of each; without any, the overall mean of the train
+    window. It must not look ahead: the label delay has to be over by then.
+
+    Attributes:
+        periods_before: how many periods lie between the two; at least the label delay.
+        by: columns that form the group, such as the entity's key.
+        smoothing: rows of the overall mean that are mixed in. Give more than 0 where a probability is predicted: a
+            single row says 0 or 1, which costs its log loss without bound.
+    """
+
+    kind: Literal["seasonal"] = "seasonal"
+    periods_before: int = Field(ge=1)
+    by: list[str] = Field(min_length=1)
+    smoothing: float = Field(default=0.0, ge=0)
+
+    @property
+    def name(self) -> str:
+        """Return the name under which the baseline appears in the evidence."""
+        return f"{', '.join(self.by)} {self.periods_before} periods before"
+
+
+Baseline = Annotated[ConstantBaseline | HistoryBaseline | SeasonalBaseline, Field(discriminator="kind")]
 
 
 class Imbalance(Values):
@@ -128,6 +152,8 @@ class ModelSettings(Values):
         calibration: ``isotonic`` (binary only) or ``temperature`` (multiclass only), learnt on the validation window,
             or ``none``.
         baselines: simple predictions that the model is compared with.
+        label_range: least and largest value that a prediction may have, such as ``[0, null]`` for counts; predictions
+            outside are set to the nearer one (regression only).
         slices: columns whose values get their own metrics.
         resamples: bootstrap resamples of whole blocks behind each interval.
     """
@@ -160,6 +186,7 @@ class ModelSettings(Values):
     grace_seconds: int = Field(default=60, ge=2)
     calibration: Literal["isotonic", "temperature", "none"] = "none"
     baselines: list[Baseline] = [ConstantBaseline()]
+    label_range: tuple[float | None, float | None] | None = None
     slices: list[str] = []
     resamples: int = Field(default=1000, ge=100)
 
@@ -209,6 +236,12 @@ class ModelSettings(Values):
             (suits,) = [other.labels for other in TASKS.values() if self.calibration in other.calibrations]
             instead = " or ".join(f'"{name}"' for name in (*task.calibrations, "none"))
             faults.append(f'calibration "{self.calibration}" is for {suits}; set it to {instead}')
+        if self.label_range is not None:
+            low, high = self.label_range
+            if self.task != "regression":
+                faults.append("label_range is for regression: a probability lies between 0 and 1 by itself")
+            if low is not None and high is not None and not low < high:
+                faults.append(f"label_range [{low}, {high}] is empty; write the smaller number first")
         if self.label in self.categorical:
             faults.append(f'label "{self.label}" is listed as categorical; a label is never a feature')
         if self.grace_seconds < 2 * self.heartbeat_seconds:

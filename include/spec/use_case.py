@@ -17,7 +17,7 @@ from include.spec.families import METRICS, TASKS
 from include.spec.gates import GateSpec
 from include.spec.monitoring import MonitoringSpec
 from include.spec.scoring import ScoringSpec
-from include.spec.training import ModelSettings
+from include.spec.training import ModelSettings, SeasonalBaseline
 from include.spec.values import Values
 
 FOLDER = REPOSITORY / "include" / "use_cases"
@@ -208,6 +208,12 @@ class UseCase(Values):
             f'gates.slices "{column}" is neither a key nor categorical{nearest(column, self._sliceable)}'
             for column in self.gates.slices
             if column not in self._sliceable
+        ]
+        faults += [
+            f'training.baselines "{baseline.name}" looks ahead: an outcome is known {self.label_delay_periods} periods '
+            "later (label_delay_periods), so periods_before must be at least that"
+            for baseline in self.training.baselines
+            if isinstance(baseline, SeasonalBaseline) and baseline.periods_before < self.label_delay_periods
         ]
         if self.scoring.recalibration is not None and not TASKS[task].rare_positives:
             faults.append("scoring.recalibration shifts probabilities: it is for binary labels; take it away")

@@ -25,7 +25,7 @@ from include.core.words import nearest
 from include.feature_store import feature_sql
 from include.lake.records import Attempt
 from include.spec.loading import load_use_case
-from include.spec.training import HistoryBaseline
+from include.spec.training import HistoryBaseline, SeasonalBaseline
 from include.spec.use_case import UseCase
 from include.steps import features, ingest, inputs, publishing
 from include.steps.handover import Stages
@@ -106,7 +106,7 @@ def _features(case: UseCase, rows: pa.Table) -> str:
     named |= {
         f"training.baselines {baseline.name}": baseline.by
         for baseline in settings.baselines
-        if isinstance(baseline, HistoryBaseline)
+        if isinstance(baseline, HistoryBaseline | SeasonalBaseline)
     }
     faults = [
         f"{case.name}: {field} names {name!r}, which is no column{nearest(name, rows.column_names)}"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from include.core.errors import SpecError
 from include.quality import suites
-from include.spec.suite import Suite
+from include.spec.suite import ExpectationRule, Suite
 from include.spec.use_case import UseCase
 from include.steps.workspace import Workspace
 
@@ -59,10 +59,20 @@ def _rare(case: UseCase) -> bool:
     return any(table.may_be_empty for table in case.raw.values())
 
 
+def _in_range(case: UseCase) -> Iterator[ExpectationRule]:
+    if case.training.label_range is not None:
+        bounds = zip(("min_value", "max_value"), case.training.label_range, strict=True)
+        kwargs = {"column": "prediction", **{name: bound for name, bound in bounds if bound is not None}}
+        yield ExpectationRule(
+            type="expect_column_values_to_be_between", kwargs=kwargs, severity="critical", why="training.label_range"
+        )
+
+
 def _of_scores(case: UseCase, suite: Suite) -> Suite:
     """Add the key of the spec, and what must hold of the predictions of its task."""
     more = _BUILT_IN / case.training.task / "scores.yaml"
     of_case = {"key": list(case.predictions.key), "may_be_empty": _rare(case)}
+    suite = suite.model_copy(update={"expectations": [*suite.expectations, *_in_range(case)]})
     if not more.exists():
         return suite.model_copy(update=of_case)
     added = suites.load_suite(more)

@@ -223,6 +223,7 @@ def _manifest(job: _Job, member: _Member, fit_value: float) -> Manifest:
         params=best.params,
         features=windows.encoding.features,
         classes=windows.classes,
+        label_range=settings.label_range,
         calibration=settings.calibration,
         training_set=TrainingSetRecord(
             fingerprint=job.training_set.fingerprint,

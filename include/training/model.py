@@ -59,6 +59,7 @@ class Manifest(BaseModel):
         classes: the classes that it predicts, in the order of its predictions' columns; none where the label has no
             classes.
         evidence: name of the file with the test metrics.
+        label_range: least and largest value of a prediction; None for no bound.
         odds: factor by which the odds that the family's model predicts are too high, from how rare
             positives were dealt with; 1 when it predicts probabilities of the real world.
         blend: how a blend of the best trials compared with the best one on the validation window; None
@@ -86,6 +87,7 @@ class Manifest(BaseModel):
     fit_value: float
     evidence: str | None = EVIDENCE
     classes: tuple[str, ...] = ()
+    label_range: tuple[float | None, float | None] | None = None
     odds: float = 1.0
     blend: Difference | None = None
     libraries: dict[str, str]
@@ -112,7 +114,8 @@ class LoadedModel:
             SourceError: the rows lack features, or one has another type than in training.
         """
         raw = self.predict_raw(rows, threads)
-        return raw if self.calibrator is None else self.calibrator.apply(raw)
+        found = raw if self.calibrator is None else self.calibrator.apply(raw)
+        return found if self.manifest.label_range is None else np.clip(found, *self.manifest.label_range)
 
     def predict_raw(self, rows: pa.Table | pa.RecordBatch, threads: int = 1) -> Floats:
         """Predict without calibration; raises like :meth:`predict`."""

@@ -163,9 +163,9 @@ def test_two_classes_are_the_binary_model_with_other_names() -> None:
 def test_baselines_predict_shares_of_classes() -> None:
     table = with_label([("a", "b", "b", "c")[row % 4] for row in range(2400)])
     windows = split(table.set_column(2, "carrier", pa.array([("x", "y")[row % 2] for row in range(2400)])), SETTINGS)
-    constant = predict_baseline(ConstantBaseline(), windows.train, windows.test)
+    constant = predict_baseline(ConstantBaseline(), windows, windows.test)
     np.testing.assert_allclose(constant[0], [0.25, 0.5, 0.25])
-    by = predict_baseline(HistoryBaseline(by=["carrier"], smoothing=0), windows.train, windows.test)
+    by = predict_baseline(HistoryBaseline(by=["carrier"], smoothing=0), windows, windows.test)
     # x has a and b in turns, y has b and c
     np.testing.assert_allclose(by[:2], [[0.5, 0.5, 0], [0, 0.5, 0.5]])
     assert constant.shape == by.shape == (400, 3)

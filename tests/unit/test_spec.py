@@ -357,3 +357,13 @@ def test_the_key_of_a_row_is_stated_once() -> None:
 
 def test_nearest_lists_the_known_words_when_none_is_near() -> None:
     assert nearest("zzz", ["log_loss"]) == "; known are log_loss"
+
+
+def test_a_seasonal_baseline_may_not_look_ahead(write: Write) -> None:
+    baseline = {"kind": "seasonal", "by": ["origin"], "periods_before": 1}
+    write("ahead", values("ahead", training__baselines=[baseline], label_delay_periods=2))
+    (fault,) = faults("ahead")
+    assert "origin 1 periods before" in fault
+    assert "looks ahead: an outcome is known 2 periods later" in fault
+    write("behind", values("behind", training__baselines=[{**baseline, "periods_before": 2}], label_delay_periods=2))
+    assert load_use_case("behind").training.baselines[0].name == "origin 2 periods before"

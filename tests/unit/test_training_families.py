@@ -11,7 +11,7 @@ import pytest
 
 from include.core.errors import TrainingError
 from include.spec.families import FAMILIES, Choice, Fixed, Searched
-from include.spec.training import ConstantBaseline, HistoryBaseline, ModelSettings
+from include.spec.training import ConstantBaseline, HistoryBaseline, ModelSettings, SeasonalBaseline
 from include.training.data import Windows, split
 from include.training.families import family
 from include.training.families.base import STEPS, Fitting, Pruned
@@ -65,7 +65,7 @@ def test_fits_better_than_the_mean_and_reloads_exactly(name: str, task: str, tmp
     prepared = kind.prepare(windows.train, windows.valid, settings.space(name), fitting)
     model = kind.fit(point(settings, name), prepared, fitting)
     predicted = model.predict(windows.test.x)
-    constant = predict_baseline(ConstantBaseline(), windows.train, windows.test)
+    constant = predict_baseline(ConstantBaseline(), windows, windows.test)
     assert predicted.shape == constant.shape
     assert predicted.dtype == np.float64
     assert model.predict(windows.test.x[:0]).shape == predicted[:0].shape
@@ -147,7 +147,7 @@ def test_searching_bins_is_refused() -> None:
 
 def test_history_baseline_is_the_smoothed_train_rate() -> None:
     windows = split(training_rows(), model_settings())
-    predicted = predict_baseline(HistoryBaseline(by=["carrier"], smoothing=10), windows.train, windows.test)
+    predicted = predict_baseline(HistoryBaseline(by=["carrier"], smoothing=10), windows, windows.test)
     carrier = windows.train.table["carrier"].to_numpy() == "B6"
     mine = windows.train.y[carrier]
     expected = (mine.sum() + 10 * windows.train.y.mean()) / (len(mine) + 10)
@@ -158,5 +158,27 @@ def test_history_baseline_is_the_smoothed_train_rate() -> None:
 def test_history_baseline_knows_nothing_of_new_groups() -> None:
     windows = split(training_rows(), model_settings())
     baseline = HistoryBaseline(by=["carrier", "flight"], smoothing=0)
-    predicted = predict_baseline(baseline, windows.train, windows.test)
+    predicted = predict_baseline(baseline, windows, windows.test)
     np.testing.assert_allclose(predicted, windows.train.y.mean())
+
+
+def test_seasonal_baseline_is_the_group_some_periods_before_even_in_the_same_window() -> None:
+    windows = split(training_rows(), model_settings())
+    predicted = predict_baseline(SeasonalBaseline(by=["carrier"], periods_before=7), windows, windows.test)
+    asked = {"2013-03-25": "2013-03-18", "2013-04-01": "2013-03-25"}  # from the validation and from the test window
+    table = training_rows()
+    days, carriers, labels = (table[name].to_numpy() for name in ("ds", "carrier", "disrupted"))
+    of_test = np.asarray(windows.test.keys)[windows.test.codes], windows.test.table["carrier"].to_numpy()
+    for day, before in asked.items():
+        rows = (of_test[0] == day) & (of_test[1] == "B6")
+        assert rows.any()
+        np.testing.assert_allclose(predicted[rows], labels[(days == before) & (carriers == "B6")].mean())
+
+
+def test_seasonal_baseline_without_a_row_before_is_the_mean_and_smoothing_draws_towards_it() -> None:
+    windows = split(training_rows(), model_settings())
+    mean = windows.train.y.mean()
+    nobody = SeasonalBaseline(by=["flight"], periods_before=7)
+    np.testing.assert_allclose(predict_baseline(nobody, windows, windows.test), mean)
+    drawn = SeasonalBaseline(by=["carrier"], periods_before=7, smoothing=1e9)
+    np.testing.assert_allclose(predict_baseline(drawn, windows, windows.test), mean, atol=1e-6)

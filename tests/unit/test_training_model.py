@@ -119,13 +119,17 @@ def test_model_compared_with_itself_differs_by_nothing(fitted: FittedModel) -> N
 
 
 def test_regression_goes_the_same_way(tmp_path: Path) -> None:
-    settings = model_settings(**REGRESSION, trials=3)
+    settings = model_settings(**REGRESSION, trials=3, label_range=(-10, None))
     storage = f"sqlite:///{tmp_path / 'studies.db'}"
     name = study_name("flights", ROWS.fingerprint, settings)
     search(storage, name, ROWS, settings)
     fitted = fit_best(storage, name, ROWS, settings, tmp_path / "model", use_case="flights")
     assert fitted.evidence.differences["constant"]["rmse"].better
     assert fitted.manifest.calibration == "none"
+    loaded = load_model(fitted.directory, fitted.digest)
+    raw, predicted = loaded.predict_raw(ROWS.table), loaded.predict(ROWS.table)
+    assert raw.min() < -10
+    np.testing.assert_array_equal(predicted, np.maximum(raw, -10))
     with pytest.raises(TrainingError, match="already holds a model"):
         fit_best(storage, name, ROWS, settings, tmp_path / "model", use_case="flights")
 

@@ -53,6 +53,8 @@ from tests.unit.training_rows import MULTICLASS, REGRESSION, model_settings
         ({"categorical": ["disrupted"]}, "a label is never a feature"),
         ({"heartbeat_seconds": 5, "grace_seconds": 6}, "at least twice heartbeat_seconds"),
         ({"baselines": [{"kind": "constant"}, {"kind": "constant"}]}, "two baselines are the same"),
+        ({"label_range": [0, None]}, "label_range is for regression"),
+        (REGRESSION | {"label_range": [5, 1]}, "label_range [5.0, 1.0] is empty"),
         ({"test_day": 3}, "Extra inputs are not permitted"),
     ],
 )

@@ -7,36 +7,59 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from include.spec.training import Baseline, ConstantBaseline, HistoryBaseline
-from include.training.data import Window
+from include.core import partitions
+from include.spec.training import Baseline, ConstantBaseline, HistoryBaseline, SeasonalBaseline
+from include.training.data import Window, Windows
 from include.training.predictions import targets
 
 Floats = NDArray[np.float64]
 
 
-def predict_baseline(baseline: Baseline, train: Window, window: Window) -> Floats:
-    """Predict ``window`` from what ``train`` shows; shape (rows of window,), or (rows of window, classes)."""
-    known = targets(train.y, len(train.classes))
-    if isinstance(baseline, ConstantBaseline):
-        return np.repeat(known.mean(axis=0, keepdims=True), len(window.y), axis=0)
-    return _history(baseline, train, window, known)
+def predict_baseline(baseline: Baseline, windows: Windows, window: Window) -> Floats:
+    """Predict ``window``, one of ``windows``; shape (rows of window,), or (rows of window, classes).
+
+    Rates are those of the train window. The seasonal baseline also looks into later windows, up to its distance before
+    each row: by then these outcomes are known.
+    """
+    train, classes = windows.train, len(windows.train.classes)
+    known = targets(train.y, classes)
+    mean = known.mean(axis=0, keepdims=True)
+    match baseline:
+        case ConstantBaseline():
+            return np.repeat(mean, len(window.y), axis=0)
+        case HistoryBaseline():
+            groups = _group_of(train.table, baseline.by), _group_of(window.table, baseline.by)
+            return _rates(*groups, known, mean[0], baseline.smoothing)
+        case SeasonalBaseline():
+            every = (windows.train, windows.valid, windows.test)
+            seen = pa.concat_arrays([_in_period(one, baseline.by, 0) for one in every])
+            asked = _in_period(window, baseline.by, -baseline.periods_before)
+            outcomes = np.concatenate([targets(one.y, classes) for one in every])
+            return _rates(seen, asked, outcomes, mean[0], baseline.smoothing)
 
 
-def _history(baseline: HistoryBaseline, train: Window, window: Window, known: Floats) -> Floats:
-    groups = pa.concat_arrays(
-        [_group_of(train.table, baseline.by), _group_of(window.table, baseline.by)]
-    ).dictionary_encode()
+def _rates(seen: pa.Array, asked: pa.Array, outcomes: Floats, means: Floats, smoothing: float) -> Floats:
+    """Return the mean outcome of each asked group, drawn towards ``means``; unseen groups get ``means``."""
+    groups = pa.concat_arrays([seen, asked]).dictionary_encode()
     codes = groups.indices.to_numpy()
-    seen, asked = codes[: len(train.y)], codes[len(train.y) :]
-    weight = np.bincount(seen, minlength=len(groups.dictionary)) + baseline.smoothing
+    of_seen, of_asked = codes[: len(seen)], codes[len(seen) :]
+    weight = np.bincount(of_seen, minlength=len(groups.dictionary)) + smoothing
 
-    def rates(outcomes: Floats) -> Floats:
-        mean = float(outcomes.mean())
-        total = np.bincount(seen, weights=outcomes, minlength=len(weight))
-        rate = np.divide(total + baseline.smoothing * mean, weight, out=np.full(len(weight), mean), where=weight > 0)
-        return np.asarray(rate[asked], dtype=np.float64)
+    def rates(outcomes: Floats, mean: float) -> Floats:
+        total = np.bincount(of_seen, weights=outcomes, minlength=len(weight))
+        rate = np.divide(total + smoothing * mean, weight, out=np.full(len(weight), mean), where=weight > 0)
+        return np.asarray(rate[of_asked], dtype=np.float64)
 
-    return rates(known) if known.ndim == 1 else np.stack([rates(outcomes) for outcomes in known.T], axis=1)
+    if outcomes.ndim == 1:
+        return rates(outcomes, float(means))
+    return np.stack([rates(*pair) for pair in zip(outcomes.T, means, strict=True)], axis=1)
+
+
+def _in_period(window: Window, columns: list[str], shift: int) -> pa.Array:
+    """Return the group of each row in the period that lies ``shift`` periods after its own."""
+    keys = pa.array([partitions.shift(key, shift) for key in window.keys]).take(pa.array(window.codes))
+    found: pa.Array = pc.binary_join_element_wise(keys, _group_of(window.table, columns), "\x1f")
+    return found
 
 
 def _group_of(table: pa.Table, columns: list[str]) -> pa.Array:

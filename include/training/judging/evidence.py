@@ -121,13 +121,13 @@ class Evidence(_Record):
 
 
 def evaluate(model: Predictor, windows: Windows, settings: ModelSettings, threads: int = 1) -> Evidence:
-    """Judge ``model`` on the test window; baselines learn from the train window."""
+    """Judge ``model`` on the test window; baselines learn from the train window, seasonal ones from each row's past."""
     test = windows.test
     predicted = model.predict(test.table, threads)
     candidates: dict[str, Floats] = {MODEL: predicted}
     if model.calibrator is not None:
         candidates[UNCALIBRATED] = model.predict_raw(test.table, threads)
-    baselines = {baseline.name: predict_baseline(baseline, windows.train, test) for baseline in settings.baselines}
+    baselines = {baseline.name: predict_baseline(baseline, windows, test) for baseline in settings.baselines}
     return Evidence(
         metric=settings.metric,
         first_day=test.keys[0],
