@@ -80,6 +80,7 @@ class ReferenceProfile(_Frozen):
         rows: rows of the reference.
         prediction: name of the prediction's column in ``numeric`` or ``categorical``, or None.
         label_rate: share of positive labels, the constant baseline; None where the label is not binary.
+        label_mean: mean label, the constant baseline where the label is a number; else None.
         class_shares: share of each class among the labels, the constant baseline; empty where there are no classes.
     """
 
@@ -88,6 +89,7 @@ class ReferenceProfile(_Frozen):
     categorical: dict[str, CategoryProfile] = {}
     prediction: str | None = None
     label_rate: Annotated[float | None, Field(ge=0.0, le=1.0)] = None
+    label_mean: float | None = None
     class_shares: dict[str, float] = {}
 
     @property

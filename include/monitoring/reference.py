@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
@@ -52,7 +53,7 @@ def write_reference(folder: Path, rows: pa.Table, predicted: Floats) -> None:
         (*categorical, *_of_kind(said, numbers=False)),
         prediction=PREDICTION,
         label=manifest.label if TASKS[manifest.task].rare_positives else None,
-    ).model_copy(update={"class_shares": _class_shares(rows, manifest)})
+    ).model_copy(update={"class_shares": _class_shares(rows, manifest), "label_mean": _label_mean(rows, manifest)})
     (folder / _PROFILE).write_text(made.model_dump_json() + "\n", encoding="utf-8")
     chosen = np.arange(watched.num_rows)
     if watched.num_rows > _SAMPLE_ROWS:
@@ -69,6 +70,11 @@ def _of_kind(said: Mapping[str, pa.Array], *, numbers: bool) -> list[str]:
         # every row has a text of its own there
         if name != PROBABILITIES and pa.types.is_floating(column.type) is numbers
     ]
+
+
+def _label_mean(rows: pa.Table, manifest: Manifest) -> float | None:
+    """Return the mean label where it is a number; None for shares."""
+    return None if TASKS[manifest.task].shares else pc.mean(rows[manifest.label].cast(pa.float64())).as_py()
 
 
 def _class_shares(rows: pa.Table, manifest: Manifest) -> dict[str, float]:

@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from include.core import partitions
 from include.core.errors import LifecycleError
 from include.monitoring.drift import ColumnDrift, dataset_verdict
+from include.spec.families import TASKS
 from include.spec.monitoring import MonitoringSpec, QualitySpec, RetrainingRule
 from include.training.blocks import Codes, block_codes
+from include.training.interval import Interval
 from include.training.judging.bootstrap import interval, paired_difference
 from include.training.judging.metrics import Floats, metric, metrics_for
 from include.training.predictions import in_one_number
@@ -55,6 +57,7 @@ class Judged:
         baselines: predictions of simple baselines for the same rows, by name (``constant``).
         classes: names of the classes; none where there are no classes.
         unknown: how many of them, the last ones, the model does not know.
+        promised: the model's metrics on its own test window, by name.
     """
 
     keys: Sequence[str] | NDArray[np.str_]
@@ -63,6 +66,7 @@ class Judged:
     baselines: Mapping[str, Floats] = field(default_factory=dict)
     classes: Sequence[str] = ()
     unknown: int = 0
+    promised: Mapping[str, Interval] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -99,12 +103,12 @@ def quality(judged: Judged, spec: QualitySpec, *, task: str = "binary", metric_n
         LifecycleError: there are no rows, a prediction is NaN, or a baseline has another length.
     """
     blocks = _checked_blocks(judged)
-    figures = [_metric_figure(name.name, judged, blocks, spec) for name in metrics_for(task)]
+    figures = [_metric_figure(name.name, judged, blocks, spec, metric_name) for name in metrics_for(task)]
     outcomes, said = in_one_number(judged.y, judged.predicted)
     figures += [
         _mean_figure("observed_mean", outcomes),
         _mean_figure("predicted_mean", said),
-        _calibration_gap(said - outcomes, blocks, spec),
+        _calibration_gap(said - outcomes, blocks, spec, _largest_gap(judged, spec, task)),
     ]
     if judged.classes:
         figures += [_recall_figure(at, name, judged, blocks, spec) for at, name in enumerate(judged.classes)]
@@ -243,12 +247,32 @@ def _checked_blocks(judged: Judged) -> Codes:
     return block_codes(judged.keys)
 
 
-def _metric_figure(name: str, judged: Judged, blocks: Codes, spec: QualitySpec) -> Figure:
+def _metric_figure(name: str, judged: Judged, blocks: Codes, spec: QualitySpec, primary: str) -> Figure:
     found = interval(metric(name), judged.y, judged.predicted, blocks, resamples=_RESAMPLES, seed=0)
     threshold = {"auc": spec.min_auc, "auc_macro": spec.min_auc, "accuracy": spec.min_accuracy}.get(name)
+    maximize = metric(name).info.maximize
+    if threshold is None and name == primary and spec.max_worse is not None:
+        threshold = _worst_promised(judged.promised.get(name), spec.max_worse, maximize=maximize)
     low, high = _trusted(found.low, found.high, blocks)
     figure = Figure(name, found.value, low, high, threshold, False, len(blocks))
-    return figure if threshold is None else _violated(figure, spec, below=True)
+    return figure if threshold is None else _violated(figure, spec, below=maximize)
+
+
+def _worst_promised(promised: Interval | None, share: float, *, maximize: bool) -> float | None:
+    """Return the value from which a metric is worse than the evidence promised; None if it promised none."""
+    if promised is None or promised.value is None:
+        return None
+    worse_end = promised.low if maximize else promised.high
+    slack = share * abs(promised.value)
+    return (promised.value if worse_end is None else worse_end) + (-slack if maximize else slack)
+
+
+def _largest_gap(judged: Judged, spec: QualitySpec, task: str) -> float | None:
+    """Return the largest accepted mean error: of shares that of the spec, of numbers in their own unit."""
+    if TASKS[task].shares:
+        return spec.max_calibration_gap
+    promised = judged.promised.get("rmse")
+    return None if promised is None or promised.value is None else spec.max_bias * promised.value
 
 
 def _recall_figure(at: int, name: str, judged: Judged, blocks: Codes, spec: QualitySpec) -> Figure:
@@ -288,7 +312,7 @@ def _difference_figure(
     return figure if threshold is None else _violated(figure, spec, below=measure.info.maximize)
 
 
-def _calibration_gap(gaps: Floats, blocks: Codes, spec: QualitySpec) -> Figure:
+def _calibration_gap(gaps: Floats, blocks: Codes, spec: QualitySpec, limit: float | None) -> Figure:
     """Measure calibration in the large: mean predicted minus mean observed, from the ``gaps`` of the rows."""
     weights = np.bincount(blocks).astype(np.float64)
     sums = np.bincount(blocks, weights=gaps)
@@ -296,7 +320,6 @@ def _calibration_gap(gaps: Floats, blocks: Codes, spec: QualitySpec) -> Figure:
     draws = np.random.default_rng(0).multinomial(len(sums), np.full(len(sums), 1 / len(sums)), _RESAMPLES)
     bounds = np.quantile((draws @ sums) / (draws @ weights), (0.025, 0.975))
     low, high = _trusted(float(bounds[0]), float(bounds[1]), blocks)
-    limit = spec.max_calibration_gap
     figure = Figure("calibration_gap", value, low, high, limit, False, len(blocks))
     above = _violated(figure, spec, below=False)
     return above if value >= 0 else _negated(_violated(_negated(figure), spec, below=False))

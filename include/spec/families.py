@@ -27,6 +27,11 @@ class TaskInfo:
     rare_positives: bool = False
     classes: bool = False
 
+    @property
+    def shares(self) -> bool:
+        """Whether predictions are probabilities, so that their means are compared as shares."""
+        return self.rare_positives or self.classes
+
 
 @dataclass(frozen=True)
 class MetricInfo:

@@ -44,6 +44,10 @@ class QualitySpec(Values):
         min_rows: fewer judged rows than this give figures but no violation.
         max_calibration_gap: largest accepted difference of predicted and observed share, either way; of classes, that
             of the mean probability of the predicted class and the share of rows where it was right.
+        max_worse: largest accepted worsening of the training's metric, as a share of what the model's evidence
+            promised, counted from the worse end of the promised interval; null accepts any.
+        max_bias: largest accepted mean error of predicted numbers, either way, in units of the promised rmse
+            (regression only).
         min_auc: smallest accepted area under the ROC curve; of classes, the mean of each against the others.
         min_accuracy: smallest accepted share of rows whose predicted class was right (multiclass only); left out, any.
         min_recall: by class, the smallest accepted share of its rows that were predicted to be of it (multiclass
@@ -57,6 +61,8 @@ class QualitySpec(Values):
     window_periods: int = Field(default=14, ge=1)
     min_rows: int = Field(default=500, ge=1)
     max_calibration_gap: Share = 0.15
+    max_worse: float | None = Field(default=0.5, ge=0.0)
+    max_bias: float = Field(default=0.5, gt=0.0)
     min_auc: Share = 0.55
     min_accuracy: Share | None = None
     min_recall: dict[str, Share] = {}

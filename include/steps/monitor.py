@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,10 @@ from include.steps.handover import Stages
 from include.steps.score import predicting, recalibration
 from include.steps.workspace import Workspace, WorkspaceReader
 from include.training import predictions
+from include.training.interval import Interval
+from include.training.judging.evidence import MODEL, Evidence
 from include.training.labels import with_new_classes
+from include.training.model import EVIDENCE
 from include.training.predictions import PREDICTION, PROBABILITIES, PROBABILITY
 
 _PREDICTIONS = (PREDICTION, PROBABILITY)
@@ -92,7 +96,8 @@ def _verdicts(workspace: WorkspaceReader, key: str) -> pa.Table:
     case = workspace.case
     scores = _scores(workspace, key)
     version = _scored_by(workspace, key)
-    reference = read_reference(predicting.model_folder(workspace, version))
+    folder = predicting.model_folder(workspace, version)
+    reference = read_reference(folder)
     current = _window_rows(workspace, key, _unshifted(workspace, scores, reference))
     decided = drift.decide(reference.profile, current, case.monitoring.drift) if current.num_rows else []
     report = _report(workspace, key, reference, current, decided)
@@ -100,8 +105,10 @@ def _verdicts(workspace: WorkspaceReader, key: str) -> pa.Table:
     figures = []
     if provenance.label_changed(workspace, predicting.model_version(workspace, version)):
         _log.warning("%s: the label has another definition than version %d learnt; not judged", key, version)
-    elif (judged := _judged(workspace, key, scores, version, reference.profile)) is not None:
-        settings = case.training
+    elif (judged := _judged(workspace, key, scores, version, reference.profile, _promised(folder))) is not None:
+        settings, least = case.training, case.monitoring.quality.min_rows
+        if len(judged.y) < least:
+            _log.info("%s: %d outcomes are known, %d are needed: figures without a verdict", key, len(judged.y), least)
         figures = window_verdicts.quality(
             judged, case.monitoring.quality, task=settings.task, metric_name=settings.metric
         )
@@ -109,6 +116,12 @@ def _verdicts(workspace: WorkspaceReader, key: str) -> pa.Table:
         key, version, case.monitoring, drifts=decided, predictions=_PREDICTIONS, figures=figures,
         rows=current.num_rows, report=report.html,
     )  # fmt: skip
+
+
+def _promised(folder: Path) -> dict[str, Interval]:
+    """Return the metrics that the model's evidence shows of its own test window; empty if it has none."""
+    path = folder / EVIDENCE
+    return Evidence.model_validate_json(path.read_text(encoding="utf-8")).metrics[MODEL] if path.exists() else {}
 
 
 def _scored_by(workspace: WorkspaceReader, key: str) -> int:
@@ -190,7 +203,12 @@ def _report_folder(workspace: WorkspaceReader, key: str) -> Path:
 
 
 def _judged(
-    workspace: WorkspaceReader, key: str, scores: pa.Table, version: int, reference: ReferenceProfile
+    workspace: WorkspaceReader,
+    key: str,
+    scores: pa.Table,
+    version: int,
+    reference: ReferenceProfile,
+    promised: Mapping[str, Interval],
 ) -> window_verdicts.Judged | None:
     """Join predictions of this version with their outcomes, for the window of days with complete outcomes.
 
@@ -219,8 +237,10 @@ def _judged(
         return None
     if not reference.class_shares:
         y = rows["label"].to_numpy().astype(np.float64)
-        constant = {} if reference.label_rate is None else {"constant": np.full(len(y), reference.label_rate)}
-        return window_verdicts.Judged(rows["ds"].to_pylist(), y, predictions.of_columns(rows, ()), constant)
+        rate = reference.label_mean if reference.label_rate is None else reference.label_rate
+        constant = {} if rate is None else {"constant": np.full(len(y), rate)}
+        said_there = predictions.of_columns(rows, ())
+        return window_verdicts.Judged(rows["ds"].to_pylist(), y, said_there, constant, promised=promised)
     # a null outcome is of no class: it is not known
     rows = rows.filter(pc.is_valid(rows["label"]))
     if rows.num_rows == 0:
@@ -234,6 +254,7 @@ def _judged(
         {"constant": np.repeat([shares], len(y), axis=0)},
         classes,
         len(classes) - len(reference.class_shares),
+        promised,
     )
 
 

@@ -13,6 +13,7 @@ from include.core.errors import LifecycleError
 from include.monitoring import drift, window_verdicts
 from include.monitoring.window_verdicts import Figure, Judged
 from include.spec.monitoring import DriftSpec, MonitoringSpec, QualitySpec, RetrainingRule
+from include.training.interval import Interval
 
 RNG = np.random.default_rng(11)
 DAYS = np.repeat([f"2013-11-{day:02}" for day in range(1, 15)], 80)
@@ -73,6 +74,36 @@ def test_one_class_has_no_auc() -> None:
 def test_a_regression_is_judged_by_its_own_metrics() -> None:
     found = window_verdicts.quality(Judged(DAYS, Y, TRUTH), QualitySpec(), task="regression", metric_name="rmse")
     assert {"rmse", "mae"} <= {figure.metric for figure in found}
+
+
+PROMISED = {"rmse": Interval(value=2.0, low=1.5, high=2.6, days=28, rows=99)}
+
+
+def numbers(noise: float, bias: float = 0.0) -> dict[str, Figure]:
+    """Judge ten days of fifty predicted numbers each, whose errors have this deviation and mean."""
+    days = np.repeat([f"2013-11-{day:02}" for day in range(1, 11)], 50)
+    y = np.random.default_rng(1).normal(100.0, 20.0, len(days))
+    error = np.random.default_rng(2).normal(0.0, 1.0, len(days))
+    judged = Judged(days, y, y + bias + noise * (error - error.mean()), promised=PROMISED)
+    found = window_verdicts.quality(judged, QualitySpec(min_rows=100), task="regression", metric_name="rmse")
+    return {figure.metric: figure for figure in found}
+
+
+def test_a_regression_is_judged_by_what_its_evidence_promised() -> None:
+    assert numbers(2.0)["rmse"].threshold == pytest.approx(2.6 + 0.5 * 2.0)
+    assert [numbers(noise)["rmse"].violated for noise in (2.0, 3.4, 5.0)] == [False, False, True]
+    assert numbers(2.0)["mae"].threshold is None
+
+
+def test_the_mean_error_of_numbers_is_bounded_in_their_own_unit() -> None:
+    assert numbers(2.0)["calibration_gap"].threshold == pytest.approx(1.0)
+    assert [numbers(2.0, bias)["calibration_gap"].violated for bias in (0.5, 1.6, -1.6)] == [False, True, True]
+
+
+def test_without_evidence_numbers_have_figures_and_no_verdict() -> None:
+    judged = Judged(["2013-11-01"] * 200, np.arange(200.0), np.arange(200.0) + 1e6)
+    found = window_verdicts.quality(judged, QualitySpec(min_rows=1), task="regression", metric_name="rmse")
+    assert not any(figure.violated for figure in found)
 
 
 @pytest.mark.parametrize(

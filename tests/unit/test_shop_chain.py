@@ -54,6 +54,10 @@ def test_the_monitor_judges_a_regression_when_its_outcomes_are_there(there: Work
     # the five newest days whose outcomes are complete: 8 to 12 May
     assert figures["mae"]["n"] == 5 * SHOPS
     assert math.isfinite(figures["mae"]["value"])
+    # beside what the evidence promised, and beside the mean of the sales
+    assert figures["mae"]["value"] < figures["mae"]["threshold"]
+    assert figures["mae_minus_constant"]["value"] < 0
+    assert not any(figure["violated"] for figure in figures.values())
     # the rows of the window's three days, each once: the key of a row comes again every day
     assert set(rows.filter(pc.not_equal(rows["kind"], "quality"))["n"].to_pylist()) == {3 * SHOPS}
 
