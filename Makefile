@@ -68,7 +68,8 @@ check: setup ## try a use case in a lake that is thrown away: source, suites, qu
 
 plan: setup ## what rests on inputs, queries or settings that have changed, and what to compute again (CASE=flights)
 	@: $(or $(CASE),$(error give the use case: make plan CASE=flights))
-	@$(STACK) shell python -m include.steps.plan --use-case $(CASE) $(ARGS)
+	@# 2 says that there is something to do, which is no error
+	@$(STACK) shell python -m include.steps.plan --use-case $(CASE) $(ARGS) || [ $$? -eq 2 ]
 
 remove-case: setup ## delete what a use case left in lake, Feast, MLflow and Airflow, after a list and a yes (CASE=weather)
 	@: $(or $(CASE),$(error give the use case: make remove-case CASE=weather))

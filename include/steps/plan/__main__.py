@@ -1,6 +1,6 @@
 """Print what is stale in a use case and what to compute again; nothing is changed.
 
-``make plan CASE=flights``. The exit status is 0 if nothing is stale, 2 if something is, 1 after an error.
+``make plan CASE=flights``. The exit status of the module is 0 if nothing is stale, 2 if something is, 1 after an error.
 """
 
 from __future__ import annotations
