@@ -91,7 +91,7 @@ def test_a_file_cut_in_the_middle_of_a_row(data: Path, tmp_path: Path) -> None:
         ("2013-12-31", "2014-01-01", "2014-01-01 is after the history; it ends on 2013-12-31"),
         ("2013-1-2", "2013-01-02", "write it as 2013-11-02"),
         ("2013-01-03", "2013-01-02", "ends before it begins"),
-        ("'; DROP TABLE x; --", "2013-01-02", "is not a day"),
+        ("'; DROP TABLE x; --", "2013-01-02", "is no period"),
     ],
 )
 def test_a_range_outside_history(first: str, last: str, message: str) -> None:
