@@ -261,6 +261,19 @@ class ModelSettings(Values):
             for name, default in FAMILIES[family].space.items()
         }
 
+    def differing(self, then: Mapping[str, Any]) -> list[str]:
+        """Return the fields that decide what a model is and had another value in ``then``, the JSON of such settings.
+
+        Budgets, workers and heartbeats are left out, and so is how a model is judged. A field that ``then`` does not
+        have is left out, too: an earlier release did not know it.
+        """
+        beside = {
+            "trials", "workers", "time_budget_seconds", "device_budget_seconds", "checkpoint_seconds", "retries",
+            "heartbeat_seconds", "grace_seconds", "baselines", "slices", "resamples",
+        }  # fmt: skip
+        now = self.model_dump(mode="json", exclude=beside)
+        return sorted(name for name, value in now.items() if name in then and then[name] != value)
+
     def search_digest(self) -> str:
         """Return eight hex digits over what a trial's result depends on.
 

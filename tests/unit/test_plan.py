@@ -100,6 +100,8 @@ def test_a_changed_label_makes_the_model_stale_and_no_feature(chained: Workspace
 def test_a_changed_setting_of_the_training_is_named(chained: Workspace) -> None:
     found = planning.make(with_training(chained, metric="rmse"))
     assert (found.stale, found.model) == ((), ("settings that have changed: training.metric",))
+    # a larger budget, or more workers, decides nothing about the model that there is
+    assert planning.make(with_training(chained, trials=99, workers=7, resamples=500)).empty
 
 
 def test_a_corrected_row_names_the_partitions_that_look_back_on_it(chained: Workspace, tmp_path: Path) -> None:

@@ -243,8 +243,7 @@ class _Planner:
             if cause and not all(self.stale.get(table, {}).get(key) == _NEW_QUERY for key in cause.keys):
                 yield str(cause)
         manifest = read_manifest(predicting.model_folder(self.workspace, champion.number))
-        now = self.case.training.model_dump(mode="json")
-        other = sorted(name for name, value in manifest.settings.items() if name in now and now[name] != value)
+        other = self.case.training.differing(manifest.settings)
         if other:
             yield f"settings that have changed: {', '.join(f'training.{name}' for name in other)}"
 
