@@ -3,8 +3,8 @@
 `make plan CASE=<name>` shows what that is, why, and the name of the plan. A DAG run that is given the name refuses
 every other plan, so that what is computed is what somebody has read; without a name it takes the plan of now. Each step
 computes the span from its first to its last stale partition; rows that come out as they were are not published again.
-Where the champion itself is stale, a training is triggered, and scores and verdicts wait for its promotion: then
-trigger this DAG again.
+Where the champion itself is stale, a training is triggered. Scores and verdicts that only the next champion can say
+wait for its promotion: then trigger this DAG again.
 """
 
 from __future__ import annotations

@@ -229,6 +229,7 @@ def test_a_value_that_this_release_cannot_read_names_the_task_to_clear(record: R
 PLAN = Plan(
     use_case="flights", stale=(), champion=3, model=(), train_as_of=None, features=(SPAN,),
     scores=(Span.one("2013-11-02"), Span.one("2013-11-05")), verdicts=(), seconds=None,
+    scores_now=(Span.one("2013-11-02"), Span.one("2013-11-05")), verdicts_now=(),
 )  # fmt: skip
 
 
@@ -240,8 +241,9 @@ def test_a_plan_is_handed_on_as_one_span_a_step(record: Record) -> None:
     assert (found["verdicts"], found["train_as_of"]) == (None, None)
 
 
-def test_scores_wait_where_the_champion_is_stale(record: Record) -> None:
-    record("plan.planning.make", PLAN.model_copy(update={"model": ("labels",), "train_as_of": "2013-11-05"}))
+def test_scores_wait_that_only_the_next_champion_can_say(record: Record) -> None:
+    waiting = {"model": ("labels",), "train_as_of": "2013-11-05", "scores_now": ()}
+    record("plan.planning.make", PLAN.model_copy(update=waiting))
     found = PlanOperator(task_id="plan", use_case="flights", asked=None).execute(context())
     assert (found["features"], found["scores"], found["train_as_of"]) == (SPAN.model_dump(), None, "2013-11-05")
 

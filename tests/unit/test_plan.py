@@ -76,6 +76,8 @@ def test_a_changed_query_names_its_view_the_model_and_what_the_next_model_will_s
     assert {one.reason for one in found.stale if one.table == FEATURES} == {"its query has changed"}
     assert found.model == ("sold_lately: its query has changed",)
     assert found.train_as_of == LAST
+    # the champion of now cannot say them again
+    assert (found.scores_now, found.verdicts_now) == ((), ())
     said = "\n".join(told.lines(found, ["bakery"]))
     assert f"features/sold_lately  {FIRST}..{LAST} (78): its query has changed" in said
     assert "version 1, the champion: sold_lately: its query has changed" in said
@@ -117,10 +119,24 @@ def test_a_corrected_row_names_the_partitions_that_look_back_on_it(chained: Work
     assert [one.reason for one in found.stale if one.table == SCORES] == [
         f"features/sold_lately of {key}..{LAST} is stale"
     ]
+    assert (found.scores_now, found.verdicts_now) == (found.scores, found.verdicts)
     # it was trained as of an earlier clock
     assert found.model == ()
     correct(there, key, -5.0, "set back")
     assert planning.make(there).empty
+
+
+def test_a_correction_of_what_the_champion_learnt_from_does_not_keep_it_from_scoring(
+    chained: Workspace, tmp_path: Path
+) -> None:
+    """The gates may refuse the next model for ever."""
+    there = given.copied(chained, tmp_path)
+    correct(there, "2024-04-20", 5.0, "corrected")
+    correct(there, LAST, 5.0, "corrected too")
+    found = planning.make(there)
+    assert found.train_as_of == LAST
+    assert any("raw/sales of 2024-04-20" in reason or "features/sold_lately" in reason for reason in found.model)
+    assert found.scores_now == found.scores == (Span.one(LAST),)
 
 
 def test_after_the_plan_nothing_is_stale(chained: Workspace, tmp_path: Path) -> None:

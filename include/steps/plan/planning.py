@@ -49,7 +49,9 @@ class Plan(Handover):
         champion: the version that scores today; None before the first promotion.
         model: why the champion is stale; empty if it is not.
         train_as_of: the partition to train as of; None where the champion is not stale.
-        features, scores, verdicts: spans to compute again, in this order; scores after the training.
+        features, scores, verdicts: spans to compute again, in this order.
+        scores_now, verdicts_now: those of them whose champion learnt from today's definitions; the others wait for the
+            promotion of the next one.
         seconds: about how long features, scores and verdicts take, by what they took before; None if nobody knows.
     """
 
@@ -61,6 +63,8 @@ class Plan(Handover):
     features: tuple[Span, ...]
     scores: tuple[Span, ...]
     verdicts: tuple[Span, ...]
+    scores_now: tuple[Span, ...]
+    verdicts_now: tuple[Span, ...]
     seconds: float | None
 
     @property
@@ -91,10 +95,7 @@ class Cause:
 
 
 class Now(Handover):
-    """What one DAG run of reprocess computes: the span of each step; None skips it.
-
-    Scores and verdicts wait where the champion is stale: only the next one can say them again.
-    """
+    """What one DAG run of reprocess computes: the span of each step; None skips it."""
 
     features: Span | None
     train_as_of: str | None
@@ -133,12 +134,11 @@ def refuse_other(plan: Plan, asked: str | None) -> None:
 
 def now(plan: Plan) -> Now:
     """Return what can be computed now; each span reaches from the first to the last stale partition."""
-    waits = plan.train_as_of is not None
     return Now(
         features=_hull(plan.features),
         train_as_of=plan.train_as_of,
-        scores=None if waits else _hull(plan.scores),
-        verdicts=None if waits else _hull(plan.verdicts),
+        scores=_hull(plan.scores_now),
+        verdicts=_hull(plan.verdicts_now),
     )
 
 
@@ -170,6 +170,8 @@ class _Planner:
             features=runs(features),
             scores=runs(self.stale[self._scores]),
             verdicts=runs(self.stale[self._verdicts]),
+            scores_now=runs(self._by_champions(self._scores)),
+            verdicts_now=runs(self._by_champions(self._verdicts)),
             seconds=self._seconds(),
         )
 
@@ -254,6 +256,9 @@ class _Planner:
         """
         if as_of is not None and key >= as_of:
             return True  # the training that the plan asks for comes first
+        return self._champion_is_of_today(key, record)
+
+    def _champion_is_of_today(self, key: str, record: Record) -> bool:
         try:
             number = ledger.champion_of(self._entries, key, self.case.name).version
         except NoChampion:
@@ -279,6 +284,11 @@ class _Planner:
             if cause and self._scorer_is_of_today(key, record, as_of):
                 found[key] = cause
         return found
+
+    def _by_champions(self, table: str) -> list[str]:
+        """Return the stale partitions of a table that the champions of now can compute again."""
+        records = self.lake.records(table)
+        return [key for key in self.stale[table] if self._champion_is_of_today(key, records[key])]
 
     # ---- how long -------------------------------------------------------------------------------
 
