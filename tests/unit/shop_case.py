@@ -102,10 +102,9 @@ def chained() -> Workspace:
 
 
 def copied(there: Workspace, folder: Path) -> Workspace:
-    """Return ``there`` with a lake of its own; MLflow and its models stay shared."""
-    lake = folder / "lake"
-    shutil.copytree(there.settings.lake_root, lake)
-    return Workspace(there.settings.model_copy(update={"lake_root": str(lake)}), there.case)
+    """Return ``there`` with a lake, MLflow, and all else of its own."""
+    shutil.copytree(Path(there.settings.lake_root).parent, folder / "all")
+    return Workspace(Settings.in_folder(folder / "all", **signing_case.shared()), there.case)
 
 
 def _from_first(case: UseCase) -> UseCase:

@@ -16,15 +16,12 @@ from include.spec import loading
 from include.stack import remove_case
 from include.steps import removal
 from tests.unit import shop_case as given
-from tests.unit import signing_case
 
 
 @pytest.fixture
 def left(tmp_path: Path) -> Settings:
     """Return the settings of a deployment that ran the shop, whose folder is gone, and has a table of another."""
-    origin = Path(given.chained().settings.lake_root).parent
-    shutil.copytree(origin, tmp_path / "all")
-    settings = Settings.in_folder(tmp_path / "all", **signing_case.shared())
+    settings = given.copied(given.chained(), tmp_path).settings
     other = tmp_path / "all" / "lake" / "shop_two" / "raw"
     other.mkdir(parents=True)
     shutil.copytree(tmp_path / "all" / "lake" / "shop" / "raw" / "plan", other / "plan")
