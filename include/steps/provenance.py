@@ -19,6 +19,7 @@ from include.lake.reader import listed
 from include.lake.records import DEFINITION, Record
 from include.registry.model_versions import Version
 from include.spec.use_case import UseCase
+from include.steps import commands
 from include.steps.workspace import WorkspaceReader
 
 PARTS = "definitions"
@@ -54,9 +55,10 @@ def notes_of_set(workspace: WorkspaceReader, days: Span) -> dict[str, Any]:
         last = max(found)
         other = [key for key, record in records.items() if _differs(record, records[last])]
         if other:
+            again = commands.backfill_again(case.name, "features", Span.of(other))
             faults.append(
                 f"{case.name}: view {view}: {listed(other)} were computed by another definition than {last}"
-                f"{_lacking(records, other, last)}; compute them again: {_again(case, Span.of(other))}"
+                f"{_lacking(records, other, last)}; compute them again: {again}"
             )
         parts[view] = found[last]
         if found[last] != query_digest.of_view(case, view):
@@ -207,15 +209,9 @@ def _parts(record: Record) -> dict[str, str]:
 
 
 def _refusal(case: UseCase, view: str, keys: Sequence[str], number: int) -> str:
+    again = commands.backfill_again(case.name, "features", Span.of(keys))
     return (
         f"{case.name}: view {view} of {listed(keys)} was computed by another definition than version {number} learnt "
         f"from. Train again ({case.name}_train), or set the query back and compute these partitions again: "
-        f"{_again(case, Span.of(keys))}"
-    )
-
-
-def _again(case: UseCase, span: Span) -> str:
-    return (
-        f"airflow backfill create --dag-id {case.name}_features --from-date {span.first} --to-date {span.last} "
-        "--reprocess-behavior completed"
+        f"{again}"
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
-from include.core.partitions import begin
 from include.spec.loading import load_use_cases
+from include.steps import commands
 from include.steps.plan.planning import Plan, short, spans_as_text
 
 
@@ -35,16 +35,7 @@ def _commands(plan: Plan) -> Iterator[str]:
             conf = json.dumps({"as_of": plan.train_as_of})
             yield f"  airflow dags trigger {plan.use_case}_train --conf '{conf}'    # then its promotion"
         for span in spans:
-            first, last = (_date(key) for key in (span.first, span.last))
-            yield (
-                f"  airflow backfill create --dag-id {plan.use_case}_{step} --from-date {first} --to-date {last} "
-                "--reprocess-behavior completed"
-            )
-
-
-def _date(key: str) -> str:
-    shown = begin(key)
-    return shown.date().isoformat() if shown.time() == shown.time().min else shown.isoformat()
+            yield f"  {commands.backfill_again(plan.use_case, step, span)}"
 
 
 def followers_of(use_case: str) -> list[str]:
