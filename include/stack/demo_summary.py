@@ -19,7 +19,7 @@ from include.steps.score import predicting
 from include.steps.workspace import Workspace
 from include.training.interval import Interval
 from include.training.judging.evidence import MODEL, Evidence
-from include.training.model import EVIDENCE
+from include.training.model import read_evidence
 from include.training.predictions import PREDICTION, PROBABILITY
 from include.training.study.results import study_progress
 
@@ -65,7 +65,7 @@ def _model(workspace: Workspace) -> list[Section]:
         return []
     champion = predicting.model_version(workspace, entries[-1].version)
     folder = predicting.model_folder(workspace, champion.number)
-    found = Evidence.model_validate_json((folder / EVIDENCE).read_text(encoding="utf-8"))
+    found = read_evidence(folder)
     progress = study_progress(workspace.settings.optuna_storage, champion.tags["study"])
     about: list[Row] = [
         ("champion", "trained through", "trials run", "pruned", "failed", "resumed from a checkpoint"),

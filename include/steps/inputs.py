@@ -16,8 +16,8 @@ LAYER_BEFORE = {"features": "raw", "score": "features", "monitor": "predictions"
 
 _UPSTREAM = {
     "features": ("ingest", "bootstrap"),
-    "score": ("ingest", "features", "bootstrap"),
-    "monitor": ("ingest", "features", "score", "bootstrap"),
+    "score": ("ingest", "features", "bootstrap", "reprocess"),
+    "monitor": ("ingest", "features", "score", "bootstrap", "reprocess"),
 }
 
 Wanted = dict[str, tuple[str, ...]]

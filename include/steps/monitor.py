@@ -27,9 +27,9 @@ from include.steps.score import predicting, recalibration
 from include.steps.workspace import Workspace, WorkspaceReader
 from include.training import predictions
 from include.training.interval import Interval
-from include.training.judging.evidence import MODEL, Evidence
+from include.training.judging.evidence import MODEL
 from include.training.labels import with_new_classes
-from include.training.model import EVIDENCE
+from include.training.model import EVIDENCE, read_evidence
 from include.training.predictions import PREDICTION, PROBABILITIES, PROBABILITY
 
 _PREDICTIONS = (PREDICTION, PROBABILITY)
@@ -120,8 +120,7 @@ def _verdicts(workspace: WorkspaceReader, key: str) -> pa.Table:
 
 def _promised(folder: Path) -> dict[str, Interval]:
     """Return the metrics that the model's evidence shows of its own test window; empty if it has none."""
-    path = folder / EVIDENCE
-    return Evidence.model_validate_json(path.read_text(encoding="utf-8")).metrics[MODEL] if path.exists() else {}
+    return read_evidence(folder).metrics[MODEL] if (folder / EVIDENCE).exists() else {}
 
 
 def _scored_by(workspace: WorkspaceReader, key: str) -> int:

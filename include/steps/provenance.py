@@ -92,8 +92,8 @@ def refuse_other_features(
                 f"({case.name}_train), or set the query back"
             )
         for view in case.features.views:
-            right = _of_part(taught, view)
-            other = _other(workspace, view, seen[number], right) if right else []
+            right, table = _of_part(taught, view), case.table("features", view)
+            other = _other(workspace, table, workspace.lake.records(table, seen[number]), right) if right else []
             if other:
                 faults.append(_refusal(case, view, other, number))
     if faults:
@@ -134,10 +134,10 @@ def changed_parts(workspace: WorkspaceReader, version: Version) -> list[str]:
     return [part for part, digest in now.items() if right[part] and digest not in right[part]]
 
 
-def stale_partitions(workspace: WorkspaceReader, view: str) -> list[str]:
-    """Return the published partitions of a view whose rows were never computed by the definition of today."""
-    keys = list(workspace.lake.records(workspace.case.table("features", view)))
-    return _other(workspace, view, keys, {query_digest.of_view(workspace.case, view)})
+def stale_partitions(workspace: WorkspaceReader, view: str, records: Mapping[str, Record]) -> list[str]:
+    """Return those partitions of a view's ``records`` whose rows were never computed by the definition of today."""
+    right = {query_digest.of_view(workspace.case, view)}
+    return _other(workspace, workspace.case.table("features", view), records, right)
 
 
 def changed_queries(case: UseCase, record: Record) -> list[str]:
@@ -158,23 +158,21 @@ def _lacking(records: Mapping[str, Record], other: Sequence[str], last: str) -> 
     return f" and lack {listed(sorted(lacking))}" if lacking else ""
 
 
-def _definitions(workspace: WorkspaceReader, view: str, keys: Sequence[str]) -> dict[str, str | None]:
-    """Return the definition of each partition of a view; None where none was recorded."""
-    records = workspace.lake.records(workspace.case.table("features", view), keys)
-    return {key: record.notes.get(DEFINITION) for key, record in records.items()}
+def _other(workspace: WorkspaceReader, table: str, records: Mapping[str, Record], right: set[str]) -> list[str]:
+    """Return those partitions of a view's ``records`` whose rows were never published under a definition of ``right``.
 
-
-def _other(workspace: WorkspaceReader, view: str, keys: Sequence[str], right: set[str]) -> list[str]:
-    """Return the partitions of a view whose rows were never published under one of the definitions ``right``."""
-    found = _definitions(workspace, view, keys)
-    other = {key for key, digest in found.items() if digest is not None and digest not in right}
+    Partitions that were published before definitions were recorded are left out.
+    """
+    other = {key for key, record in records.items() if record.notes.get(DEFINITION) not in (None, *right)}
     if not other:
         return []
     # rows of equal content are equally right, whichever query gave them
-    table = workspace.case.table("features", view)
-    fingerprints = {key: record.fingerprint for key, record in workspace.lake.records(table, sorted(other)).items()}
     for record in workspace.lake.history(table):
-        if record.notes.get(DEFINITION) in right and record.fingerprint == fingerprints.get(record.key):
+        if (
+            record.key in other
+            and record.notes.get(DEFINITION) in right
+            and record.fingerprint == records[record.key].fingerprint
+        ):
             other.discard(record.key)
     return sorted(other)
 

@@ -62,14 +62,11 @@ def _of_lake(settings: Settings, name: str) -> list[Part]:
     filesystem, base = lake.files()
     # the tables last: a removal that is cut off still finds what they belong to
     folders = [f"{base}/{folder}/{name}" for folder in maintenance.OLD_FOLDERS] + [f"{base}/{name}"]
-    there = [
-        folder for folder in folders if filesystem.get_file_info(folder).type is not pafs.FileType.NotFound or tables
-    ]
+    there = [info.path for info in filesystem.get_file_info(folders) if info.type is pafs.FileType.Directory]
 
     def delete() -> None:
         for folder in there:
-            if filesystem.get_file_info(pafs.FileSelector(folder, allow_not_found=True)):
-                filesystem.delete_dir(folder)
+            filesystem.delete_dir(folder)
 
     if not there:
         return []

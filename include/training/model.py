@@ -29,6 +29,7 @@ from include.training.families import family
 from include.training.families.base import Model
 from include.training.imbalance import corrected
 from include.training.interval import Difference
+from include.training.judging.evidence import Evidence
 
 MANIFEST = "manifest.json"
 EVIDENCE = "evidence.json"
@@ -92,6 +93,12 @@ class Manifest(BaseModel):
     blend: Difference | None = None
     libraries: dict[str, str]
     settings: dict[str, Any]
+
+    def known_of(self, keys: Sequence[str]) -> int:
+        """Return how many of the partitions ``keys`` the model was fitted on or chosen by."""
+        windows = self.training_set.windows
+        last = max((str(window["last"]) for name, window in windows.items() if name != "test"), default="")
+        return sum(key <= last for key in keys)
 
 
 @dataclass(frozen=True)
@@ -233,6 +240,11 @@ def read_manifest(folder: Path) -> Manifest:
     if manifest.family not in {BLEND, *FAMILIES}:
         raise TrainingError(f'{path}: family "{manifest.family}" unknown{nearest(manifest.family, FAMILIES)}')
     return manifest
+
+
+def read_evidence(folder: Path) -> Evidence:
+    """Read the evidence in a model directory."""
+    return Evidence.model_validate_json((folder / EVIDENCE).read_text(encoding="utf-8"))
 
 
 def digest(folder: Path | str) -> str:

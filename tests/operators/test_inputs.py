@@ -127,6 +127,15 @@ def test_it_fires_at_once_when_the_inputs_are_there(workspace: Workspace, busy: 
     assert asked == [inputs.producers(workspace, "features")]
 
 
+def test_the_dags_that_publish_an_input_are_its_producers(workspace: Workspace) -> None:
+    """Each DAG with a task that publishes what the step reads, reprocess among them."""
+    made_by = {"features": {"ingest", "bootstrap"}}
+    made_by["score"] = made_by["features"] | {"features", "reprocess"}
+    made_by["monitor"] = made_by["score"] | {"score"}
+    for step, dags in made_by.items():
+        assert set(inputs.producers(workspace, step)) == {f"flights_{dag}" for dag in dags}
+
+
 def test_it_waits_beyond_its_grace_while_a_producer_has_runs_to_do(workspace: Workspace, busy: Busy) -> None:
     publish_raw(workspace, [SECOND])
 

@@ -17,13 +17,13 @@ from include.steps import features, monitor
 from include.steps.promote import deciding
 from include.steps.score import predicting
 from include.steps.train import registering, search, training_sets
+from include.steps.train.search import search_here
 from include.steps.workspace import Workspace
 from include.training.predictions import PREDICTION
 from include.use_cases.flights import upstream
 from tests.security.chromium import PLANTED
 from tests.unit import chain
 from tests.unit.flights_case import source_cache
-from tests.unit.search_case import run_search
 
 RENAMED = dict(zip(("UA", "B6", "EV"), PLANTED, strict=True))
 """The three carriers with the most flights, and what they are called instead."""
@@ -39,7 +39,7 @@ def hostile_chain(folder: Path) -> Workspace:
     features.apply_definitions(there)
     by = chain.attempt("train", "autumn_train")
     frozen = training_sets.freeze(there, chain.AS_OF, by)
-    run_search(there, frozen)
+    search_here(there, frozen)
     registering.register(there, search.fit(there, frozen, by), by)
     by = chain.attempt("promote", "autumn_promote")
     deciding.promote(there, deciding.propose(there, None, by), "auto", by)

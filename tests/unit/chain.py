@@ -34,12 +34,12 @@ from include.steps.handover import Published, Stages
 from include.steps.promote import deciding
 from include.steps.score import predicting
 from include.steps.train import registering, search, training_sets
+from include.steps.train.search import search_here
 from include.steps.workspace import Workspace
 from tests.unit import signing_case
 from tests.unit.audit_case import pass_audit
 from tests.unit.flights_case import source_cache
 from tests.unit.folder_case import load_from
-from tests.unit.search_case import run_search
 
 # 2013-11-03 has 25 hours
 FIRST, LAST = "2013-09-27", "2013-11-10"
@@ -181,7 +181,7 @@ def _train_autumn(folder: Path) -> None:
     client = MlflowClient(workspace.settings.mlflow_tracking_uri)
     client.create_experiment("autumn", artifact_location=str(folder / "artifacts"))
     frozen = training_sets.freeze(workspace, AS_OF, by)
-    run_search(workspace, frozen)
+    search_here(workspace, frozen)
     fitted = search.fit(workspace, frozen, by)
     registering.register(workspace, fitted, by)
     promote_by = attempt("promote", "autumn_promote")

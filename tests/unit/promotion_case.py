@@ -20,10 +20,10 @@ from include.spec.loading import load_use_case
 from include.spec.use_case import UseCase
 from include.steps.handover import Fitted, FrozenTrainingSet
 from include.steps.train import registering, search
+from include.steps.train.search import search_here
 from include.steps.workspace import Workspace
 from include.training.training_set import TrainingSet
 from tests.unit import signing_case
-from tests.unit.search_case import run_search
 from tests.unit.training_rows import model_settings, training_rows
 
 os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
@@ -84,7 +84,7 @@ def fit(there: Workspace, *, seed: int = 0, as_of: str = AS_OF, table: pa.Table 
     """Freeze invented rows, search and fit; return what ``registering.register`` takes."""
     by = attempt(name=f"seed-{seed}-{as_of}-{0 if table is None else table.num_columns}")
     frozen = freeze(there, by, seed=seed, as_of=as_of, table=table)
-    run_search(there, frozen)
+    search_here(there, frozen)
     return search.fit(there, frozen, by)
 
 

@@ -16,11 +16,11 @@ from include.steps.handover import Published, Stages
 from include.steps.promote import deciding
 from include.steps.score import predicting
 from include.steps.train import registering, search, training_sets
+from include.steps.train.search import search_here
 from include.steps.workspace import Workspace
 from tests.unit import signing_case
 from tests.unit.chain import once
 from tests.unit.folder_case import load_from
-from tests.unit.search_case import run_search
 
 FIRST, AS_OF, LAST = "2024-03-01", "2024-05-06", "2024-05-17"
 """The partitions that ``chained`` loads, and the one that it trains as of and scores from."""
@@ -77,7 +77,7 @@ def train_and_promote(there: Workspace, as_of: str, name: str = "first") -> None
     """Freeze, search, fit, register, and promote whatever the gates think of it."""
     by = attempt("train", name, there.case.name)
     frozen = training_sets.freeze(there, as_of, by)
-    run_search(there, frozen)
+    search_here(there, frozen)
     registering.register(there, search.fit(there, frozen, by), by)
     by = attempt("promote", name, there.case.name)
     proposal = deciding.propose(there, None, by)

@@ -12,8 +12,8 @@ from include.steps.plan import planning
 from include.steps.score import predicting
 from include.steps.train import rebuild, training_sets
 from include.steps.workspace import Workspace
-from include.training.judging.evidence import MODEL, Evidence
-from include.training.model import read_manifest
+from include.training.judging.evidence import MODEL
+from include.training.model import read_evidence, read_manifest
 from tests.unit import shop_case as steps
 from tests.unit.folder_case import load_from
 
@@ -60,7 +60,7 @@ def test_the_windows_are_hours_and_intervals_resample_days(there: Workspace) -> 
     folder = predicting.model_folder(there, 1)
     test = read_manifest(folder).training_set.windows["test"]
     assert partitions.between(str(test["first"]), str(test["last"])) < 96
-    evidence = Evidence.model_validate_json((folder / "evidence.json").read_text(encoding="utf-8"))
+    evidence = read_evidence(folder)
     # 96 hours that do not begin at midnight touch five days
     assert evidence.metrics[MODEL]["log_loss"].days in (4, 5)
     assert evidence.metrics[MODEL]["log_loss"].value < evidence.metrics["constant"]["log_loss"].value

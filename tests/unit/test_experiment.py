@@ -10,8 +10,8 @@ from mlflow import MlflowClient
 from include.steps.score import predicting
 from include.steps.train import experiment
 from include.steps.workspace import Workspace
-from include.training.judging.evidence import MODEL, Evidence
-from include.training.model import EVIDENCE
+from include.training.judging.evidence import MODEL
+from include.training.model import EVIDENCE, read_evidence
 from tests.unit import chain
 
 
@@ -34,7 +34,7 @@ def test_the_champion_predicts_the_same_rows(workspace: Workspace, made: tuple[e
     best = experiment.champion(workspace, made[0])
     assert isinstance(best, experiment.Judged)
     folder = predicting.model_folder(workspace, 1)
-    evidence = Evidence.model_validate_json((folder / EVIDENCE).read_text(encoding="utf-8"))
+    evidence = read_evidence(folder)
     assert (best.name, best.metrics, best.remark) == ("champion 1", evidence.metrics[MODEL], "")
     assert (best.first_day, best.last_day, best.rows) == (evidence.first_day, evidence.last_day, evidence.rows)
     assert best.features == made[0].judged.features

@@ -35,7 +35,7 @@ from include.steps.score import predicting
 from include.steps.train import registering, search, training_sets
 from include.steps.workspace import Workspace
 from tests.unit import chain
-from tests.unit.search_case import run_search
+from include.steps.train.search import search_here
 
 def audited(stages, by):
     publishing.audit(workspace, stages, by)
@@ -51,7 +51,7 @@ features.materialize(workspace, chain.span(chain.AS_OF))
 by = chain.attempt("train", "autumn_train")
 MlflowClient().create_experiment("autumn", artifact_location=str(REPOSITORY / "var" / "artifacts"))
 frozen = training_sets.freeze(workspace, chain.AS_OF, by)
-run_search(workspace, frozen)
+search_here(workspace, frozen)
 registering.register(workspace, search.fit(workspace, frozen, by), by)
 by = chain.attempt("promote", "autumn_promote")
 deciding.promote(workspace, deciding.propose(workspace, None, by), "auto", by)

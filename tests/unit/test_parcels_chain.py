@@ -20,10 +20,10 @@ from include.steps.plan import planning
 from include.steps.promote import deciding
 from include.steps.score import predicting
 from include.steps.train import model_card, rebuild, registering, search, training_sets
+from include.steps.train.search import search_here
 from include.steps.workspace import Workspace
 from tests.unit import shop_case
 from tests.unit.folder_case import load_from
-from tests.unit.search_case import run_search
 
 FIRST, AS_OF, LAST = "2023-W36", "2024-W18", "2024-W25"
 CLASSES = ("late", "lost", "on time")
@@ -42,7 +42,7 @@ def audited(there: Workspace, step: str, stages: Stages) -> None:
 
 def train(there: Workspace, as_of: str) -> Registered:
     frozen = training_sets.freeze(there, as_of, by("train", as_of))
-    run_search(there, frozen)
+    search_here(there, frozen)
     return registering.register(there, search.fit(there, frozen, by("train", as_of)), by("train", as_of))
 
 

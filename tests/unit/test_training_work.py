@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 
 from include.steps.train import search
+from include.steps.train.search import search_here
 from include.training.study.results import trials_table
 from tests.unit import promotion_case
-from tests.unit.search_case import run_search
 
 
 def test_a_search_and_its_fit_go_on_without_the_work_folder(tmp_path: Path) -> None:
@@ -18,12 +18,12 @@ def test_a_search_and_its_fit_go_on_without_the_work_folder(tmp_path: Path) -> N
     work = Path(workspace.settings.work_root)
     storage, name = workspace.settings.optuna_storage, search.study_of(workspace, frozen)
 
-    run_search(workspace, frozen, trials=1)
+    search_here(workspace, frozen, trials=1)
     assert any((work / "searches" / "flights").rglob("kept/trial-0000"))
     first = trials_table(storage, name)
     shutil.rmtree(work)
 
-    run_search(workspace, frozen)
+    search_here(workspace, frozen)
     assert trials_table(storage, name).slice(0, 1) == first
     assert search.progress(workspace, frozen).done == workspace.case.training.trials
     shutil.rmtree(work)

@@ -187,20 +187,18 @@ class _Planner:
 
     def _features(self, view: str) -> Reasons:
         """Return the stale partitions of a view, and those that other views have and this one lacks."""
-        table = self.case.table("features", view)
-        known = self.lake.records(table)
-        found = {key: _NEVER for key in self._computed if key not in known}
+        known = self._features_of[view]
+        found = {key: _NEVER for records in self._features_of.values() for key in records if key not in known}
         for key, record in known.items():
             cause = self._changed_input("features", key, record)
             if cause:
                 found[key] = cause
-        return found | dict.fromkeys(provenance.stale_partitions(self.workspace, view), _NEW_QUERY)
+        return found | dict.fromkeys(provenance.stale_partitions(self.workspace, view, known), _NEW_QUERY)
 
     @cached_property
-    def _computed(self) -> set[str]:
-        """The partitions of which any view has features."""
-        tables = (self.case.table("features", view) for view in self.case.features.views)
-        return {key for table in tables for key in self.lake.records(table)}
+    def _features_of(self) -> dict[str, dict[str, Record]]:
+        """The records of each view's partitions."""
+        return {view: self.lake.records(self.case.table("features", view)) for view in self.case.features.views}
 
     def _changed_input(self, step: str, key: str, record: Record) -> Cause | None:
         """Return which input of a partition is stale, or has other content than the record says; None if none is."""
@@ -235,14 +233,16 @@ class _Planner:
 
     def _model(self, champion: Version) -> Iterator[str]:
         """Yield why the champion rests on something that has changed."""
-        for part in provenance.changed_parts(self.workspace, champion):
+        changed = provenance.changed_parts(self.workspace, champion)
+        for part in changed:
             yield f"{part}: {'its' if part in self.case.features.views else 'their'} query has changed"
+        # of a view with another query nothing more need be said
+        said = {self.case.table("features", part) for part in changed}
         record = training_sets.record_of(self.workspace, champion)
         for table, then in sorted({} if record is None else record.inputs.items()):
             keys = Span(first=then.first, last=then.last).keys if then.first != REFERENCE else [then.first]
-            cause = None if record is None else self._of_input(table, keys, record)
-            # said above already
-            if cause and not all(self.stale.get(table, {}).get(key) == _NEW_QUERY for key in cause.keys):
+            cause = None if record is None or table in said else self._of_input(table, keys, record)
+            if cause:
                 yield str(cause)
         manifest = read_manifest(predicting.model_folder(self.workspace, champion.number))
         other = self.case.training.differing(manifest.settings)

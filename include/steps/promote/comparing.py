@@ -17,9 +17,8 @@ from include.steps.train import training_sets
 from include.steps.workspace import Workspace
 from include.training.data import Window, Windows, split
 from include.training.judging import leakage
-from include.training.judging.evidence import Evidence
 from include.training.judging.metrics import Floats
-from include.training.model import EVIDENCE, read_manifest
+from include.training.model import read_evidence, read_manifest
 from include.training.predictions import among, union
 from include.training.training_set import TrainingSet
 
@@ -107,7 +106,7 @@ def _against_baselines(workspace: Workspace, version: int) -> tuple[list[guardra
     if spec.baselines_waived is not None:
         return [], [f"it need not be better than the baselines: {spec.baselines_waived}"]
     folder = predicting.model_folder(workspace, version)
-    evidence = Evidence.model_validate_json((folder / EVIDENCE).read_text(encoding="utf-8"))
+    evidence = read_evidence(folder)
     if not evidence.differences:
         return [], ["training.baselines names none, so nothing says that the model is better than no model"]
     return guardrails.baseline_guardrails(spec.metric, evidence.differences), []
@@ -115,9 +114,7 @@ def _against_baselines(workspace: Workspace, version: int) -> tuple[list[guardra
 
 def _remarks(workspace: Workspace, champion: int, test: Window) -> list[str]:
     """Return remarks on what makes the comparison uneven."""
-    seen = read_manifest(predicting.model_folder(workspace, champion)).training_set.windows
-    learnt = max(str(seen[name]["last"]) for name in ("train", "valid") if name in seen)
-    if learnt < test.keys[0]:
+    known = read_manifest(predicting.model_folder(workspace, champion)).known_of(test.keys)
+    if not known:
         return []
-    known = sum(key <= learnt for key in test.keys)
     return [f"the champion learnt from {known} of the {len(test.keys)} test partitions, which favours it"]

@@ -36,10 +36,10 @@ from include.steps.score import predicting
 from include.steps.train import model_card, registering, search, training_sets
 from include.steps.workspace import Workspace
 from include.training import fit as fitting
-from include.training.data import Feature, split
+from include.training.data import split
 from include.training.interval import Interval
 from include.training.judging.evidence import MODEL, Evidence, evaluate
-from include.training.model import EVIDENCE, read_manifest
+from include.training.model import EVIDENCE, Manifest
 from include.training.study import searching
 from include.training.study.storage import alone
 from include.training.training_set import open_training_set
@@ -131,7 +131,7 @@ def run(
     apart = _apart(workspace, folder)
     by = apart.attempt(_DAG, folder.name, 1)
     say(f"search: {budget} trials of {', '.join(settings.families)}")
-    _search(apart, frozen, budget)
+    search.search_here(apart, frozen, budget)
     say("fit and judge the best trial")
     with alone(apart.settings.optuna_storage, "experiment"):
         if (folder / RESULT).exists():
@@ -167,27 +167,16 @@ def champion(workspace: Workspace, made: Experiment) -> Judged | str | None:
     name, settings = f"champion {entries[-1].version}", workspace.case.training
     table, version, fingerprint = made.training_set
     try:
-        folder = predicting.model_folder(workspace, entries[-1].version)
-        model, manifest = predicting.load_version(workspace, entries[-1].version), read_manifest(folder)
+        model = predicting.load_version(workspace, entries[-1].version)
         rows = open_training_set(workspace.lake.uri(table), version, fingerprint).table
         windows = split(rows, settings)
         figures_only = settings.model_copy(update={"baselines": [], "slices": []})
         found = evaluate(model, windows, figures_only, workspace.settings.threads)
     except LifecycleError as error:
         return f"{name} cannot be judged on these rows: {error}"
-    seen = [str(window["last"]) for kind, window in manifest.training_set.windows.items() if kind != "test"]
-    known = sum(key <= max(seen) for key in windows.test.keys)
+    known = model.manifest.known_of(windows.test.keys)
     remark = f"has learnt from {known} of the {len(windows.test.keys)} test partitions" if known else ""
-    return Judged(
-        name=name,
-        family=manifest.family,
-        features=_names(manifest.features),
-        first_day=found.first_day,
-        last_day=found.last_day,
-        rows=found.rows,
-        metrics=_primary_first(found),
-        remark=remark,
-    )
+    return _judged(name, model.manifest, found, remark)
 
 
 def table(this: Judged, others: Sequence[Judged]) -> list[str]:
@@ -230,20 +219,6 @@ def _apart(workspace: Workspace, folder: Path) -> Workspace:
     return Workspace(workspace.settings.model_copy(update=own), workspace.case)
 
 
-def _search(apart: Workspace, frozen: FrozenTrainingSet, budget: int) -> None:
-    rows, where = search.frozen_set(frozen), search.places(apart)
-    searching.search(
-        apart.settings.optuna_storage,
-        search.study_of(apart, rows),
-        rows,
-        apart.case.training,
-        trials=budget,
-        threads=apart.settings.threads,
-        prepared=where.prepared,
-        checkpoints=where.checkpoints,
-    )
-
-
 def _fit(apart: Workspace, frozen: FrozenTrainingSet, folder: Path, by: Attempt) -> Judged:
     """Fit the winner, and write model, evidence and card; the search's own files are deleted."""
     rows, model = training_sets.load(frozen), folder / _MODEL
@@ -262,24 +237,21 @@ def _fit(apart: Workspace, frozen: FrozenTrainingSet, folder: Path, by: Attempt)
     described = registering.describe(apart, Fitted(model_dir=str(model), digest=fitted.digest, training_set=frozen), by)
     model_card.write(apart, described, folder / _CARD)
     shutil.rmtree(apart.settings.work_root, ignore_errors=True)
-    found = fitted.evidence
+    return _judged("this", fitted.manifest, fitted.evidence)
+
+
+def _judged(name: str, manifest: Manifest, found: Evidence, remark: str = "") -> Judged:
     return Judged(
-        name="this",
-        family=fitted.manifest.family,
-        features=_names(fitted.manifest.features),
+        name=name,
+        family=manifest.family,
+        features=tuple(feature.name for feature in manifest.features),
         first_day=found.first_day,
         last_day=found.last_day,
         rows=found.rows,
-        metrics=_primary_first(found),
+        # the training's own metric comes first
+        metrics={found.metric: found.primary, **found.metrics[MODEL]},
+        remark=remark,
     )
-
-
-def _primary_first(found: Evidence) -> dict[str, Interval]:
-    return {found.metric: found.primary, **found.metrics[MODEL]}
-
-
-def _names(features: Sequence[Feature]) -> tuple[str, ...]:
-    return tuple(feature.name for feature in features)
 
 
 def _finished(workspace: Workspace, frozen: FrozenTrainingSet, budget: int, judged: Judged) -> Experiment:

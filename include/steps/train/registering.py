@@ -15,8 +15,7 @@ from include.steps.handover import Fitted, Registered
 from include.steps.train import challenger, model_card, search, training_sets
 from include.steps.workspace import Workspace
 from include.training.fit import FittedModel
-from include.training.judging.evidence import Evidence
-from include.training.model import EVIDENCE, read_manifest, verify
+from include.training.model import read_evidence, read_manifest, verify
 from include.training.study import results
 from include.training.study.storage import alone
 
@@ -69,5 +68,5 @@ def describe(workspace: Workspace, fitted: Fitted, attempt: Attempt) -> Challeng
 def _read(folder: Path, digest: str) -> FittedModel:
     verify(folder, digest)
     manifest = read_manifest(folder)
-    evidence = Evidence.model_validate_json((folder / EVIDENCE).read_text(encoding="utf-8"))
+    evidence = read_evidence(folder)
     return FittedModel(folder, digest, manifest, evidence)

@@ -71,6 +71,21 @@ def arguments(
     return line if trials is None else [*line, "--trials", str(trials)]
 
 
+def search_here(workspace: Workspace, training_set: FrozenTrainingSet, trials: int | None = None) -> None:
+    """Be one worker of the training set's study, in this process, until its budget is settled."""
+    frozen, where = frozen_set(training_set), places(workspace)
+    searching.search(
+        workspace.settings.optuna_storage,
+        study_of(workspace, frozen),
+        frozen,
+        workspace.case.training,
+        trials=trials,
+        threads=workspace.settings.threads,
+        prepared=where.prepared,
+        checkpoints=where.checkpoints,
+    )
+
+
 def progress(workspace: Workspace, training_set: FrozenTrainingSet) -> Progress:
     """Return the state of a training set's study."""
     found = results.study_progress(workspace.settings.optuna_storage, study_of(workspace, training_set))
