@@ -38,7 +38,10 @@ MAX_BYTES = 250_000
 START_S, PAGE_S = 60, 60
 _GRID_IS_THERE = "document.body.innerText.includes('await_inputs') && document.querySelector('canvas') !== null"
 # the card begins with names and digests; its figures are what a reader wants to see
-_CARD_FROM = "[...document.querySelectorAll('h2')].find(h => h.innerText === 'How good it is')?.scrollIntoView()"
+_CARD_FROM = (
+    "(() => { const heading = [...document.querySelectorAll('h2')].find(h => h.innerText === 'Performance'); "
+    "heading?.scrollIntoView(); return heading !== undefined; })()"
+)
 
 
 @dataclass
@@ -197,7 +200,8 @@ def main() -> int:
             page.save(TARGET / "airflow.png")
             with _served(card.parent) as address:
                 page.open(f"{address}/{card.name}", "document.readyState === 'complete'")
-                page.evaluate(_CARD_FROM)
+                if not page.evaluate(_CARD_FROM):
+                    raise LifecycleError(f"{card} has no section Performance; scroll to another in docs/screenshots.py")
                 page.save(TARGET / "model_card.png")
     except (LifecycleError, OSError) as error:
         print(f"screenshots: {error}", file=sys.stderr)
